@@ -1,0 +1,1 @@
+"""One module per area; each lists its `Family` entries as ``FAMILIES``."""
