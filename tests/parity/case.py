@@ -15,7 +15,7 @@ import numpy as np
 DEFAULT_SALT = "dispose-dev"
 
 
-class SkipCase(Exception):
+class SkipCase(Exception):  # noqa: N818 - a verdict, not an error
     """This case cannot be replayed here; the message says why."""
 
 

@@ -32,7 +32,7 @@ def find_cases(root: Path, only: str = "*") -> Iterator[tuple[Case, Family | Non
     known = all_families()
     for path in sorted([*root.rglob("*.npz"), *root.rglob("*.json")]):
         case = Case(root, path)
-        if path.name in {"index.json"} or "tokenizer" in path.parts:
+        if path.name == "index.json" or "tokenizer" in path.parts:
             continue
         if not fnmatch.fnmatch(case.name, only):
             continue
