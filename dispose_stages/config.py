@@ -1,0 +1,261 @@
+"""The configuration of a run: pydantic models that are also the schema and the default file.
+
+``config/config.schema.json`` and ``config/config.yaml`` are generated from here
+(``dispose config``); a test fails with the fixing command when they disagree. Nothing here
+imports torch: the Snakefile parses the configuration in every cluster job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from dispose_stages.errors import ConfigError
+
+Compat = Literal["official", "corrected"]
+Precision = Literal["fp16", "bf16", "fp32"]
+STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux")
+"""Stages that compute units, in order of the data flow."""
+GPU_STAGES = ("pose", "motion", "correspondence", "sample", "mux")
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class Section(BaseModel):
+    """Base of every part of the configuration: unknown keys are errors, values are constants."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class Models(Section):
+    """Which checkpoints are used."""
+
+    bundle: Literal["tiny", "official"] = "tiny"
+    """`official`: the published weights below `root`. `tiny`: random weights of small width, made
+    by `dispose weights make-tiny`; same files, same code, but the videos show noise."""
+    root: str = "models/tiny"
+    """Folder that holds the checkpoints (layout: `dispose weights list`)."""
+
+
+def _expand_bundle(value: Any) -> Any:
+    return {"bundle": value, "root": f"models/{value}"} if isinstance(value, str) else value
+
+
+class Parameters(Section):
+    """What a row of the manifest may override; the values here hold for all other rows."""
+
+    seed: int = Field(default=42, ge=0, lt=2**63)
+    """Seed of the sampler's noise."""
+    resolution: int = Field(default=576, ge=64, le=4096, multiple_of=64)
+    """Short side of the output, pixels; the long side follows from the reference (9:16)."""
+    sample_stride: int = Field(default=2, ge=1, le=1000)
+    """Every n-th driving frame is used, times `max(1, fps // 24)`."""
+    start_frame: int = Field(default=0, ge=0)
+    """First driving frame."""
+    max_frames: int | None = Field(default=None, ge=1)
+    """At most this many driving frames; empty: all."""
+    tile_size: int = Field(default=16, ge=2, le=1024)
+    """Frames that are denoised together."""
+    tile_overlap: int = Field(default=6, ge=0)
+    """Frames that neighbouring tiles share; less than `tile_size`."""
+    num_inference_steps: int = Field(default=25, ge=1, le=1000)
+    """Denoising steps."""
+    guidance_min: float = Field(default=2.0, ge=0, le=100)
+    """Guidance scale of the first frame."""
+    guidance_max: float = Field(default=2.0, ge=0, le=100)
+    """Guidance scale of the last frame; linear in between."""
+    noise_aug_strength: float = Field(default=0.0, ge=0, le=10)
+    """Noise added to the reference before it is encoded."""
+    fps: float = Field(default=15.0, gt=0, le=240)
+    """Frame rate of the output video."""
+    decode_chunk_size: int = Field(default=8, ge=1)
+    """Frames the VAE decodes together; changes the result (docs/parity.md, Q13)."""
+    motion_guidance: bool = True
+    """Off: the motion fields do not enter the ControlNet (ablation)."""
+    correspondence_guidance: bool = True
+    """Off: keypoint correspondence does not enter the ControlNet (ablation). Both off: no
+    ControlNet at all, the plain base model."""
+    compat: Compat = "official"
+    """`official` reproduces every quirk of the original; `corrected` mends those of
+    docs/parity.md that can be mended without new weights."""
+
+    @model_validator(mode="after")
+    def _check_tiles(self) -> Parameters:
+        if self.tile_overlap >= self.tile_size:
+            raise ValueError("tile_overlap must be less than tile_size")
+        return self
+
+
+class Pose(Section):
+    """Whole-body pose extraction."""
+
+    batch_size: int = Field(default=8, ge=1, le=256)
+    """Frames (or person crops) per inference where the model has a dynamic batch axis."""
+
+
+class Motion(Section):
+    """Alignment and motion fields."""
+
+    person: str = Field(default="first", pattern=r"^(first|largest|tracked|index:\d+)$")
+    """Who drives where several persons are seen: `first` (highest detection score, as in the
+    original), `largest`, `tracked` (one person followed through the video), or `index:N`."""
+    min_visible_keypoints: int = Field(default=1, ge=1, le=18)
+    """Fewer visible body keypoints in the reference: the pair fails as `pose_too_sparse`."""
+    max_alignment_residual: float = Field(default=1.0, gt=0)
+    """Root mean square residual of the alignment, fraction of the height. More:
+    `alignment_poor`."""
+    min_alignment_scale: float = Field(default=0.05, gt=0)
+    """Smaller vertical scale of the alignment: `alignment_poor`."""
+    max_alignment_scale: float = Field(default=20.0, gt=0)
+    """Larger vertical scale of the alignment: `alignment_poor`."""
+    decoder_batch: int = Field(default=16, ge=1, le=1024)
+    """Frames the CMP decoder handles at once; bounds memory, does not change results."""
+
+
+class CorrespondenceFeatures(Section):
+    """Diffusion features of the reference."""
+
+    seed: int = Field(default=42, ge=0, lt=2**63)
+    """Seed of the feature noise (with the image's content). Not a row's seed, so that all rows
+    share a reference's features."""
+    ensemble: int = Field(default=8, ge=1, le=64)
+    """Noise draws whose features are averaged."""
+    timestep: int = Field(default=261, ge=0, le=999)
+    """Diffusion step of the features."""
+    prompt: str = "photo of a human"
+    """Text condition of the features."""
+    keep_feature_maps: bool = False
+    """Store the whole feature map beside the keypoint embedding."""
+    unet_batch: int = Field(default=8, ge=1, le=64)
+    """Draws that go through the UNet at once; bounds memory."""
+
+
+class Sampling(Section):
+    """Diffusion sampling, as far as it is not a row's parameter."""
+
+    precision: Precision = "fp16"
+    """Weights and activations; on a CPU `fp32` is the fast choice."""
+    noise: Literal["cpu", "device"] = "cpu"
+    """`cpu`: the same noise on every machine. `device`: the original's draws on a GPU."""
+    checkpoint_every: int = Field(default=5, ge=0)
+    """Steps between saved states of an unfinished clip; 0: none."""
+    tile_batch: int = Field(default=1, ge=1, le=64)
+    """Tiles that are denoised in one batch."""
+
+
+class Encoding(Section):
+    """The output files."""
+
+    crf: int = Field(default=18, ge=0, le=51)
+    """x264 quality; lower is better."""
+    preset: Literal[
+        "ultrafast",
+        "superfast",
+        "veryfast",
+        "faster",
+        "fast",
+        "medium",
+        "slow",
+        "slower",
+        "veryslow",
+    ] = "medium"
+    """x264 speed."""
+    pixel_format: Literal["yuv420p", "yuv444p"] = "yuv420p"
+    """`yuv420p` plays everywhere."""
+    container: Literal["mp4", "mkv"] = "mp4"
+    """File format."""
+    png_frames: bool = False
+    """Also write every frame as PNG."""
+    copy_audio: bool = False
+    """Copy the driver's audio, cut to the output's length."""
+
+
+class Compute(Section):
+    """Where and how things run; never changes what a unit is."""
+
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """`auto`: CUDA where there is a GPU, else CPU."""
+    allow_cpu: bool = True
+    """Off: a GPU stage that comes up on the CPU is an error instead of a slow run."""
+    threads: int = Field(default=0, ge=0, le=1024)
+    """CPU threads per job; 0: what the scheduler gave."""
+
+
+class Shards(Section):
+    """How units are grouped into jobs."""
+
+    minutes: float = Field(default=30.0, gt=0)
+    """Aimed run time of a job."""
+    maximum: int = Field(default=1024, ge=1, le=65536)
+    """At most this many jobs per stage."""
+    seconds_per_unit: Mapping[str, float] = {
+        "ingest": 0.5,
+        "pose": 6.0,
+        "motion": 2.0,
+        "correspondence": 2.0,
+        "sample": 90.0,
+        "mux": 10.0,
+    }
+    """Estimated seconds per unit, for the number of shards only."""
+
+
+class Config(Section):
+    """Everything a run is made of."""
+
+    run: str = Field(default="demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Name of the run; its results lie in `<results>/<run>`."""
+    manifest: str = "manifests/demo.csv"
+    """CSV of (reference image, driving video) pairs; see manifests/README.md."""
+    results: str = "results"
+    """Folder of videos, report, ledgers and logs."""
+    store: str = "store"
+    """Folder of the artifacts; may be shared by runs and users."""
+    models: Annotated[Models, BeforeValidator(_expand_bundle)] = Models()
+    """Checkpoints; the short forms `tiny` and `official` stand for the folder `models/<name>`."""
+    parameters: Parameters = Parameters()
+    pose: Pose = Pose()
+    motion: Motion = Motion()
+    correspondence: CorrespondenceFeatures = CorrespondenceFeatures()
+    sampling: Sampling = Sampling()
+    encoding: Encoding = Encoding()
+    compute: Compute = Compute()
+    shards: Shards = Shards()
+
+    @property
+    def run_dir(self) -> Path:
+        """Where this run's results lie."""
+        return Path(self.results) / self.run
+
+
+def describe_validation_error(error: ValidationError) -> list[tuple[str, str]]:
+    """``(dotted location, message)`` of every problem, in the words of the file's author."""
+    return [
+        (".".join(str(part) for part in problem["loc"]), problem["msg"])
+        for problem in error.errors(include_url=False, include_context=False)
+    ]
+
+
+def load_config(values: Mapping[str, Any]) -> Config:
+    """Check raw values (from YAML and the command line) and fill in defaults.
+
+    Raises:
+        ConfigError: Names every wrong key at once.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [
+            f"  {where or '(whole file)'}: {what}"
+            for where, what in describe_validation_error(error)
+        ]
+        raise ConfigError("the configuration has errors:\n" + "\n".join(lines)) from None
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the configuration file."""
+    # Snakemake's `validate` crashes on a schema that does not name its dialect.
+    return {"$schema": SCHEMA_DIALECT, **Config.model_json_schema()}

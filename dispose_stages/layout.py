@@ -1,0 +1,87 @@
+"""Where everything of a run lies. Only the rules and the command line build one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayout:
+    """Paths below ``<results>/<run>``."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration every job reads."""
+        return self.root / "plan" / "config.json"
+
+    @property
+    def summary(self) -> Path:
+        """Shards per stage, what `rule all` and every job's Snakefile need."""
+        return self.root / "plan" / "summary.json"
+
+    @property
+    def pairs(self) -> Path:
+        """Every pair with its parameters and units."""
+        return self.root / "plan" / "pairs.json"
+
+    @property
+    def control(self) -> Path:
+        """Stamps of forced re-runs and epochs of re-opened shards."""
+        return self.root / "plan" / "control.json"
+
+    def shard(self, stage: str, shard: str) -> Path:
+        """Units of one job."""
+        return self.root / "plan" / stage / f"{shard}.json"
+
+    def ledger(self, stage: str, shard: str) -> Path:
+        """Outcomes of one job."""
+        return self.root / "ledger" / stage / f"{shard}.json"
+
+    @property
+    def weights(self) -> Path:
+        """Digests of the checkpoint files."""
+        return self.root / "ledger" / "weights.json"
+
+    def stats(self, stage: str, shard: str) -> Path:
+        """Seconds, memory, host and attempts of one job."""
+        return self.root / "stats" / stage / f"{shard}.json"
+
+    def partial(self, stage: str, shard: str) -> Path:
+        """Ledger of a job that stopped early; says what is left."""
+        return self.root / "stats" / stage / f"{shard}.partial.json"
+
+    def heartbeat(self, stage: str, shard: str) -> Path:
+        """Progress of a job while it runs."""
+        return self.root / "stats" / stage / f"{shard}.running.json"
+
+    def log(self, stage: str, shard: str) -> Path:
+        """What one job said."""
+        return self.root / "logs" / stage / f"{shard}.log"
+
+    @property
+    def videos(self) -> Path:
+        """The delivered videos."""
+        return self.root / "videos"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.root / "report.html"
+
+    @property
+    def rejects(self) -> Path:
+        """Rows of the manifest that were set aside."""
+        return self.root / "rejects.csv"
+
+    @property
+    def failures(self) -> Path:
+        """Pairs that were not delivered, with reasons."""
+        return self.root / "failures.csv"
+
+    @property
+    def index(self) -> Path:
+        """One record per pair, for users of the data set."""
+        return self.root / "index.parquet"

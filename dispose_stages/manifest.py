@@ -1,0 +1,253 @@
+"""The manifest: a CSV of (reference image, driving video) pairs with per-row parameters.
+
+Every bad row is found in one go, with its line, column and reason, and set aside; the others run.
+Columns: manifests/README.md. Imports neither torch nor any media library.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dispose_stages.atomic import canonical_json
+from dispose_stages.config import Parameters, describe_validation_error
+from dispose_stages.errors import ManifestError
+
+REQUIRED_COLUMNS = ("reference_image", "driving_video")
+PARAMETER_COLUMNS = tuple(Parameters.model_fields)
+COLUMNS = (*REQUIRED_COLUMNS, "pair_id", *PARAMETER_COLUMNS)
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
+
+# The id becomes a file name, so it can hold neither separators nor a leading dot or dash.
+_PAIR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One pair to animate.
+
+    Attributes:
+        line: Line of the file the row ends on; the header is line 1.
+        pair_id: Unique name, safe as a file name.
+        reference_image: Absolute path.
+        driving_video: Absolute path.
+        parameters: Defaults of the configuration with the row's overrides.
+    """
+
+    line: int
+    pair_id: str
+    reference_image: str
+    driving_video: str
+    parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RowProblem:
+    """Why a row cannot run."""
+
+    line: int
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Good rows in file order, and all problems of the others."""
+
+    rows: tuple[Row, ...]
+    problems: tuple[RowProblem, ...]
+
+
+class _MediaCheck:
+    """Stat every distinct path once, however many rows name it."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str | None] = {}
+
+    def __call__(self, path: str) -> str | None:
+        """What is wrong with the file, or None."""
+        if path not in self._known:
+            self._known[path] = self._look(path)
+        return self._known[path]
+
+    @staticmethod
+    def _look(path: str) -> str | None:
+        try:
+            status = Path(path).stat()
+        except FileNotFoundError:
+            return f"no such file: {path}"
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+            return f"cannot be opened: {error}"
+        if not stat.S_ISREG(status.st_mode):
+            return f"not a file: {path}"
+        return None if status.st_size else f"file is empty: {path}"
+
+
+def _derived_id(row: Mapping[str, str]) -> str:
+    """A readable id that depends on the row's own content only, not on its place in the file."""
+    stems = (Path(row[column]).stem for column in REQUIRED_COLUMNS)
+    words = "_".join(_NOT_IN_ID.sub("-", stem).strip("-._")[:48] or "x" for stem in stems)
+    content = canonical_json({key: value for key, value in row.items() if value})
+    return f"{words}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def _read_cells(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise ManifestError(f"{name}, line {reader.line_num}: not valid CSV: {error}") from None
+
+
+def _check_header(header: list[str], name: str) -> None:
+    problems = [f"unknown column {column!r}" for column in header if column not in COLUMNS]
+    problems += [
+        f"column {column!r} is missing" for column in REQUIRED_COLUMNS if column not in header
+    ]
+    problems += [
+        f"column {c!r} appears twice" for c in sorted({c for c in header if header.count(c) > 1})
+    ]
+    if problems:
+        known = ", ".join(COLUMNS)
+        raise ManifestError(f"{name}, line 1: " + "; ".join(problems) + f". Known columns: {known}")
+
+
+class _RowReader:
+    """Turns cells into rows and collects what is wrong with them."""
+
+    def __init__(self, header: list[str], folder: Path, defaults: Parameters) -> None:
+        self.header = header
+        self.folder = folder
+        self.defaults = defaults
+        self.default_values = defaults.model_dump()
+        self.media = _MediaCheck()
+        self.lines_of_ids: dict[str, int] = {}
+        self.problems: list[RowProblem] = []
+
+    def read(self, line: int, cells: list[str]) -> Row | None:
+        if len(cells) > len(self.header):
+            self.problems.append(
+                RowProblem(line, "", f"{len(cells)} cells, {len(self.header)} columns")
+            )
+            return None
+        values = dict(zip(self.header, cells, strict=False))
+        problems = [
+            RowProblem(line, column, reason)
+            for column, reason in (*self._media_problems(values), *self._id_problems(line, values))
+        ]
+        try:
+            parameters = self._parameters(values)
+        except ValidationError as error:
+            problems += [
+                RowProblem(line, where.split(".")[0] or "tile_overlap", what)
+                for where, what in describe_validation_error(error)
+            ]
+        if problems:
+            self.problems += problems
+            return None
+        image, video = (str(self._resolve(values[column])) for column in REQUIRED_COLUMNS)
+        return Row(line, self._pair_id(values), image, video, parameters)
+
+    def _resolve(self, cell: str) -> Path:
+        return (self.folder / Path(cell).expanduser()).absolute()
+
+    def _pair_id(self, values: Mapping[str, str]) -> str:
+        return values.get("pair_id") or _derived_id(values)
+
+    def _parameters(self, values: Mapping[str, str]) -> Parameters:
+        overrides = {c: values[c] for c in PARAMETER_COLUMNS if values.get(c)}
+        if not overrides:
+            return self.defaults
+        return Parameters.model_validate(self.default_values | overrides)
+
+    def _media_problems(self, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        for column in REQUIRED_COLUMNS:
+            cell = values.get(column, "")
+            reason = self.media(str(self._resolve(cell))) if cell else "is empty"
+            if reason:
+                yield column, reason
+
+    def _id_problems(self, line: int, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        if not all(values.get(column) for column in REQUIRED_COLUMNS):
+            return
+        pair_id = self._pair_id(values)
+        if not _PAIR_ID.fullmatch(pair_id):
+            allowed = "letters, digits, '.', '_', '-', not first '.' or '-', at most 128"
+            yield "pair_id", f"{pair_id!r} cannot be a file name (allowed: {allowed})"
+            return
+        first = self.lines_of_ids.setdefault(pair_id, line)
+        if first != line:
+            given = "duplicate of" if values.get("pair_id") else "same content as"
+            yield "pair_id", f"{given} line {first} ({pair_id})"
+
+
+def read_manifest(path: Path, defaults: Parameters) -> Manifest:
+    """Read and check a manifest; relative paths are relative to its folder.
+
+    Raises:
+        ManifestError: The file as a whole is unusable: absent, not UTF-8, not CSV, wrong header.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ManifestError(f"no manifest at {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    lines = _read_cells(text, str(path))
+    first = next(lines, None)
+    if first is None:
+        raise ManifestError(f"{path} is empty; its first line must name the columns")
+    header = first[1]
+    _check_header(header, str(path))
+    reader = _RowReader(header, path.parent.absolute(), defaults)
+    rows = [row for line, cells in lines if (row := reader.read(line, cells)) is not None]
+    return Manifest(tuple(rows), tuple(sorted(reader.problems)))
+
+
+def rejects_csv(problems: Iterable[RowProblem]) -> str:
+    """The text of ``rejects.csv``."""
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(["line", "column", "reason"])
+    writer.writerows([problem.line, problem.column, problem.reason] for problem in problems)
+    return output.getvalue()
+
+
+def cross_product(images: Path, videos: Path, relative_to: Path) -> str:
+    """A manifest with every image of one folder paired with every video of another.
+
+    Raises:
+        ManifestError: A folder is absent or holds no media.
+    """
+
+    def media(folder: Path, suffixes: frozenset[str]) -> list[str]:
+        if not folder.is_dir():
+            raise ManifestError(f"no such folder: {folder}")
+        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+        if not found:
+            raise ManifestError(f"{folder} holds no file ending in {', '.join(sorted(suffixes))}")
+        base = relative_to.absolute()
+        return [_relative(path.absolute(), base) for path in found]
+
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(REQUIRED_COLUMNS)
+    driving = media(videos, VIDEO_SUFFIXES)
+    writer.writerows([image, video] for image in media(images, IMAGE_SUFFIXES) for video in driving)
+    return output.getvalue()
+
+
+def _relative(path: Path, base: Path) -> str:
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
