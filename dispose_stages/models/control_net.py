@@ -1,0 +1,158 @@
+"""The hybrid ControlNet of DisPose: motion fields and keypoint correspondence (algorithm §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dispose_stages.models.conditioning import MotionEmbedding
+from dispose_stages.models.context import ArrangedContext
+from dispose_stages.models.encoder import SpatioTemporalEncoder, over_batch
+from dispose_stages.models.point_adapter import PointAdapter
+from dispose_stages.models.temporal_convolution import use_temporal_convolutions
+from dispose_stages.models.unet_config import UNetConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ControlResiduals:
+    """What the ControlNet adds to the UNet.
+
+    Attributes:
+        down: Per skip connection, ``((b f) c h w)``, input convolution first.
+        mid: For the mid block's output.
+    """
+
+    down: tuple[Float[Tensor, "bf _ _ _"], ...]
+    mid: Float[Tensor, "bf c h w"]
+
+
+class ControlNet(SpatioTemporalEncoder):
+    """A copy of the UNet's encoder that reads motion, with a projection per skip connection.
+
+    Attribute names are those of the published state dict.
+
+    Args:
+        config: Sizes of the UNet.
+        point_channels: Width of a keypoint's correspondence feature.
+        adapter_channels: Width of the point adapter's outputs, one per down block.
+    """
+
+    def __init__(
+        self, config: UNetConfig, point_channels: int, adapter_channels: Sequence[int]
+    ) -> None:
+        super().__init__(config)
+        channels = config.block_channels
+        widths = [channels[0]]
+        for block, width in enumerate(channels):
+            samplers = int(block < len(channels) - 1)
+            widths += [width] * (config.layers[block] + samplers)
+        self.controlnet_down_blocks = nn.ModuleList(
+            nn.Conv2d(width, width, kernel_size=1) for width in widths
+        )
+        self.point_adapter = PointAdapter(point_channels, adapter_channels)
+        self.controlnet_cond_embedding = MotionEmbedding(channels[0])
+        self.controlnet_mid_block = nn.Conv2d(channels[-1], channels[-1], kernel_size=1)
+
+    def embed_motion(
+        self,
+        dense: Float[Tensor, "n 2 H W"],
+        trajectory: Float[Tensor, "n 2 H W"],
+        *,
+        frames_per_chunk: int = 16,
+    ) -> Float[Tensor, "n_plus_1 c h w"]:
+        """Embedding of both motion fields of a clip, once per clip.
+
+        Args:
+            dense: Dense field of frames 1.., pixels. May be empty: motion guidance off.
+            trajectory: Trajectory field of the same frames, pixels.
+            frames_per_chunk: Bounds memory; without influence on the result.
+
+        Returns:
+            One embedding per frame; that of frame 0, the reference, is the embedding of no motion.
+        """
+        return self.controlnet_cond_embedding.embed_clip(
+            dense, trajectory, frames_per_chunk=frames_per_chunk
+        )
+
+    def embed_points(
+        self,
+        embedding: Float[Tensor, "k d"],
+        points: Float[Tensor, "f k 2"],
+        visible: Bool[Tensor, "f k"],
+        *,
+        height: int,
+        width: int,
+    ) -> tuple[Float[Tensor, "f _ _ _"], ...]:
+        """Correspondence features placed at the keypoints of every frame, once per clip."""
+        levels: tuple[Tensor, ...] = self.point_adapter(
+            embedding, points, visible, height=height, width=width
+        )
+        return levels
+
+    def forward(
+        self,
+        latents: Float[Tensor, "b f c_in h w"],
+        time_embedding: Float[Tensor, "#b d"],
+        context: ArrangedContext,
+        *,
+        motion: Float[Tensor, "#b f c h w"],
+        point_levels: Sequence[Float[Tensor, "_ f _ _ _"]] | None = None,
+        scale: float = 1.0,
+        image_only: Bool[Tensor, "b f"] | None = None,
+    ) -> ControlResiduals:
+        """Residuals for the UNet.
+
+        Args:
+            latents: As the UNet's.
+            time_embedding: Of this network's own `time_embed`.
+            context: This network's own constants, arranged for this batch.
+            motion: Of `embed_motion`, the frames of this tile; the same for all guidance halves.
+            point_levels: Of `embed_points`, one per down block, added after it; ``None`` switches
+                correspondence guidance off.
+            scale: Factor on all residuals.
+            image_only: Where true, temporal layers are bypassed.
+        """
+        batch = len(latents)
+        conditions = self._conditions(latents, time_embedding, context, image_only)
+        hidden = self.conv_in(latents.flatten(0, 1)) + over_batch(motion, batch)
+        skips = [hidden]
+        for index, block in enumerate(self.down_blocks):
+            hidden, more = block(hidden, context.constants.down[index], conditions)
+            skips += more
+            if point_levels is not None:
+                # After the skips were taken: the points reach the next block, not these (Q5).
+                hidden = hidden + over_batch(point_levels[index], batch)
+        hidden = self.mid_block(hidden, context.constants.mid, conditions)
+        down = [
+            projection(skip)
+            for projection, skip in zip(self.controlnet_down_blocks, skips, strict=True)
+        ]
+        mid: Tensor = self.controlnet_mid_block(hidden)
+        if scale != 1.0:
+            down, mid = [residual * scale for residual in down], mid * scale
+        return ControlResiduals(down=tuple(down), mid=mid)
+
+
+def build_control_net(
+    unet_config: Mapping[str, Any],
+    point_channels: int = 1280,
+    adapter_channels: Sequence[int] | None = None,
+) -> ControlNet:
+    """The ControlNet that fits the UNet of a diffusers ``unet/config.json``, random weights.
+
+    Args:
+        unet_config: Configuration of the UNet.
+        point_channels: Width of a keypoint's correspondence feature.
+        adapter_channels: Width of the point adapter's outputs; those of the blocks by default.
+
+    Raises:
+        WeightsError: The configuration describes another kind of network.
+    """
+    config = UNetConfig.from_mapping(unet_config)
+    network = ControlNet(config, point_channels, adapter_channels or config.block_channels)
+    use_temporal_convolutions(network)
+    return network

@@ -1,0 +1,96 @@
+"""What the UNet and the ControlNet share: embeddings of time and the encoder's blocks."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dispose_stages.models.context import ArrangedContext, ContextConstants
+from dispose_stages.models.spatio_temporal import Conditions, DownBlock, MidBlock
+from dispose_stages.models.unet_config import UNetConfig
+
+
+class SpatioTemporalEncoder(nn.Module):
+    """Input convolution, time embeddings, down blocks and mid block.
+
+    Attribute names are those of the published state dicts.
+
+    Attributes:
+        gradient_checkpointing: Recompute activations in the backward pass.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.gradient_checkpointing = False
+        channels = config.block_channels
+        self.conv_in = nn.Conv2d(config.in_channels, channels[0], kernel_size=3, padding=1)
+        self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(channels[0], config.time_channels)
+        self.add_time_proj = Timesteps(
+            config.time_ids_channels, flip_sin_to_cos=True, downscale_freq_shift=0
+        )
+        self.add_embedding = TimestepEmbedding(config.time_ids_width, config.time_channels)
+        self.down_blocks = nn.ModuleList(
+            DownBlock(
+                channels[max(i - 1, 0)],
+                config.width(i, attention=config.down_attention[i]),
+                downsample=i < len(channels) - 1,
+            )
+            for i in range(len(channels))
+        )
+        self.mid_block = MidBlock(config.width(len(channels) - 1, attention=True))
+
+    def cross_attention(self, context: Float[Tensor, "g n d"]) -> ContextConstants:
+        """Cross-attention outputs of all layers, once per run.
+
+        Args:
+            context: Image embeddings: per group those of the guidance halves (zeros first), or
+                one alone.
+        """
+        return ContextConstants(
+            down=tuple(block.cross_attention(context) for block in self.down_blocks),  # type: ignore[operator]
+            mid=self.mid_block.cross_attention(context),
+        )
+
+    def time_embed(
+        self, timestep: Float[Tensor, "*b"], added_time_ids: Float[Tensor, "#b i"]
+    ) -> Float[Tensor, "#b d"]:
+        """Embedding of the timestep and the added time ids, once per step.
+
+        Args:
+            timestep: ``0.25 * ln(sigma)``, one value for all or one per batch element.
+            added_time_ids: ``(fps - 1, motion bucket, noise augmentation)``.
+
+        Sines are computed in float32 and then take the type of the weights.
+        """
+        dtype = self.conv_in.weight.dtype
+        sines = self.time_proj(timestep.reshape(-1))
+        id_sines = self.add_time_proj(added_time_ids.flatten()).reshape(len(added_time_ids), -1)
+        embedding: Tensor = self.time_embedding(sines.to(dtype))
+        return embedding + self.add_embedding(id_sines.to(dtype))  # type: ignore[no-any-return]
+
+    def _conditions(
+        self,
+        latents: Float[Tensor, "b f c h w"],
+        time_embedding: Float[Tensor, "#b d"],
+        context: ArrangedContext,
+        image_only: Bool[Tensor, "b f"] | None,
+    ) -> Conditions:
+        batch, frames = latents.shape[:2]
+        if len(context.halves) != batch:
+            raise ValueError(f"context is arranged for {len(context.halves)}, not {batch} elements")
+        if image_only is None:
+            image_only = torch.zeros(batch, frames, dtype=torch.bool, device=latents.device)
+        return Conditions(
+            time=time_embedding[:, None].expand(batch, frames, -1).flatten(0, 1),
+            halves=context.halves,
+            image_only=image_only,
+            checkpointing=self.gradient_checkpointing,
+        )
+
+
+def over_batch(value: Float[Tensor, "#b f c h w"], batch: int) -> Float[Tensor, "bf c h w"]:
+    """Stack the frames of all batch elements, repeating what all of them share."""
+    return value.expand(batch, *value.shape[1:]).flatten(0, 1)

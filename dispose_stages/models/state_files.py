@@ -1,0 +1,51 @@
+"""Pickled checkpoints, read without running what is in them."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dispose_stages.errors import WeightsError
+
+# What PyTorch's unpickler raises on bytes that are no checkpoint (found by trying thousands).
+_DAMAGED = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    pickle.UnpicklingError,
+)
+
+
+def read_pickle(path: Path) -> Any:
+    """Content of a ``.pth``, ``.pth.tar`` or ``.bin`` file, tensors and plain containers only.
+
+    Files in PyTorch's zip format are mapped into memory instead of read.
+
+    Raises:
+        WeightsError: The file is not there, or holds anything that could run code.
+    """
+    try:
+        mapped = _is_zip(path)
+        with warnings.catch_warnings():
+            # Of unusual pickle protocols, which either load or end below.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except _DAMAGED as error:
+        first_line = str(error).strip().split("\n", maxsplit=1)[0]
+        raise WeightsError(f"{path}: cannot be read as weights only: {first_line}") from error
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"

@@ -1,0 +1,127 @@
+"""Diffusion networks: constant cross-attention, and loading of checkpoints.
+
+Run: ``pytest tests/bench/bench_networks.py -m bench -s``. Figures of one group were measured in one
+run and may be compared; nothing is asserted of them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNetSpatioTemporalConditionModel
+
+from dispose_stages.models.context import GuidanceBatch
+from dispose_stages.models.conversion import convert_checkpoint
+from dispose_stages.models.unet import build_unet
+
+pytestmark = pytest.mark.bench
+
+CONFIG: dict[str, Any] = {
+    "in_channels": 8,
+    "out_channels": 4,
+    "down_block_types": ["CrossAttnDownBlockSpatioTemporal"] * 3 + ["DownBlockSpatioTemporal"],
+    "up_block_types": ["UpBlockSpatioTemporal"] + ["CrossAttnUpBlockSpatioTemporal"] * 3,
+    "block_out_channels": [32, 64, 64, 64],
+    "addition_time_embed_dim": 32,
+    "projection_class_embeddings_input_dim": 96,
+    "layers_per_block": 2,
+    "cross_attention_dim": 1024,
+    "num_attention_heads": [2, 4, 4, 4],
+}
+FRAMES, SIZE = 8, (24, 16)
+LAYERS, CHANNELS = 75, 1000  # 75 x 4 MB
+
+_LOAD = """
+import sys, time
+import torch
+from pathlib import Path
+from dispose_stages.models.weight_files import open_weights
+path = Path(sys.argv[1])
+dtype = getattr(torch, sys.argv[3])
+def memory(name):
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+Path("/proc/self/clear_refs").write_text("5")  # forget the peak of imports
+before = memory("VmRSS")
+start = time.perf_counter()
+if sys.argv[2] == "torch.load":
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = {key: value.to(dtype) for key, value in state.items()}
+else:
+    file = open_weights(path)
+    state = {key: value.to(dtype) for key, value in file.tensors(set(file.shapes))}
+total = sum(float(value.float().sum()) for value in state.values())
+seconds = time.perf_counter() - start
+print(seconds, (memory("VmHWM") - before) / 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def inputs() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "latents": torch.randn(2, FRAMES, 8, *SIZE, generator=generator),
+        "context": torch.randn(2, 1, 1024, generator=generator),
+        "ids": torch.tensor([[6.0, 127.0, 0.0]]).expand(2, 3),
+    }
+
+
+@pytest.mark.benchmark(group="UNet step, tiny, CPU, guidance pair")
+@torch.no_grad()
+def test_attending_at_every_step(benchmark: Any, inputs: dict[str, torch.Tensor]) -> None:
+    """Diffusers' network: attends to the image token in every layer of every step."""
+    network = UNetSpatioTemporalConditionModel(**CONFIG).eval()
+    benchmark(network, inputs["latents"], 1.0, inputs["context"], inputs["ids"], return_dict=False)
+
+
+@pytest.mark.benchmark(group="UNet step, tiny, CPU, guidance pair")
+@torch.no_grad()
+def test_constant_cross_attention(benchmark: Any, inputs: dict[str, torch.Tensor]) -> None:
+    """Ours: constants per run; the time embedding is within the step."""
+    network = build_unet(CONFIG).eval()
+    constants = network.cross_attention(inputs["context"].squeeze(1)[None])
+    context = constants.arrange(GuidanceBatch.pairs(), "official")
+
+    def step() -> torch.Tensor:
+        time = network.time_embed(torch.tensor(1.0), inputs["ids"][:1])
+        return network(inputs["latents"], time, context)
+
+    benchmark(step)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "synthetic.pth"
+    state = {f"layer{i}": torch.full((CHANNELS, CHANNELS), float(i)) for i in range(LAYERS)}
+    torch.save(state, path)
+    convert_checkpoint(path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("way", ["torch.load", "conversion"])
+def test_loading(checkpoint: Path, way: str, dtype: str) -> None:
+    """A warm 300 MB float32 file in a fresh process: seconds (best of 3), growth of peak RSS."""
+    path = checkpoint if way == "torch.load" else checkpoint.with_suffix(".safetensors")
+    runs = []
+    for _ in range(3):
+        output = subprocess.run(
+            [sys.executable, "-c", _LOAD, str(path), way, dtype],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        ).stdout
+        runs.append(tuple(map(float, output.split())))
+    size = path.stat().st_size / 2**20
+    seconds, peak = min(runs)
+    sys.stdout.write(
+        f"\n{way} as {dtype}: {size:.0f} MiB in {seconds:.3f} s, peak RSS +{peak:.0f} MiB\n"
+    )

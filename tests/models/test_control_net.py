@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dispose_stages.models.context import GuidanceBatch
+from dispose_stages.models.control_net import ControlNet, ControlResiduals
+from tests.models.tiny_networks import TIME_IDS, TIMESTEP, random, tiny_control_net
+
+HEIGHT, WIDTH, FRAMES = 64, 128, 3
+CLOSE = 1e-10
+
+
+@pytest.fixture(scope="module")
+def network() -> ControlNet:
+    return tiny_control_net()
+
+
+def tracks() -> tuple[Tensor, Tensor]:
+    points = torch.rand(
+        FRAMES, 18, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64
+    )
+    return points, torch.arange(FRAMES * 18).reshape(FRAMES, 18) % 5 != 0
+
+
+def levels_of(network: ControlNet) -> tuple[Tensor, ...]:
+    points, visible = tracks()
+    return network.embed_points(random(18, 24), points, visible, height=HEIGHT, width=WIDTH)
+
+
+def run(
+    network: ControlNet, batch: GuidanceBatch, latents: Tensor, motion: Tensor, **extras: object
+) -> ControlResiduals:
+    context = network.cross_attention(random(1, 2, 32, seed=2)).arrange(batch, "official")
+    time = network.time_embed(TIMESTEP, TIME_IDS)
+    return network(latents, time, context, motion=motion, **extras)
+
+
+def flat(residuals: ControlResiduals) -> Tensor:
+    return torch.cat([value.flatten() for value in (*residuals.down, residuals.mid)])
+
+
+@torch.no_grad()
+def test_motion_is_embedded_once_for_a_clip(network: ControlNet) -> None:
+    """A clip embedded in chunks equals the embedding of every frame of a tile by itself."""
+    dense, trajectory = random(5, 2, HEIGHT, WIDTH), random(5, 2, HEIGHT, WIDTH, seed=6)
+    clip = network.embed_motion(dense, trajectory, frames_per_chunk=2)
+    assert clip.shape == (6, 32, HEIGHT // 8, WIDTH // 8)
+    still = torch.zeros(1, 2, HEIGHT, WIDTH, dtype=torch.float64)
+    tile = [0, 3, 4]
+    plain = network.controlnet_cond_embedding(
+        torch.cat([still, dense])[tile], torch.cat([still, trajectory])[tile]
+    )
+    torch.testing.assert_close(clip[tile], plain, rtol=CLOSE, atol=CLOSE)
+    none = network.embed_motion(dense[:0], trajectory[:0])
+    torch.testing.assert_close(none, clip[:1], rtol=CLOSE, atol=CLOSE)
+
+
+@torch.no_grad()
+def test_conditions_computed_once_equal_conditions_per_call(network: ControlNet) -> None:
+    """Slices of a clip's conditions, shared by both halves, equal conditions given per half."""
+    motion = network.embed_motion(random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH, seed=6))
+    levels = levels_of(network)
+    latents = random(2, FRAMES, 8, HEIGHT // 8, WIDTH // 8)
+    shared = run(
+        network,
+        GuidanceBatch.pairs(),
+        latents,
+        motion[None],
+        point_levels=tuple(level[None] for level in levels),
+    )
+    repeated = run(
+        network,
+        GuidanceBatch.pairs(),
+        latents,
+        torch.stack([motion, motion]),
+        point_levels=tuple(torch.stack([level, level]) for level in levels),
+    )
+    torch.testing.assert_close(flat(shared), flat(repeated), rtol=CLOSE, atol=CLOSE)
+    halves = [
+        run(
+            network,
+            GuidanceBatch.half(half),
+            latents[half : half + 1],
+            motion[None],
+            point_levels=tuple(level[None] for level in levels),
+        )
+        for half in (0, 1)
+    ]
+    joined = torch.cat([half.mid for half in halves])
+    torch.testing.assert_close(joined, shared.mid, rtol=CLOSE, atol=CLOSE)
+
+
+@torch.no_grad()
+def test_points_enter_after_the_skips_of_their_block(network: ControlNet) -> None:
+    """Level 0 changes nothing up to and including block 0's own residuals (Q5)."""
+    motion = network.embed_motion(random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH))[None]
+    latents = random(2, FRAMES, 8, HEIGHT // 8, WIDTH // 8)
+    levels = tuple(level[None] for level in levels_of(network))
+    without = run(network, GuidanceBatch.pairs(), latents, motion)
+    with_points = run(network, GuidanceBatch.pairs(), latents, motion, point_levels=levels)
+    same = [torch.equal(a, b) for a, b in zip(without.down, with_points.down, strict=True)]
+    assert same == [True] * 4 + [False] * 8
+    assert not torch.equal(without.mid, with_points.mid)
+
+
+@torch.no_grad()
+def test_scale_multiplies_all_residuals(network: ControlNet) -> None:
+    """A conditioning scale of 0.5 halves what the UNet receives."""
+    motion = network.embed_motion(random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH))[None]
+    latents = random(2, FRAMES, 8, HEIGHT // 8, WIDTH // 8)
+    full = run(network, GuidanceBatch.pairs(), latents, motion)
+    half = run(network, GuidanceBatch.pairs(), latents, motion, scale=0.5)
+    torch.testing.assert_close(flat(half), flat(full) / 2, rtol=CLOSE, atol=CLOSE)
+
+
+def test_gradients_reach_the_adapter_and_the_motion_embedding(network: ControlNet) -> None:
+    """The parts DisPose trains receive gradients through the once-per-clip computations."""
+    motion = network.embed_motion(random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH, seed=5))
+    levels = tuple(level[None] for level in levels_of(network))
+    latents = random(2, FRAMES, 8, HEIGHT // 8, WIDTH // 8)
+    network.gradient_checkpointing = True
+    residuals = run(network, GuidanceBatch.pairs(), latents, motion[None], point_levels=levels)
+    network.gradient_checkpointing = False
+    flat(residuals).square().mean().backward()
+    for part in (network.point_adapter, network.controlnet_cond_embedding):
+        gradients = [value.grad for value in part.parameters()]
+        network_part = type(part).__name__
+        assert all(g is not None and g.abs().max() > 0 for g in gradients[:-2]), network_part
+    network.zero_grad()

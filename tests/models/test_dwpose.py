@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from dispose_stages.errors import DeviceError, WeightsError
+from dispose_stages.models.dwpose import (
+    CPU,
+    CUDA,
+    OnnxNetwork,
+    check_provider,
+    load_dwpose,
+)
+
+
+def write_network(path, batch, *, outputs=("out",), size=(4, 6)):
+    """Output i is the input times i + 1, averaged over rows: (batch, 3, W)."""
+    shape = [batch, 3, *size]
+    nodes, made = [], []
+    for number, name in enumerate(outputs):
+        factor = helper.make_tensor(f"factor{number}", TensorProto.FLOAT, [], [number + 1.0])
+        nodes += [
+            helper.make_node("Constant", [], [f"c{number}"], value=factor),
+            helper.make_node("ReduceMean", ["in"], [f"m{number}"], axes=[2], keepdims=0),
+            helper.make_node("Mul", [f"m{number}", f"c{number}"], [name]),
+        ]
+        made.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3, size[1]]))
+    graph = helper.make_graph(
+        nodes, "fake", [helper.make_tensor_value_info("in", TensorProto.FLOAT, shape)], made
+    )
+    opset = [helper.make_opsetid("", 13)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+def images(count):
+    """Random input."""
+    return np.random.default_rng(0).standard_normal((count, 3, 4, 6)).astype(np.float32)
+
+
+def open_network(path, **options):
+    """On the CPU."""
+    return OnnxNetwork(path, **{"device": "cpu", "allow_cpu": False, **options})
+
+
+@pytest.mark.parametrize(
+    ("batch", "dynamic", "size"), [("N", True, 3), (1, False, 1), (4, False, 4)]
+)
+def test_batches_follow_the_file(tmp_path, batch, dynamic, size):
+    """A dynamic axis takes the configured batch, a fixed one its own size; results agree."""
+    network = open_network(write_network(tmp_path / "a.onnx", batch), batch_size=3)
+    assert (network.dynamic_batch, network.batch_size) == (dynamic, size)
+    assert network.input_size == (4, 6)
+    seen = []
+    run = network._run
+    network._run = lambda chunk: seen.append(len(chunk)) or run(chunk)
+    (out,) = network(images(7))
+    np.testing.assert_allclose(out, images(7).mean(axis=2), rtol=1e-5, atol=1e-6)
+    assert seen == {"N": [3, 3, 1], 1: [1] * 7, 4: [4, 4]}[batch]
+
+
+def test_all_outputs_in_order(tmp_path):
+    """Names do not matter, order does: x, then y."""
+    detector = write_network(tmp_path / "detector.onnx", 1, outputs=("boxes", "extra"))
+    estimator = write_network(tmp_path / "estimator.onnx", "N", outputs=("zz", "aa"))
+    model = load_dwpose(detector, estimator, device="cpu", allow_cpu=False, batch_size=2)
+    mean = images(3).mean(axis=2)
+    np.testing.assert_allclose(model.detect(images(3)), mean, rtol=1e-5, atol=1e-6)
+    simcc_x, simcc_y = model.estimate(images(3))
+    np.testing.assert_allclose(simcc_x, mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(simcc_y, 2 * mean, rtol=1e-5, atol=1e-6)
+
+
+def test_missing_file(tmp_path):
+    """Named in the message."""
+    with pytest.raises(WeightsError, match=r"none\.onnx is missing"):
+        open_network(tmp_path / "none.onnx")
+
+
+def test_a_file_that_is_no_network(tmp_path):
+    """A half-downloaded file or an error page."""
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"<html>")
+    with pytest.raises(WeightsError, match="cannot load"):
+        open_network(path)
+
+
+def test_input_without_a_size(tmp_path):
+    """The crop's size is read from the file, so it must be there."""
+    path = write_network(tmp_path / "a.onnx", 1, size=("h", 6))
+    with pytest.raises(WeightsError, match="must be"):
+        open_network(path)
+
+
+@pytest.mark.parametrize(
+    ("available", "cause"),
+    [([CPU], "onnxruntime-gpu"), ([CUDA, CPU], "cuDNN")],
+    ids=["cpu package", "libraries missing"],
+)
+def test_cuda_that_came_up_on_the_cpu(tmp_path, caplog, available, cause):
+    """An error with the likely cause, or a warning where the CPU is allowed."""
+    path = tmp_path / "yolox_l.onnx"
+    with pytest.raises(DeviceError, match=cause) as caught:
+        check_provider([CPU], available, path=path, allow_cpu=False)
+    assert "allow_cpu" in str(caught.value)
+    with caplog.at_level(logging.WARNING):
+        check_provider([CPU], available, path=path, allow_cpu=True)
+    assert cause in caplog.text
+
+
+def test_cuda_that_is_there(tmp_path, caplog):
+    """Nothing to say."""
+    check_provider([CUDA, CPU], [CUDA, CPU], path=tmp_path, allow_cpu=False)
+    assert not caplog.records
+
+
+@pytest.mark.skipif(
+    CUDA in onnxruntime.get_available_providers(), reason="this ONNX Runtime has CUDA"
+)
+def test_asking_for_cuda_without_it(tmp_path):
+    """The real session: refused, or on the CPU with the same numbers."""
+    path = write_network(tmp_path / "a.onnx", "N")
+    with pytest.raises(DeviceError, match="no CUDA provider"):
+        open_network(path, device="cuda")
+    network = open_network(path, device="cuda", allow_cpu=True)
+    assert network.device == "cpu"
+    np.testing.assert_allclose(network(images(2))[0], images(2).mean(axis=2), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    CUDA not in onnxruntime.get_available_providers(), reason="this ONNX Runtime has no CUDA"
+)
+def test_cuda_equals_cpu(tmp_path):
+    """I/O binding on the device gives the CPU's numbers."""
+    path = write_network(tmp_path / "a.onnx", "N", outputs=("a", "b"))
+    network = open_network(path, device="cuda", batch_size=3)
+    assert network.device == "cuda"
+    for actual, expected in zip(network(images(7)), open_network(path)(images(7)), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
