@@ -1,0 +1,101 @@
+"""Stage ``correspondence``: diffusion features of a reference at its keypoints (algorithm §6)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Correspondence, PoseTrack
+from dispose_stages.correspondence import REVISION
+from dispose_stages.correspondence.embedding import keypoint_embedding
+from dispose_stages.correspondence.features import diffusion_features, draw_noise, noise_seed
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.geometry.frames import cover_resize
+from dispose_stages.geometry.persons import select_reference_person
+from dispose_stages.models.arithmetic import full_float32
+from dispose_stages.models.dift import DiftNetwork, load_dift
+from dispose_stages.runner import ArtifactRepository, Context, ReadyUnit, Repository
+from dispose_stages.store.media import read_image
+from dispose_stages.weights import layout
+
+DTYPE = torch.float32
+
+
+class CorrespondenceWorker:
+    """Stable Diffusion up to the feature, loaded, the prompt embedded.
+
+    Args:
+        network: The networks.
+        context: Of the job.
+    """
+
+    def __init__(self, network: DiftNetwork, context: Context) -> None:
+        self._network = network
+        self._context = context
+
+    def compute(self, unit: ReadyUnit) -> Correspondence:
+        """Features of one reference.
+
+        Raises:
+            UnitError: The image cannot be read, ``no_person_reference`` where its pose holds
+                nobody, or ``not_finite`` where the network gave no number.
+        """
+        params = unit.params
+        upstream = unit.upstream["pose"]
+        pose = self._context.store.read(upstream.stage, upstream.key, PoseTrack)
+        frame = pose[0]
+        person = select_reference_person(frame, params["person"])
+        image = cover_resize(read_image(unit.sources["image"]), pose.height, pose.width)
+        seed = noise_seed(image, params["seed"])
+        noise = draw_noise(seed, params["ensemble"], pose.height, pose.width)
+        with full_float32():
+            features = diffusion_features(
+                self._network,
+                image,
+                noise,
+                timestep=params["timestep"],
+                batch=self._context.config.correspondence.unet_batch,
+                device=self._context.device,
+                dtype=DTYPE,
+            ).cpu()
+        if not bool(torch.isfinite(features).all()):
+            raise UnitError(Reason.NUMERIC, f"{unit.label}: the features are not finite")
+        embedding = keypoint_embedding(
+            features,
+            frame.keypoints[person, BODY_KEYPOINTS],
+            frame.scores[person, BODY_KEYPOINTS] > VISIBLE_SCORE,
+            pose.height,
+            pose.width,
+        )
+        kept = np.ascontiguousarray(features.numpy()) if params["keep_feature_maps"] else None
+        return Correspondence(embedding.numpy(), kept)
+
+
+class CorrespondenceStage:
+    """Diffusion features of references."""
+
+    name: ClassVar[str] = "correspondence"
+    revision: ClassVar[int] = REVISION
+
+    def repository(self, context: Context) -> Repository:
+        """The artifact store."""
+        return ArtifactRepository(context.store)
+
+    def open(self, context: Context) -> CorrespondenceWorker:
+        """Load the networks and embed the prompt.
+
+        Raises:
+            WeightsError: A file is missing or does not fit.
+        """
+        network = load_dift(
+            context.models_root / layout.SD15,
+            prompt=context.config.correspondence.prompt,
+            device=context.device,
+            dtype=DTYPE,
+        )
+        return CorrespondenceWorker(network, context)
+
+
+STAGE = CorrespondenceStage()

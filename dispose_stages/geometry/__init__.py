@@ -1,0 +1,1 @@
+"""Geometry that several stages share: sizes, skeletons, drawing, motion fields."""

@@ -1,0 +1,126 @@
+"""Which person drives, where several are seen.
+
+``first`` is the best detection, as in the original; ``largest`` the one with the largest box;
+``tracked`` follows the best detection of the first frame by the overlap of boxes; ``index:N`` is
+the N-th best detection, counted from 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Frame, PoseTrack
+from dispose_stages.errors import ConfigError, Reason, UnitError
+
+NOT_FOUND = -1
+TRACKING_OVERLAP = 0.1
+"""A box that overlaps the last one less (intersection over union) is somebody else."""
+
+
+def _areas(boxes: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n"]:
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0)
+    return np.asarray(sides.prod(axis=1), dtype=np.float64)
+
+
+def box_overlap(
+    box: Float64[np.ndarray, "4"], boxes: Float64[np.ndarray, "n 4"]
+) -> Float64[np.ndarray, "n"]:
+    """Intersection over union of one box with each of `boxes`; ``x1, y1, x2, y2``."""
+    corners = np.concatenate(
+        [np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])], axis=1
+    )
+    shared = _areas(corners)
+    union = _areas(box[None]) + _areas(boxes) - shared
+    overlap: Float64[np.ndarray, "n"] = np.zeros_like(shared)
+    np.divide(shared, union, out=overlap, where=union > 0)
+    return overlap
+
+
+def _index_of(rule: str) -> int:
+    """The N of ``index:N``."""
+    kind, _, number = rule.partition(":")
+    if kind != "index" or not number.isdecimal():
+        raise ConfigError(f"person: first, largest, tracked or index:N, not {rule!r}")
+    return int(number)
+
+
+def select_reference_person(frame: Frame, rule: str) -> int:
+    """Row of the reference's person.
+
+    A reference usually shows one person, so ``index:N`` falls back to the best detection where
+    there are fewer.
+
+    Raises:
+        ConfigError: `rule` is none of the four.
+        UnitError: ``no_person_reference``: the frame holds nobody.
+    """
+    if frame.persons == 0:
+        raise UnitError(Reason.NO_PERSON_REFERENCE, "nobody was found in the reference image")
+    if rule in {"first", "tracked"}:
+        return 0
+    if rule == "largest":
+        return int(np.argmax(_areas(frame.boxes)))
+    index = _index_of(rule)
+    return index if index < frame.persons else 0
+
+
+def select_persons(track: PoseTrack, rule: str) -> Int64[np.ndarray, "f"]:
+    """Row of the driving person within each frame's persons, -1 where it was not found.
+
+    Raises:
+        ConfigError: `rule` is none of the four.
+    """
+    frames = [track[index] for index in range(len(track))]
+    if rule == "tracked":
+        return _follow(frames)
+    if rule == "largest":
+        rows = [int(np.argmax(_areas(f.boxes))) if f.persons else NOT_FOUND for f in frames]
+    else:
+        index = 0 if rule == "first" else _index_of(rule)
+        rows = [index if index < f.persons else NOT_FOUND for f in frames]
+    return np.asarray(rows, dtype=np.int64)
+
+
+def _follow(frames: list[Frame]) -> Int64[np.ndarray, "f"]:
+    """Follow one person; the whole-image box of a frame without detection is nobody."""
+    rows = np.full(len(frames), NOT_FOUND, dtype=np.int64)
+    last: Float64[np.ndarray, "4"] | None = None
+    for index, frame in enumerate(frames):
+        detected = np.flatnonzero(frame.box_scores > 0)
+        if not len(detected):
+            continue
+        if last is None:
+            row = int(detected[0])
+        else:
+            overlap = box_overlap(last, frame.boxes[detected])
+            best = int(np.argmax(overlap))
+            if overlap[best] < TRACKING_OVERLAP:
+                continue
+            row = int(detected[best])
+        rows[index], last = row, frame.boxes[row]
+    return rows
+
+
+def check_reference(frame: Frame, person: int, min_visible_keypoints: int) -> None:
+    """Refuse a reference that cannot be animated, before any GPU time is spent on it.
+
+    Args:
+        frame: All persons of the reference.
+        person: The one that is animated.
+        min_visible_keypoints: Of its 18 body keypoints, at least so many must be visible.
+
+    Raises:
+        UnitError: ``no_person_reference`` where the detector found nobody and too little is
+            visible in the whole image; ``pose_too_sparse`` where a person was found with too few
+            visible keypoints.
+    """
+    visible = int((frame.scores[person, BODY_KEYPOINTS] > VISIBLE_SCORE).sum())
+    if visible >= min_visible_keypoints:
+        return
+    found = f"{visible} visible body keypoints, {min_visible_keypoints} are needed"
+    if float(frame.box_scores[person]) <= 0.0:
+        raise UnitError(
+            Reason.NO_PERSON_REFERENCE, f"nobody was found in the reference image ({found})"
+        )
+    raise UnitError(Reason.POSE_TOO_SPARSE, f"the reference shows too little of the body: {found}")

@@ -1,0 +1,226 @@
+"""Alignment of driving poses to the reference body (algorithm §3, Q15).
+
+One least-squares line maps the driving keypoints' y to the reference's y over all frames; the
+horizontal scale follows from the aspect of both images, the horizontal shift is a mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from dispose_stages.artifacts import VISIBLE_SCORE, Frame, PoseTrack
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.geometry.persons import (
+    check_reference,
+    select_persons,
+    select_reference_person,
+)
+from dispose_stages.geometry.skeleton import ALIGNMENT_KEYPOINTS
+
+REFERENCE_INDEX = -1
+"""Frame index that stands for the reference in an aligned track."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentBounds:
+    """What an alignment must satisfy; the defaults let every official sample through.
+
+    Attributes:
+        min_visible_keypoints: Visible body keypoints of the reference.
+        min_scale: Vertical scale; also excludes upside-down fits.
+        max_scale: Vertical scale.
+        max_residual: Root mean square residual in y, fraction of the height.
+    """
+
+    min_visible_keypoints: int = 1
+    min_scale: float = 0.05
+    max_scale: float = 20.0
+    max_residual: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """``p · scale + shift`` on normalised coordinates.
+
+    Attributes:
+        scale: ``(a_x, a_y)``.
+        shift: ``(b_x, b_y)``.
+        residual: Root mean square residual in y, fraction of the height.
+    """
+
+    scale: tuple[float, float]
+    shift: tuple[float, float]
+    residual: float
+
+    def __call__(self, points: Float64[np.ndarray, "*axes 2"]) -> Float64[np.ndarray, "*axes 2"]:
+        """Aligned coordinates."""
+        return np.asarray(points * np.asarray(self.scale) + np.asarray(self.shift))
+
+
+def fit_alignment(
+    reference: Float64[np.ndarray, "k 2"],
+    driving: Float64[np.ndarray, "f k 2"],
+    *,
+    target_aspect: float,
+    video_aspect: float,
+) -> Alignment:
+    """Fit the line.
+
+    Args:
+        reference: Normalised keypoints of the reference.
+        driving: The same keypoints in the driving frames, hidden ones included.
+        target_aspect: Height over width of the target.
+        video_aspect: Height over width of the video's frames.
+
+    Raises:
+        UnitError: ``alignment_poor`` where the driving keypoints do not differ in height, so that
+            no line is defined.
+    """
+    y = driving[..., 1].reshape(-1)
+    y_reference = np.tile(reference[:, 1], len(driving))
+    if not np.ptp(y) > 0.0:
+        raise UnitError(
+            Reason.ALIGNMENT_POOR, "all driving keypoints are at one height: no scale can be fitted"
+        )
+    a_y, b_y = (float(value) for value in np.polyfit(y, y_reference, 1))
+    a_x = a_y / (video_aspect / target_aspect)
+    b_x = float(np.mean(np.tile(reference[:, 0], len(driving)) - driving[..., 0].reshape(-1) * a_x))
+    residual = float(np.sqrt(np.mean((a_y * y + b_y - y_reference) ** 2)))
+    return Alignment((a_x, a_y), (b_x, b_y), residual)
+
+
+def check_alignment(alignment: Alignment, bounds: AlignmentBounds) -> None:
+    """Refuse an alignment out of bounds.
+
+    Raises:
+        UnitError: ``alignment_poor``, saying which bound.
+    """
+    values = (*alignment.scale, *alignment.shift, alignment.residual)
+    if not all(math.isfinite(value) for value in values):
+        raise UnitError(Reason.ALIGNMENT_POOR, "the alignment is not finite")
+    scale = alignment.scale[1]
+    if not bounds.min_scale <= scale <= bounds.max_scale:
+        raise UnitError(
+            Reason.ALIGNMENT_POOR,
+            f"vertical scale {scale:.3g} is outside {bounds.min_scale:g} to {bounds.max_scale:g}",
+        )
+    if alignment.residual > bounds.max_residual:
+        raise UnitError(
+            Reason.ALIGNMENT_POOR,
+            f"residual {alignment.residual:.3g} of the height exceeds {bounds.max_residual:g}",
+        )
+
+
+def _fitting_points(
+    driving: PoseTrack, persons: Int64[np.ndarray, "f"], rule: str, keypoints: Sequence[int]
+) -> Float64[np.ndarray, "f k 2"]:
+    """Keypoints of the driving person in the frames the fit may look at.
+
+    With ``first``, as in the original, frames that show exactly one person; a person that was
+    chosen by another rule may be looked at in company.
+    """
+    points = []
+    for index, row in enumerate(persons.tolist()):
+        frame = driving[index]
+        if row >= 0 and (rule != "first" or frame.persons == 1):
+            points.append(frame.keypoints[row, list(keypoints)])
+    if points:
+        return np.stack(points)
+    if rule == "first":
+        raise UnitError(
+            Reason.NO_SINGLE_PERSON_FRAME,
+            f"none of {len(driving)} driving frames shows exactly one person; "
+            "set motion.person to choose one",
+        )
+    raise UnitError(
+        Reason.PERSON_LOST, f"person {rule!r} is in none of {len(driving)} driving frames"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedPair:
+    """Poses of a pair in the reference's place.
+
+    Attributes:
+        poses: All persons of the reference, then of every driving frame, aligned.
+        person: Row of the driving person per frame, -1 where it was not found.
+        alignment: How the driving poses were moved.
+    """
+
+    poses: PoseTrack
+    person: Int64[np.ndarray, "f_plus_1"]
+    alignment: Alignment
+
+
+def align_pair(
+    reference: PoseTrack,
+    driving: PoseTrack,
+    rule: str = "first",
+    bounds: AlignmentBounds | None = None,
+) -> AlignedPair:
+    """Choose the driving person, fit the alignment and apply it to every driving pose.
+
+    Args:
+        reference: Pose of the reference image at target size (one frame).
+        driving: Poses of the driving video.
+        rule: ``first``, ``largest``, ``tracked`` or ``index:N`` (`geometry.persons`).
+        bounds: Limits; permissive if None.
+
+    Raises:
+        UnitError: ``no_person_reference``, ``pose_too_sparse``, ``no_single_person_frame``,
+            ``person_lost`` or ``alignment_poor``.
+    """
+    limits = bounds or AlignmentBounds()
+    still = reference[0]
+    person = select_reference_person(still, rule)
+    check_reference(still, person, limits.min_visible_keypoints)
+    scores = still.scores[person]
+    keypoints = [index for index in ALIGNMENT_KEYPOINTS if scores[index] > VISIBLE_SCORE]
+    if not keypoints:
+        raise UnitError(
+            Reason.POSE_TOO_SPARSE, "only elbows and wrists are visible in the reference"
+        )
+    persons = select_persons(driving, rule)
+    alignment = fit_alignment(
+        still.keypoints[person, keypoints],
+        _fitting_points(driving, persons, rule, keypoints),
+        target_aspect=reference.height / reference.width,
+        video_aspect=driving.height / driving.width,
+    )
+    check_alignment(alignment, limits)
+    return AlignedPair(
+        poses=_concatenated(reference, driving, alignment),
+        person=np.concatenate([[person], persons]).astype(np.int64),
+        alignment=alignment,
+    )
+
+
+def _concatenated(reference: PoseTrack, driving: PoseTrack, alignment: Alignment) -> PoseTrack:
+    """Reference, then aligned driving frames; boxes follow, in pixels of the target."""
+    size = np.asarray([reference.width, reference.height], dtype=np.float64)
+    video_size = np.asarray([driving.width, driving.height], dtype=np.float64)
+    still = reference[0]
+    frames = [still]
+    for index in range(len(driving)):
+        frame = driving[index]
+        corners = frame.boxes.reshape(-1, 2, 2) / video_size
+        frames.append(
+            Frame(
+                keypoints=alignment(frame.keypoints),
+                scores=frame.scores,
+                boxes=(alignment(corners) * size).reshape(-1, 4),
+                box_scores=frame.box_scores,
+            )
+        )
+    return PoseTrack.from_frames(
+        frames,
+        [REFERENCE_INDEX, *driving.frame_indices.tolist()],
+        reference.height,
+        reference.width,
+        driving.fps,
+    )

@@ -1,0 +1,72 @@
+"""Latents to 8-bit frames: chunked temporal VAE decoding (algorithm §9, golden Q13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+Decoder = Callable[[Float[Tensor, "n 4 h w"]], Float[Tensor, "n 3 H W"]]
+"""Decodes the frames it is given as one clip; pixel values in [-1, 1]."""
+
+
+def decode_chunks(
+    latents: Float[Tensor, "f 4 h w"],
+    decode: Decoder,
+    *,
+    chunk_size: int,
+    scaling_factor: float,
+    dtype: torch.dtype,
+) -> Iterator[Float32[Tensor, "n 3 H W"]]:
+    """Decode a clip in chunks, frame 0 included.
+
+    Every chunk is decoded as a clip of its own, so `chunk_size` changes the result near the
+    seams and must never be lowered silently to save memory.
+
+    Args:
+        latents: Denoised, in the VAE's scaled space.
+        decode: Temporal VAE decoder.
+        chunk_size: Frames per chunk.
+        scaling_factor: Of the VAE's latent space (0.18215).
+        dtype: In which the decoder computes.
+
+    Yields:
+        Decoded frames in [-1, 1] (not clamped), float32, on the decoder's device.
+    """
+    for chunk in torch.split((latents.float() / scaling_factor).to(dtype), chunk_size):
+        yield decode(chunk).float()
+
+
+def to_bytes(frames: Float32[Tensor, "*axes"]) -> UInt8[Tensor, "*axes"]:
+    """Scale [0, 1] to 255 and truncate, as the original (Q10)."""
+    return (frames * 255).to(torch.uint8)
+
+
+def to_pixels(decoded: Float32[Tensor, "n 3 H W"]) -> UInt8[Tensor, "n H W 3"]:
+    """Decoded frames, clamped, as bytes; channels last for the encoder."""
+    frames = to_bytes((decoded / 2 + 0.5).clamp(0, 1))
+    return frames.permute(0, 2, 3, 1).contiguous()
+
+
+def decode_video(
+    latents: Float[Tensor, "f 4 h w"],
+    decode: Decoder,
+    *,
+    chunk_size: int,
+    scaling_factor: float,
+    dtype: torch.dtype,
+) -> Iterator[UInt8[Tensor, "n H W 3"]]:
+    """Frames of the output video: `decode_chunks` as pixels, without frame 0 (the reference).
+
+    Yields:
+        The frames of one chunk; nothing for a chunk that held the reference alone.
+    """
+    chunks = decode_chunks(
+        latents, decode, chunk_size=chunk_size, scaling_factor=scaling_factor, dtype=dtype
+    )
+    for index, chunk in enumerate(chunks):
+        frames = chunk[1:] if index == 0 else chunk
+        if len(frames):
+            yield to_pixels(frames)

@@ -1,0 +1,265 @@
+"""Stage ``mux``: latents to a delivered video (algorithm §9, decoding and encoding).
+
+The VAE decodes the next chunk while ffmpeg encodes the current one; frames go through a pipe and
+never to disk. The result is a file with the pair's name and a sidecar, not an artifact.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from dispose_stages import __version__
+from dispose_stages.artifacts import Latents
+from dispose_stages.contract import Committed, Context, InterruptedUnitError, ReadyUnit
+from dispose_stages.errors import Reason, StoreError, UnitError
+from dispose_stages.geometry.frames import effective_stride
+from dispose_stages.models.arithmetic import full_float32
+from dispose_stages.models.svd import load_vae
+from dispose_stages.mux import REVISION
+from dispose_stages.mux.decode import decode_video
+from dispose_stages.mux.overlap import one_ahead
+from dispose_stages.mux.sound import driver_stretch
+from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.ffmpeg import read_header
+from dispose_stages.store.shelf import DeliveredVideo, StagedVideo, VideoShelf
+from dispose_stages.store.video_writer import AudioTrack, Encoding, VideoWriter
+from dispose_stages.weights import layout
+
+_logger = logging.getLogger(__name__)
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+Pixels = UInt8[np.ndarray, "h w 3"]
+
+
+class VideoRepository:
+    """Delivered videos as the results of units.
+
+    Args:
+        shelf: The folder of videos.
+    """
+
+    def __init__(self, shelf: VideoShelf) -> None:
+        self._shelf = shelf
+
+    def find(self, unit: ReadyUnit) -> Committed | None:
+        """The video if it is there with this key."""
+        found = self._shelf.find(unit.params["pair_id"], unit.key)
+        return _committed(found) if found else None
+
+    def commit(self, unit: ReadyUnit, artifact: StagedVideo) -> Committed:
+        """Give the staged video its name."""
+        container = unit.params["container"]
+        delivered = self._shelf.commit(
+            unit.params["pair_id"], unit.key, artifact, unit.attributes(), container=container
+        )
+        return _committed(delivered)
+
+
+def _committed(video: DeliveredVideo) -> Committed:
+    facts = {
+        "file": video.path.name,
+        "frames": video.frames,
+        "height": video.height,
+        "width": video.width,
+        "fps": video.fps,
+        "size_bytes": video.size_bytes,
+    }
+    return Committed(video.key, video.digest, facts)
+
+
+class VaeDecoder:
+    """The temporal VAE as a decoder of one chunk; callable from any thread.
+
+    Half precision overflows in some decoders; such a chunk is decoded again in float32.
+
+    Args:
+        vae: The network, loaded.
+    """
+
+    def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
+        network: Any = vae  # diffusers' base classes are untyped
+        self._vae = network
+        self.dtype: torch.dtype = network.dtype
+        self.scaling_factor = float(network.config["scaling_factor"])
+        self.upcast_chunks = 0
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Pixel values in [-1, 1] of latents that are not scaled any more.
+
+        Raises:
+            UnitError: ``not_finite`` in float32 too.
+        """
+        # Inference mode belongs to a thread, so it is entered here, where the work is done.
+        with torch.inference_mode(), full_float32():
+            frames = self._decode(latents)
+            if not bool(torch.isfinite(frames).all()) and self.dtype != torch.float32:
+                self.upcast_chunks += 1
+                self._vae.to(torch.float32)
+                try:
+                    frames = self._decode(latents.float())
+                finally:
+                    self._vae.to(self.dtype)
+            if not bool(torch.isfinite(frames).all()):
+                raise UnitError(Reason.NUMERIC, "the decoded frames are not finite")
+            return frames
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        decoded: Tensor = self._vae.decode(latents, num_frames=len(latents)).sample
+        return decoded
+
+
+class MuxWorker:
+    """The VAE loaded, ffmpeg at hand.
+
+    Args:
+        decoder: Of chunks of latents.
+        context: Of the job.
+    """
+
+    def __init__(self, decoder: VaeDecoder, context: Context) -> None:
+        self._decoder = decoder
+        self._context = context
+        self._shelf = VideoShelf(context.videos)
+
+    def compute(self, unit: ReadyUnit) -> StagedVideo:
+        """Decode and encode one clip under a temporary name.
+
+        Raises:
+            UnitError: ``not_finite``, ``no_frames`` or ``encode_failed``.
+            InterruptedUnitError: The job was asked to stop.
+        """
+        params, sample = unit.params, unit.upstream["sample"]
+        latents = self._context.store.read(sample.stage, sample.key, Latents).latents
+        if not np.isfinite(latents).all():
+            raise UnitError(Reason.NUMERIC, f"{unit.label}: the latents are not finite")
+        if len(latents) < 2:
+            raise UnitError(Reason.NO_FRAMES, f"{unit.label}: nothing beside the reference")
+        height, width = (8 * size for size in latents.shape[2:])
+        path = self._shelf.staging(params["pair_id"], unit.key, f".{params['container']}")
+        pngs = self._frames_folder(unit) if params["png_frames"] else None
+        writer = VideoWriter(
+            path,
+            height,
+            width,
+            _encoding(unit),
+            tags=tags_of(unit, self._context),
+            audio=_audio(unit, len(latents) - 1),
+        )
+        self._decoder.upcast_chunks = 0
+        with writer:
+            for frame in self._frames(latents, params["decode_chunk_size"]):
+                if pngs is not None:
+                    Image.fromarray(frame).save(pngs / f"{writer.frames:05d}.png")
+                writer.write(frame)
+        if self._decoder.upcast_chunks:
+            self._context.notes["float32_chunks"] = self._decoder.upcast_chunks
+        return StagedVideo(path, writer.frames, height, width, params["fps"], pngs)
+
+    def _frames_folder(self, unit: ReadyUnit) -> Path:
+        folder = self._shelf.staging(unit.params["pair_id"], unit.key, ".frames")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def _frames(self, latents: np.ndarray, chunk_size: int) -> Iterator[Pixels]:
+        clip = torch.from_numpy(latents).to(self._context.device)
+        chunks = decode_video(
+            clip,
+            self._decoder,
+            chunk_size=chunk_size,
+            scaling_factor=self._decoder.scaling_factor,
+            dtype=self._decoder.dtype,
+        )
+        for chunk in one_ahead(chunk.cpu().numpy() for chunk in chunks):
+            if self._context.stop_requested():
+                raise InterruptedUnitError("stopped while decoding")
+            yield from chunk
+
+
+def _encoding(unit: ReadyUnit) -> Encoding:
+    names = ("fps", "crf", "preset", "pixel_format", "container")
+    return Encoding(**{name: unit.params[name] for name in names})
+
+
+def _audio(unit: ReadyUnit, frames: int) -> AudioTrack | None:
+    """The driver's sound, if it is wanted and there is any."""
+    params = unit.params
+    if not params["copy_audio"]:
+        return None
+    driver_fps = float(unit.upstream["media"].facts["fps"])
+    codec = read_header(unit.sources["video"]).audio_codec
+    if not codec:
+        return None
+    stretch = driver_stretch(
+        frames,
+        params["fps"],
+        driver_fps=driver_fps,
+        stride=effective_stride(params["sample_stride"], driver_fps),
+        start_frame=params["start_frame"],
+    )
+    return AudioTrack(
+        unit.sources["video"], codec, stretch.start_seconds, stretch.seconds, stretch.tempo
+    )
+
+
+def tags_of(unit: ReadyUnit, context: Context) -> dict[str, str]:
+    """What the video file says of itself: pair, seed, version, weights, keys of all stages."""
+    params = unit.params
+    tags = {
+        "pair_id": str(params["pair_id"]),
+        "seed": str(params["seed"]),
+        "compat": str(params["compat"]),
+        "precision": str(params["precision"]),
+        "weights": context.config.models.bundle,
+        "dispose_version": __version__,
+        "mux_key": unit.key,
+    }
+    for role, item in unit.upstream.items():
+        tags |= _upstream_tags(context.store, role, item.stage, item.key)
+    return tags
+
+
+def _upstream_tags(store: ArtifactStore, role: str, stage: str, key: str) -> dict[str, str]:
+    tags = {f"{role}_key": key}
+    try:
+        upstream: dict[str, Any] = store.attributes(stage, key)["provenance"]["upstream"]
+    except (StoreError, KeyError):
+        return tags  # media are no artifacts
+    for name, item in upstream.items():
+        nested = name if name != "media" else f"{role}_media"
+        tags |= _upstream_tags(store, nested, item["stage"], item["key"])
+    return tags
+
+
+class MuxStage:
+    """Latents to delivered videos."""
+
+    name: ClassVar[str] = "mux"
+    revision: ClassVar[int] = REVISION
+
+    def repository(self, context: Context) -> VideoRepository:
+        """The folder of videos."""
+        return VideoRepository(VideoShelf(context.videos))
+
+    def open(self, context: Context) -> MuxWorker:
+        """Load the VAE.
+
+        Raises:
+            WeightsError: A file is missing or does not fit.
+        """
+        dtype = _DTYPES[context.config.sampling.precision]
+        vae = load_vae(context.models_root / layout.SVD, dtype=dtype, device=context.device)
+        return MuxWorker(VaeDecoder(vae), context)
+
+
+STAGE = MuxStage()

@@ -1,0 +1,102 @@
+"""Skeletons over frames, for people to look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from dispose_stages.artifacts import Frame, PoseTrack
+from dispose_stages.geometry.drawing import Raster, draw_body, draw_faces, draw_hands
+
+Image = UInt8[np.ndarray, "h w 3"]
+BOX_COLOUR = (255, 255, 255)
+
+
+def _shrunk(image: Image, max_height: int | None) -> Image:
+    if max_height is None or image.shape[0] <= max_height:
+        return image
+    width = max(1, round(image.shape[1] * max_height / image.shape[0]))
+    return np.asarray(
+        cv2.resize(image, (width, max_height), interpolation=cv2.INTER_AREA), dtype=np.uint8
+    )
+
+
+def overlay_pose(image: Image, frame: Frame, *, max_height: int | None = None) -> Image:
+    """Skeleton, hands and face, opaque, over the dimmed frame, with detected boxes.
+
+    What is drawn is what the networks see, but on the picture itself and not at a fixed scale, so
+    that lines stay wide enough for the eye.
+
+    Args:
+        image: RGB frame that the coordinates are normalised by.
+        frame: All persons.
+        max_height: A higher picture is shrunk first; None never.
+    """
+    shown = _shrunk(image, max_height)
+    height, width = shown.shape[:2]
+    raster = Raster.plain(height, width)
+    draw_body(raster, frame)
+    draw_hands(raster, frame)
+    draw_faces(raster, frame)
+    skeleton = raster.image[..., ::-1]
+    drawn = skeleton.any(axis=-1, keepdims=True)
+    out = np.ascontiguousarray(np.where(drawn, skeleton, shown // 2))
+    scale = np.tile([width / image.shape[1], height / image.shape[0]], 2)
+    for box, score in zip(frame.boxes, frame.box_scores, strict=True):
+        if score > 0:
+            corners = np.clip(box * scale, 0, (width, height, width, height)).astype(int).tolist()
+            cv2.rectangle(out, corners[:2], corners[2:], BOX_COLOUR, 1)
+    return out
+
+
+def preview_frames(
+    frames: Iterable[tuple[int, Image]], track: PoseTrack, *, max_height: int | None = 512
+) -> Iterator[Image]:
+    """Overlays of the frames a track was made from, as a stream for an encoder or a sheet.
+
+    Args:
+        frames: Index in the source and RGB frame; indices that the track lacks are passed over.
+        track: Poses of all persons.
+        max_height: Of the pictures; None keeps the video's.
+    """
+    positions = {int(index): position for position, index in enumerate(track.frame_indices)}
+    for index, image in frames:
+        if index in positions:
+            yield overlay_pose(image, track[positions[index]], max_height=max_height)
+
+
+def sheet_positions(frames: int, tiles: int) -> list[int]:
+    """Evenly spread positions of at most `tiles` frames, first and last included."""
+    count = min(frames, tiles)
+    return [round(value) for value in np.linspace(0, frames - 1, count)] if count else []
+
+
+def contact_sheet(
+    images: Sequence[Image], *, columns: int | None = None, tile_height: int = 384
+) -> Image:
+    """Images side by side, row by row, each fitted into one tile of the first one's aspect.
+
+    Args:
+        images: RGB images of any sizes, at least one.
+        columns: Tiles per row; about as many as rows if None.
+        tile_height: Pixels.
+
+    Returns:
+        RGB image; black where nothing is.
+    """
+    height, width = images[0].shape[:2]
+    tile_width = max(1, round(tile_height * width / height))
+    across = columns or math.ceil(math.sqrt(len(images)))
+    down = math.ceil(len(images) / across)
+    sheet = np.zeros((down * tile_height, across * tile_width, 3), dtype=np.uint8)
+    for position, image in enumerate(images):
+        scale = min(tile_height / image.shape[0], tile_width / image.shape[1])
+        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+        tile = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        top, left = position // across * tile_height, position % across * tile_width
+        sheet[top : top + size[1], left : left + size[0]] = tile
+    return sheet

@@ -1,0 +1,132 @@
+"""Trees of arrays as the files of a zarr v3 group, in memory.
+
+Written for zarr-python's high-level interface, so that any zarr reader opens the result; what is
+read is checked before anything is allocated, since an artifact may come from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dispose_stages.errors import ArtifactCorruptError
+from dispose_stages.store.encoding import Json, Tree, check_values
+
+if TYPE_CHECKING:
+    import zarr
+
+CHUNK_BYTES = 4 << 20
+"""A chunk holds whole leading rows up to about this size before compression."""
+_CODECS = ["bytes", "blosc"]
+_BLOSC_HEADER = 16  # bytes; uncompressed size at offset 4, little-endian
+
+
+def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Chunks along the first axis only; at least one element per axis."""
+    if not shape:
+        return ()
+    row = itemsize * math.prod(shape[1:])
+    rows = max(1, min(shape[0], CHUNK_BYTES // max(row, 1)))
+    return (rows, *(max(1, size) for size in shape[1:]))
+
+
+def to_files(tree: Tree, attributes: Mapping[str, Json]) -> dict[str, bytes]:
+    """Relative name to content; `attributes` join those of the root group."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    store = MemoryStore(files)
+    _write_group(zarr.create_group(store, zarr_format=3), tree, attributes)
+    return {name: buffer.to_bytes() for name, buffer in files.items()}
+
+
+def _write_group(group: zarr.Group, tree: Tree, attributes: Mapping[str, Json]) -> None:
+    from zarr.codecs import BloscCodec
+
+    own = {**attributes, "kind": tree.kind, "values": dict(sorted(tree.values.items()))}
+    group.update_attributes(dict(sorted(own.items())))
+    for name, array in sorted(tree.arrays.items()):
+        group.create_array(
+            name,
+            data=array,
+            chunks=chunk_shape(array.shape, array.dtype.itemsize),
+            compressors=BloscCodec(
+                typesize=array.dtype.itemsize, cname="zstd", clevel=5, shuffle="shuffle"
+            ),
+            fill_value=0,
+            dimension_names=tree.axes.get(name),
+        )
+    for name, child in sorted(tree.groups.items()):
+        _write_group(group.create_group(name), child, {})
+
+
+def from_files(files: Mapping[str, bytes], *, max_bytes: int) -> Tree:
+    """Inverse of `to_files`, without the additional attributes.
+
+    Args:
+        files: Members of the archive.
+        max_bytes: Limit on all arrays together after decompression.
+
+    Raises:
+        ArtifactCorruptError: Anything else than what `to_files` writes.
+    """
+    import zarr
+    from zarr.buffer import cpu
+    from zarr.storage import MemoryStore
+
+    budget = max_bytes
+    for name, content in files.items():
+        if name.endswith("zarr.json"):
+            budget -= _declared_bytes(name, content, files)
+    if budget < 0:
+        raise ArtifactCorruptError(f"the arrays would take more than {max_bytes} bytes")
+    buffers = {name: cpu.Buffer.from_bytes(content) for name, content in files.items()}
+    try:
+        store = MemoryStore(dict(buffers), read_only=True)
+        return _read_group(zarr.open_group(store, mode="r", zarr_format=3))
+    except (ValueError, TypeError, KeyError, RuntimeError, OSError, NotImplementedError) as error:
+        raise ArtifactCorruptError(f"not a readable zarr group: {error}") from error
+
+
+def _declared_bytes(name: str, content: bytes, files: Mapping[str, bytes]) -> int:
+    """Size of the array that a metadata file declares; its chunks must not decode to more."""
+    try:
+        metadata = json.loads(content)
+        if metadata["node_type"] == "group":
+            return 0
+        itemsize = np.dtype(metadata["data_type"]).itemsize
+        size: int = itemsize * math.prod(int(n) for n in metadata["shape"])
+        chunk = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        chunk_size: int = itemsize * math.prod(int(n) for n in chunk)
+        codecs = [codec["name"] for codec in metadata["codecs"]]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ArtifactCorruptError(f"{name}: {error}") from error
+    if codecs != _CODECS or size < 0 or chunk_size > max(size, CHUNK_BYTES):
+        raise ArtifactCorruptError(f"{name}: unexpected codecs {codecs} or chunks of {chunk_size}")
+    prefix = name.removesuffix("zarr.json") + "c"
+    for chunk_name, data in files.items():
+        if chunk_name.startswith(prefix) and (
+            len(data) < _BLOSC_HEADER or int.from_bytes(data[4:8], "little") != chunk_size
+        ):
+            raise ArtifactCorruptError(f"{chunk_name}: does not decode to {chunk_size} bytes")
+    return size
+
+
+def _read_group(group: zarr.Group) -> Tree:
+    import zarr
+
+    attributes = check_values(dict(group.attrs))
+    tree = Tree(
+        kind=str(attributes.get("kind", "")), values=dict(check_values(attributes["values"]))
+    )
+    for name, member in sorted(group.members()):
+        if isinstance(member, zarr.Group):
+            tree.groups[name] = _read_group(member)
+        else:
+            tree.arrays[name] = np.asarray(member[...])
+    return tree

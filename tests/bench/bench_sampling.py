@@ -1,0 +1,89 @@
+"""Sampling with everything constant computed once, beside the plain form, in one run.
+
+``python -m pytest tests/bench/bench_sampling.py -m bench -s``
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from dispose_stages.sample.clip import condition_clip, sample_clip
+from dispose_stages.sample.denoise import Predict, denoise, initial_state
+from dispose_stages.sample.guidance import guidance_scales
+from dispose_stages.sample.memory import Rung
+from dispose_stages.sample.noise import repeat_to_length
+from dispose_stages.sample.tiles import TileBlender, plan_tiles
+from tests.sample.tiny_clip import (
+    PARAMETERS,
+    plain_predict,
+    tiny_inputs,
+    tiny_networks,
+    tiny_noise,
+)
+
+FRAMES = 7
+
+
+def sample_once() -> Tensor:
+    """The package's way."""
+    rung = Rung("single_tile", 1)
+    return sample_clip(tiny_inputs(FRAMES), tiny_networks(), PARAMETERS, tiny_noise(), rung)
+
+
+def sample_plainly() -> Tensor:
+    """Every condition of every tile anew at every step."""
+    inputs, networks, noise = tiny_inputs(FRAMES), tiny_networks(), tiny_noise()
+    conditions, embedding = condition_clip(inputs, networks, PARAMETERS, noise.image)
+
+    def predict_at(timestep: Tensor) -> Predict:
+        def predict(noisy: Tensor, tiles: Sequence[Tensor]) -> Tensor:
+            return plain_predict(
+                inputs,
+                networks,
+                PARAMETERS,
+                image_latent=conditions.image,
+                embedding=embedding,
+                noisy=noisy[0],
+                tile=tiles[0].tolist(),
+                timestep=timestep,
+            )[None]
+
+        return predict
+
+    steps = PARAMETERS.num_inference_steps
+    tiles = plan_tiles(FRAMES, PARAMETERS.tile_size, PARAMETERS.tile_overlap)
+    return denoise(
+        initial_state(networks.scheduler, repeat_to_length(noise.latents, FRAMES), steps),
+        predict_at,
+        networks.scheduler,
+        TileBlender(tiles, FRAMES, device="cpu"),
+        guidance_scales(PARAMETERS.guidance_min, PARAMETERS.guidance_max, FRAMES),
+        steps=steps,
+    )
+
+
+def seconds(run: Callable[[], Tensor], repeats: int = 5) -> tuple[float, Tensor]:
+    """Best CPU time of a few runs, and the result."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.process_time()
+        result = run()
+        best = min(best, time.process_time() - start)
+    return best, result
+
+
+@pytest.mark.bench
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_once_per_clip_beside_the_plain_form(capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints CPU seconds of both and their ratio; the latents agree."""
+    with torch.no_grad():
+        once, latents = seconds(sample_once)
+        plain, expected = seconds(sample_plainly)
+    with capsys.disabled():
+        print(f"\nplain {plain:.3f} s, once per clip {once:.3f} s: {plain / once:.2f} times")  # noqa: T201
+    assert (latents - expected).norm() <= 1e-3 * expected.norm()

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from PIL import Image
+
+from dispose_stages import __version__
+from dispose_stages.artifacts import Latents
+from dispose_stages.config import Config
+from dispose_stages.contract import Context, InterruptedUnitError, ReadyUnit, Upstream
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.mux.decode import decode_video
+from dispose_stages.mux.stage import MuxStage, MuxWorker, VaeDecoder
+from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.ffmpeg import ffmpeg_binary, read_header
+from dispose_stages.store.video import VideoReader
+from tests.store.clips import run_ffmpeg
+
+SAMPLE_KEY, MOTION_KEY, MUX_KEY = "5a" * 20, "30" * 20, "0f" * 20
+
+
+@pytest.fixture(scope="module")
+def vae() -> AutoencoderKLTemporalDecoder:
+    """A temporal VAE of small width with the real factor of eight."""
+    torch.manual_seed(0)
+    return AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=4,
+    ).eval()
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """A job's surroundings, with the latents of six frames in the store."""
+    store = ArtifactStore(tmp_path / "store")
+    latents = np.random.default_rng(0).normal(size=(6, 4, 8, 12)).astype(np.float16)
+    upstream = {"motion": {"stage": "motion", "key": MOTION_KEY, "digest": "d"}}
+    store.write("sample", SAMPLE_KEY, Latents(latents), {"upstream": upstream})
+    return Context(Config(), store, tmp_path / "models", "cpu", tmp_path / "videos")
+
+
+def unit_of(context: Context, **params: Any) -> ReadyUnit:
+    """A unit of the stage, with some parameters changed."""
+    config = context.config
+    defaults = {
+        "pair_id": "pair.1",
+        "precision": "fp32",
+        "fps": 15.0,
+        "decode_chunk_size": 4,
+        "seed": 7,
+        "compat": "official",
+        "sample_stride": 2,
+        "start_frame": 0,
+        **config.encoding.model_dump(),
+        "preset": "ultrafast",
+    }
+    return ReadyUnit(
+        stage="mux",
+        id="pair.1",
+        label="pair.1",
+        key=MUX_KEY,
+        params=defaults | params,
+        sources={},
+        upstream={"sample": Upstream("sample", SAMPLE_KEY, "digest")},
+    )
+
+
+def run(vae: AutoencoderKLTemporalDecoder, context: Context, unit: ReadyUnit) -> Path:
+    """Compute and commit a unit; the delivered file."""
+    repository = MuxStage().repository(context)
+    assert repository.find(unit) is None
+    committed = repository.commit(unit, MuxWorker(VaeDecoder(vae), context).compute(unit))
+    assert repository.find(unit) == committed
+    return context.videos / committed.facts["file"]
+
+
+def test_the_delivered_video(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+    """One frame less than latents, eight times their size, showing the decoded pixels."""
+    path = run(vae, context, unit_of(context, crf=1, pixel_format="yuv444p"))
+    latents = torch.from_numpy(context.store.read("sample", SAMPLE_KEY, Latents).latents)
+    chunks = decode_video(
+        latents, VaeDecoder(vae), chunk_size=4, scaling_factor=0.18215, dtype=torch.float32
+    )
+    expected = torch.cat(list(chunks)).numpy()
+    assert expected.shape == (5, 64, 96, 3)
+    with VideoReader(path) as reader:
+        assert (reader.frame_count, reader.height, reader.width, reader.fps) == (5, 64, 96, 15.0)
+        for index, frame in reader.frames(range(5)):
+            assert np.abs(frame.astype(int) - expected[index]).mean() < 3
+    assert not list((context.videos / ".staging").iterdir())
+
+
+def test_the_file_says_what_it_is(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+    """Pair, seed, version, kind of weights and the keys of all stages are in the metadata."""
+    path = run(vae, context, unit_of(context))
+    command = [ffmpeg_binary(), "-hide_banner", "-i", str(path)]
+    text = subprocess.run(command, capture_output=True, check=False).stderr.decode()
+    tags = dict(
+        (part.strip() for part in line.split(":", 1)) for line in text.splitlines() if " : " in line
+    )
+    assert tags["pair_id"] == "pair.1"
+    assert tags["seed"] == "7"
+    assert tags["weights"] == "tiny"
+    assert tags["dispose_version"] == __version__
+    assert (tags["sample_key"], tags["motion_key"]) == (SAMPLE_KEY, MOTION_KEY)
+
+
+def test_two_runs_give_the_same_bytes(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+    """The digest in the ledger depends on the unit only."""
+    unit = unit_of(context)
+    first = run(vae, context, unit).read_bytes()
+    other = dataclasses.replace(context, videos=context.videos.parent / "again")
+    assert run(vae, other, unit).read_bytes() == first
+
+
+def test_png_frames(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+    """The frames folder holds the exact pixels, numbered from 0, and nothing of an earlier try."""
+    stale = context.videos / ".staging" / f"pair.1.{MUX_KEY}.frames" / "99999.png"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    run(vae, context, unit_of(context, png_frames=True))
+    folder = context.videos / "pair.1.frames"
+    assert sorted(path.name for path in folder.iterdir()) == [f"{i:05d}.png" for i in range(5)]
+    latents = torch.from_numpy(context.store.read("sample", SAMPLE_KEY, Latents).latents)
+    chunks = decode_video(
+        latents, VaeDecoder(vae), chunk_size=4, scaling_factor=0.18215, dtype=torch.float32
+    )
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(folder / "00004.png")), torch.cat(list(chunks))[4].numpy()
+    )
+
+
+def test_sound_of_the_driver(
+    vae: AutoencoderKLTemporalDecoder, context: Context, tmp_path: Path
+) -> None:
+    """Sound is added where it is wanted and there; its absence is no failure."""
+    driver = tmp_path / "driver.mp4"
+    picture = ("-f", "lavfi", "-i", "testsrc=size=64x64:rate=30:duration=1")
+    run_ffmpeg(*picture, "-f", "lavfi", "-i", "sine=duration=1", "-pix_fmt", "yuv420p", driver)
+    silent = tmp_path / "silent.mp4"
+    run_ffmpeg("-i", driver, "-an", "-c:v", "copy", silent)
+    for source, codec in ((driver, "aac"), (silent, "")):
+        wanted = unit_of(context, copy_audio=True, pair_id=source.stem)
+        media = Upstream("ingest", "k", "d", {"fps": 30.0})
+        wanted = dataclasses.replace(
+            wanted, sources={"video": source}, upstream={**wanted.upstream, "media": media}
+        )
+        assert read_header(run(vae, context, wanted)).audio_codec == codec
+
+
+def failure(worker: MuxWorker, unit: ReadyUnit) -> Reason:
+    """The reason for which a unit cannot be computed; nothing may be left behind."""
+    with pytest.raises(UnitError) as caught:
+        worker.compute(unit)
+    assert not list(worker._context.videos.glob("**/*.mp4"))
+    return caught.value.reason
+
+
+def test_unusable_latents(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+    """Not-finite latents, and a clip of the reference alone, have typed reasons."""
+    worker = MuxWorker(VaeDecoder(vae), context)
+    broken = np.zeros((3, 4, 8, 8), np.float32)
+    broken[2, 0, 0, 0] = np.inf
+    for latents, reason in ((broken, Reason.NUMERIC), (broken[:1], Reason.NO_FRAMES)):
+        context.store.write("sample", SAMPLE_KEY, Latents(latents))
+        assert failure(worker, unit_of(context)) is reason
+
+
+class _Overflowing(VaeDecoder):
+    """A decoder whose half precision overflows; `hopeless` in float32 too."""
+
+    hopeless = False
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        frames = super()._decode(latents)
+        return frames * float("inf") if self.hopeless or latents.dtype != torch.float32 else frames
+
+
+def test_overflow_in_half_precision(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+    """A chunk that overflows is decoded in float32, which is noted; then it is a typed failure."""
+    decoder = _Overflowing(vae.to(torch.bfloat16))
+    try:
+        worker = MuxWorker(decoder, context)
+        assert worker.compute(unit_of(context)).frames == 5
+        assert context.notes == {"float32_chunks": 2}
+        assert vae.dtype == torch.bfloat16
+        decoder.hopeless = True
+        (context.videos / ".staging").rename(context.videos / "gone")
+        (path,) = (context.videos / "gone").iterdir()
+        path.unlink()
+        assert failure(worker, unit_of(context)) is Reason.NUMERIC
+    finally:
+        vae.to(torch.float32)
+
+
+def test_a_stop_is_obeyed(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+    """A job asked to stop leaves no half video."""
+    context.stop_requested = lambda: True
+    with pytest.raises(InterruptedUnitError):
+        MuxWorker(VaeDecoder(vae), context).compute(unit_of(context))
+    assert not list(context.videos.glob("**/*.mp4*"))
