@@ -1,0 +1,129 @@
+"""What the loop is conditioned on, computed once per clip (algorithm §12).
+
+Neither the timestep nor the guidance half enters any of it, so one value per frame of the clip
+serves all steps, tiles and halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ClipConditions:
+    """Conditions of all frames of a clip, on the device or, to save its memory, on the host.
+
+    Ablations leave parts out (`None`):
+
+    - motion guidance off: `motion` is None, nothing is added to the ControlNet's first features.
+      That is less than the embedding of zero fields, which would tell the network that nothing
+      moves.
+    - correspondence guidance off: `points` is None, the ControlNet's hidden states stay as they
+      are.
+    - both off: the ControlNet is not run and the UNet gets no residuals: the plain base model
+      driven by the pose images.
+
+    Attributes:
+        image: Latent of the reference, unscaled; zeros for the unconditional half.
+        pose: PoseNet's features; the unconditional half gets zeros, not features of zeros.
+        motion: Embedding of both motion fields.
+        points: The point adapter's features, one tensor per level.
+    """
+
+    image: Float32[Tensor, "4 h w"]
+    pose: Float[Tensor, "f c h w"]
+    motion: Float[Tensor, "f c h w"] | None
+    points: tuple[Float[Tensor, "f c_l h_l w_l"], ...] | None
+
+    @property
+    def controlled(self) -> bool:
+        """Whether the ControlNet is run at all."""
+        return self.motion is not None or self.points is not None
+
+
+def _chunks(frames: int, size: int) -> Iterator[slice]:
+    for first in range(0, frames, size):
+        yield slice(first, min(first + size, frames))
+
+
+def embed_poses(
+    rasters: Callable[[slice], UInt8[Tensor, "n 3 H W"]],
+    pose_net: Callable[[Float[Tensor, "n 3 H W"]], Float[Tensor, "n c h w"]],
+    frames: int,
+    *,
+    frame_chunk: int,
+    dtype: torch.dtype,
+    keep_on: torch.device,
+) -> Float[Tensor, "f c h w"]:
+    """PoseNet's features of every frame, a chunk of full-resolution rasters at a time.
+
+    Args:
+        rasters: Pose images of a slice of frames, on the device.
+        pose_net: Takes images in [-1, 1].
+        frames: Length of the clip.
+        frame_chunk: Frames held at full resolution at once.
+        dtype: Of the network.
+        keep_on: Where the result is kept.
+    """
+    # In float32 first: float16 cannot tell all grey levels apart after the division.
+    images = (rasters(chunk).float() / 127.5 - 1 for chunk in _chunks(frames, frame_chunk))
+    return torch.cat([pose_net(chunk.to(dtype)).to(keep_on) for chunk in images])
+
+
+def embed_motion(
+    fields: Callable[[slice], tuple[Float[Tensor, "n 2 H W"], Float[Tensor, "n 2 H W"]]],
+    embed: Callable[
+        [Float[Tensor, "n 2 H W"], Float[Tensor, "n 2 H W"]], Float[Tensor, "n_plus_1 c h w"]
+    ],
+    frames: int,
+    *,
+    frame_chunk: int,
+    keep_on: torch.device,
+) -> Float[Tensor, "f c h w"]:
+    """Embedding of the motion fields of every frame, a chunk at a time.
+
+    Args:
+        fields: Dense and trajectory field of a slice of the driving frames (entry ``i`` belongs
+            to frame ``i + 1`` of the clip), at full resolution on the device.
+        embed: The ControlNet's conditioning embedding; it prepends the reference's frame of zero
+            motion to whatever it is given.
+        frames: Length of the clip, reference included.
+        frame_chunk: Frames held at full resolution at once.
+        keep_on: Where the result is kept.
+    """
+    parts: list[Tensor] = []
+    for chunk in _chunks(frames - 1, frame_chunk):
+        embedded = embed(*fields(chunk)).to(keep_on)
+        parts.append(embedded[1:] if parts else embedded)
+    return torch.cat(parts)
+
+
+def embed_points(
+    embed: Callable[
+        [Float64[Tensor, "n 18 2"], Bool[Tensor, "n 18"]], tuple[Float[Tensor, "n _ _ _"], ...]
+    ],
+    points: Float64[Tensor, "f 18 2"],
+    visible: Bool[Tensor, "f 18"],
+    *,
+    frame_chunk: int,
+    keep_on: torch.device,
+) -> tuple[Float[Tensor, "f _ _ _"], ...]:
+    """The point adapter's features of every frame per level, a chunk at a time.
+
+    Args:
+        embed: The point adapter, given the reference's features.
+        points: Normalised keypoints per frame.
+        visible: Whether each keypoint counts.
+        frame_chunk: Frames computed at once.
+        keep_on: Where the result is kept.
+    """
+    chunks = [
+        tuple(level.to(keep_on) for level in embed(points[chunk], visible[chunk]))
+        for chunk in _chunks(len(points), frame_chunk)
+    ]
+    return tuple(torch.cat(level) for level in zip(*chunks, strict=True))

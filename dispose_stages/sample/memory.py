@@ -1,0 +1,123 @@
+"""The memory ladder: less memory for the same numbers, one rung at a time.
+
+Every rung computes the same sampling; only the order and size of batches and where idle weights
+lie differ, so results agree up to rounding (tests/sample). The VAE's chunk size is no rung:
+it changes the result (golden Q13).
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from dispose_stages.errors import Reason, UnitError
+
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """How much memory sampling may take.
+
+    Attributes:
+        name: Recorded in the unit's metadata.
+        tile_batch: Tiles per call of the networks.
+        sequential_halves: Run the guidance halves one after the other.
+        offload_idle: Keep networks on the device only while they run (within the loop ControlNet
+            and UNet in turns), and of the conditions only those of the present tile.
+        frame_chunk: Frames of full-resolution motion fields and pose rasters held at once.
+    """
+
+    name: str
+    tile_batch: int
+    sequential_halves: bool = False
+    offload_idle: bool = False
+    frame_chunk: int = 16
+
+
+def ladder(tile_batch: int) -> list[Rung]:
+    """All rungs from the configured one down."""
+    rungs = [
+        Rung("tile_batch", tile_batch),
+        Rung("single_tile", 1),
+        Rung("sequential_halves", 1, sequential_halves=True, frame_chunk=4),
+        Rung("offload_idle", 1, sequential_halves=True, offload_idle=True, frame_chunk=1),
+    ]
+    return rungs if tile_batch > 1 else rungs[1:]
+
+
+def release_cached_memory() -> None:
+    """Give memory that nothing refers to back to the device."""
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def descend(rungs: Sequence[Rung], attempt: Callable[[Rung], T]) -> tuple[T, Rung]:
+    """Try each rung until the device's memory suffices.
+
+    Args:
+        rungs: From the most to the least demanding.
+        attempt: Computes the unit, or goes on with it.
+
+    Returns:
+        The result and the rung that gave it.
+
+    Raises:
+        UnitError: Memory did not suffice on the last rung either.
+    """
+    for rung in rungs:
+        try:
+            return attempt(rung), rung
+        except torch.OutOfMemoryError as error:
+            _logger.warning("out of memory on rung %r: %s", rung.name, str(error).split("\n")[0])
+        # Outside the handler: the error's traceback kept the tensors of the attempt alive.
+        release_cached_memory()
+    raise UnitError(
+        Reason.OUT_OF_MEMORY,
+        f"the device's memory does not suffice, not even on rung {rungs[-1].name!r}",
+    )
+
+
+class Placement:
+    """Where networks are: all on the device, or each only while it is used.
+
+    Args:
+        device: Where they are used.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._networks: list[nn.Module] = []
+        self._offload = False
+
+    def manage(self, networks: Iterable[nn.Module]) -> None:
+        """Take charge of networks that are on the device."""
+        self._networks += networks
+
+    def settle(self, *, offload: bool) -> None:
+        """Move every network to where it waits from now on."""
+        if offload != self._offload:
+            for network in self._networks:
+                network.to("cpu" if offload else self.device)
+            self._offload = offload
+
+    @contextmanager
+    def resident(self, network: nn.Module) -> Iterator[None]:
+        """Keep one network on the device."""
+        if not self._offload:
+            yield
+            return
+        network.to(self.device)
+        try:
+            yield
+        finally:
+            network.to("cpu")

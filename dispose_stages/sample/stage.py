@@ -1,0 +1,261 @@
+"""Stage ``sample``: latents of a pair (algorithm §7-9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from dispose_stages.artifacts import Correspondence, Latents, MotionField
+from dispose_stages.contract import (
+    ArtifactRepository,
+    Committed,
+    Context,
+    InterruptedUnitError,
+    ReadyUnit,
+    Repository,
+    Stage,
+)
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.models.arithmetic import full_float32
+from dispose_stages.models.checkpoints import DiffusionWeights, load_diffusion_networks
+from dispose_stages.models.context import GuidanceBatch
+from dispose_stages.models.svd import (
+    load_image_encoder,
+    load_image_normalization,
+    load_scheduler,
+    load_vae,
+)
+from dispose_stages.sample import REVISION
+from dispose_stages.sample.clip import ClipInputs, Networks, SamplingParameters, sample_clip
+from dispose_stages.sample.denoise import DenoisingState
+from dispose_stages.sample.inputs import clip_inputs
+from dispose_stages.sample.memory import Placement, Rung, descend, ladder
+from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, draw_noise
+from dispose_stages.sample.resume import Progress, from_arrays, save_every, to_arrays
+from dispose_stages.store.media import read_image
+from dispose_stages.weights import layout
+from dispose_stages.weights.verification import find_file
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+"""Precision of weights and activations."""
+
+
+def _parameters(params: Mapping[str, Any]) -> SamplingParameters:
+    return SamplingParameters(**{f.name: params[f.name] for f in fields(SamplingParameters)})
+
+
+def guidance_batch(tiles: int, half: int | None) -> GuidanceBatch:
+    """What the elements of a batch of tiles stand for; both guidance halves for None."""
+    return GuidanceBatch.pairs(tiles) if half is None else GuidanceBatch.half(half, tiles)
+
+
+class SampleWorker:
+    """The diffusion networks, loaded.
+
+    Args:
+        networks: Ready to use.
+        placement: Of the networks.
+        context: Of the job.
+    """
+
+    def __init__(self, networks: Networks, placement: Placement, context: Context) -> None:
+        self._networks = networks
+        self._placement = placement
+        self._context = context
+        self._threads = ThreadPoolExecutor(context.config.compute.threads or None)
+
+    def compute(self, unit: ReadyUnit) -> Latents:
+        """Denoise one clip, going on from a saved state if there is one.
+
+        Raises:
+            UnitError: The reference cannot be read, ``oom`` if the device's memory does not
+                suffice on the last rung, ``not_finite`` where the networks gave no number.
+            InterruptedUnitError: The job was asked to stop; the state is saved.
+        """
+        parameters = _parameters(unit.params)
+        inputs = self._inputs(unit, parameters)
+        noise = self._noise(inputs, parameters)
+        progress = self._progress(unit, inputs, parameters.num_inference_steps)
+
+        def attempt(rung: Rung) -> Tensor:
+            self._placement.settle(offload=rung.offload_idle)
+            return sample_clip(
+                inputs,
+                self._networks,
+                parameters,
+                noise,
+                rung,
+                state=progress.state,
+                after_step=progress,
+            )
+
+        with torch.inference_mode(), full_float32():
+            rungs = ladder(self._context.config.sampling.tile_batch)
+            latents, rung = descend(rungs, attempt)
+            result = latents.cpu().numpy()
+        self._context.notes["memory_rung"] = rung.name
+        return Latents(_finite(result, unit))
+
+    def _noise(self, inputs: ClipInputs, parameters: SamplingParameters) -> Noise:
+        height, width = inputs.image.shape[-2:]
+        return draw_noise(
+            parameters.seed,
+            height=height,
+            width=width,
+            tile_size=parameters.tile_size,
+            device=self._networks.device,
+            source=parameters.noise,
+            device_dtype=self._networks.dtype,
+        )
+
+    def _inputs(self, unit: ReadyUnit, parameters: SamplingParameters) -> ClipInputs:
+        correspondence = None
+        if unit.params["correspondence_guidance"]:
+            correspondence = self._read(unit, "correspondence", Correspondence).embedding
+        return clip_inputs(
+            read_image(unit.sources["image"]),
+            self._read(unit, "motion", MotionField),
+            correspondence,
+            motion_guidance=unit.params["motion_guidance"],
+            compat=parameters.compat,
+            device=self._networks.device,
+            dtype=self._networks.dtype,
+            executor=self._threads,
+        )
+
+    def _read(self, unit: ReadyUnit, role: str, kind: type[Any]) -> Any:
+        upstream = unit.upstream[role]
+        return self._context.store.read(upstream.stage, upstream.key, kind)
+
+    def _progress(self, unit: ReadyUnit, inputs: ClipInputs, steps: int) -> Progress:
+        """Where the clip stands, and how its further states are kept."""
+        store = self._context.store
+        height, width = (size // LATENT_STRIDE for size in inputs.image.shape[-2:])
+        like = torch.empty(
+            (inputs.frames, LATENT_CHANNELS, height, width), device=self._networks.device
+        )
+        state = from_arrays(store.read_partial(unit.stage, unit.key), like=like, steps=steps)
+        if state:
+            self._context.notes["resumed_at_step"] = state.step
+
+        def save(state: DenoisingState) -> None:
+            arrays, attributes = to_arrays(state, steps)
+            _finite(arrays["latents"], unit)
+            store.write_partial(unit.stage, unit.key, arrays, attributes)
+
+        def interrupt() -> InterruptedUnitError:
+            return InterruptedUnitError("stopped between two steps; the state is saved")
+
+        return Progress(
+            state,
+            save_every(
+                self._context.config.sampling.checkpoint_every,
+                save,
+                stop_requested=self._context.stop_requested,
+                interrupt=interrupt,
+            ),
+        )
+
+
+def _finite(
+    latents: Float32[np.ndarray, "f 4 h w"], unit: ReadyUnit
+) -> Float32[np.ndarray, "f 4 h w"]:
+    if not np.isfinite(latents).all():
+        raise UnitError(Reason.NUMERIC, f"{unit.label}: the latents are not finite")
+    return latents
+
+
+class SampleRepository(ArtifactRepository):
+    """The usual repository; a saved state is forgotten once the artifact is there."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context.store)
+        self._partials = context.store
+
+    def commit(self, unit: ReadyUnit, artifact: Any) -> Committed:
+        """Write the artifact, then drop the state."""
+        committed = super().commit(unit, artifact)
+        self._partials.drop_partial(unit.stage, unit.key)
+        return committed
+
+
+class SampleStage:
+    """Denoised latents of a pair."""
+
+    name: ClassVar[str] = "sample"
+    revision: ClassVar[int] = REVISION
+
+    def repository(self, context: Context) -> Repository:
+        """The artifact store, with saved states beside."""
+        return SampleRepository(context)
+
+    def open(self, context: Context) -> SampleWorker:
+        """Load all networks of sampling.
+
+        Raises:
+            WeightsError: A checkpoint is missing or does not fit.
+        """
+        device = torch.device(context.device)
+        placement = Placement(device)
+        dtype = DTYPES[context.config.sampling.precision]
+        networks = load_networks(context.models_root, dtype, placement)
+        return SampleWorker(networks, placement, context)
+
+
+def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Networks:
+    """Everything `sample_clip` runs, from the folder of the checkpoints."""
+    svd, device = root / layout.SVD, placement.device
+    loaded = load_diffusion_networks(
+        DiffusionWeights(
+            svd=svd,
+            mimic_motion=find_file(root, layout.MIMIC_MOTION),
+            dispose=find_file(root, layout.DISPOSE),
+        ),
+        dtype=dtype,
+        device=device,
+    )
+    # The VAE's encoder overflows in float16; it runs once per clip.
+    vae_dtype = torch.float32 if dtype == torch.float16 else dtype
+    # Untyped, as diffusers is.
+    vae: Any = load_vae(svd, dtype=vae_dtype, device=device)
+    scheduler: Any = load_scheduler(svd)
+    encoder: Any = load_image_encoder(svd, dtype=dtype, device=device)
+    control_net: Any = loaded.control_net
+    placement.manage([loaded.unet, control_net, loaded.pose_net, vae, encoder])
+    mean, std = load_image_normalization(svd)
+
+    def image_embedding(pixels: Tensor) -> Tensor:
+        with placement.resident(encoder):
+            embedding: Tensor = encoder(pixels.to(dtype)).image_embeds
+            return embedding
+
+    def posterior_mode(image: Tensor) -> Tensor:
+        with placement.resident(vae):
+            mode: Tensor = vae.encode(image.to(vae_dtype)).latent_dist.mode()
+            return mode
+
+    return Networks(
+        unet=loaded.unet,
+        control_net=control_net,
+        pose_net=loaded.pose_net,
+        image_embedding=image_embedding,
+        posterior_mode=posterior_mode,
+        image_mean=mean,
+        image_std=std,
+        scheduler=scheduler,
+        guidance_batch=guidance_batch,
+        device=device,
+        dtype=dtype,
+        resident=placement.resident,
+    )
+
+
+STAGE: Stage = SampleStage()

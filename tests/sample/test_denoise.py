@@ -1,0 +1,156 @@
+"""The denoising loop with a network that is a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dispose_stages.sample.denoise import (
+    DenoisingState,
+    Predict,
+    denoise,
+    initial_state,
+    prepare_steps,
+)
+from dispose_stages.sample.guidance import guidance_scales
+from dispose_stages.sample.resume import from_arrays, save_every, to_arrays
+from dispose_stages.sample.tiles import TileBlender, plan_tiles
+from tests.sample.tiny_clip import META
+
+# diffusers' scheduler calls NumPy 2 on a tensor, which torch does not support without a warning.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+STEPS, FRAMES = 5, 7
+NOISE = torch.randn(FRAMES, 4, 2, 3, generator=torch.Generator().manual_seed(3))
+
+
+class Interrupted(Exception):  # noqa: N818 - stands for the runner's
+    pass
+
+
+def new_scheduler() -> Any:
+    from diffusers import EulerDiscreteScheduler
+
+    return EulerDiscreteScheduler.from_config(META["scheduler_config"])
+
+
+def predict_at(timestep: Tensor) -> Predict:
+    """Both halves depend on latents, time and frame, and are far from linear."""
+
+    def predict(noisy: Tensor, tiles: Sequence[Tensor]) -> Tensor:
+        frame = torch.stack(list(tiles)).float()[:, :, None, None, None]
+        return torch.stack([torch.sin(noisy + timestep), torch.cos(noisy * 2 + frame)], dim=1)
+
+    return predict
+
+
+def run(state: DenoisingState | None = None, scheduler: Any = None, **options: Any) -> Tensor:
+    scheduler = scheduler or new_scheduler()
+    blender = TileBlender(plan_tiles(FRAMES, 4, 2), FRAMES, device="cpu")
+    state = state or initial_state(scheduler, NOISE, STEPS)
+    scales = guidance_scales(1.0, 2.0, FRAMES)
+    return denoise(state, predict_at, scheduler, blender, scales, steps=STEPS, **options)
+
+
+def test_perfect_prediction_recovers_the_data() -> None:
+    """A network that knows the data leads the Euler steps to it from any noise."""
+    data = torch.linspace(-1, 1, FRAMES).view(-1, 1, 1, 1).expand(FRAMES, 4, 2, 3)
+
+    def knowing(timestep: Tensor) -> Predict:
+        sigma = torch.exp(4 * timestep)
+
+        def predict(noisy: Tensor, tiles: Sequence[Tensor]) -> Tensor:
+            x = noisy * (sigma**2 + 1) ** 0.5
+            target = torch.stack([data[tile] for tile in tiles])
+            v = (x / (sigma**2 + 1) - target) * (sigma**2 + 1) ** 0.5 / sigma
+            return v[:, None]
+
+        return predict
+
+    scheduler = new_scheduler()
+    blender = TileBlender(plan_tiles(FRAMES, 4, 2), FRAMES, device="cpu")
+    state = initial_state(scheduler, NOISE, STEPS)
+    scales = guidance_scales(1.0, 1.0, FRAMES)
+    result = denoise(state, knowing, scheduler, blender, scales, steps=STEPS)
+    assert (result - data).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("step", range(1, STEPS))
+def test_resumed_run_is_bit_equal(step: int) -> None:
+    """Interrupted after any step, stored, read back and gone on with: the same bits."""
+    stored: list[Any] = []
+    after_step = save_every(
+        0,
+        lambda state: stored.append(to_arrays(state, STEPS)),
+        stop_requested=lambda: next(countdown) == step,
+        interrupt=Interrupted,
+    )
+    countdown = iter(range(1, STEPS + 1))
+    with pytest.raises(Interrupted):
+        run(after_step=after_step)
+    (arrays,) = stored
+    state = from_arrays(arrays, like=NOISE, steps=STEPS)
+    assert state is not None
+    assert state.step == step
+    assert torch.equal(run(state), run())
+
+
+def test_scheduler_is_reused_between_clips() -> None:
+    """What an earlier clip left in the scheduler does not reach the next one."""
+    scheduler = new_scheduler()
+    first = run(scheduler=scheduler)
+    assert torch.equal(run(scheduler=scheduler), first)
+
+
+@pytest.mark.parametrize("tile_batch", [2, 3, 8])
+def test_tile_batches_change_nothing(tile_batch: int) -> None:
+    """A prediction per tile is the same whether tiles come alone or together."""
+    assert torch.equal(run(tile_batch=tile_batch), run(tile_batch=1))
+
+
+def test_states_are_saved_at_the_interval() -> None:
+    """Every second step is kept; none with interval 0."""
+    saved: list[int] = []
+    for interval in (2, 0):
+        run(
+            after_step=save_every(
+                interval,
+                lambda state: saved.append(state.step),
+                stop_requested=lambda: False,
+                interrupt=Interrupted,
+            )
+        )
+    assert saved == [2, 4]
+
+
+def test_timesteps_are_single_precision() -> None:
+    """The original's become float16 with its default dtype; ours do not."""
+    scheduler = new_scheduler()
+    prepare_steps(scheduler, STEPS, device="cpu")
+    assert scheduler.timesteps.dtype == torch.float32
+    assert torch.allclose(scheduler.timesteps, 0.25 * scheduler.sigmas[:-1].log())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arrays": {}},
+        {"arrays": {"latents": np.zeros((FRAMES + 1, 4, 2, 3), np.float32)}},
+        {"arrays": {"latents": np.zeros((FRAMES, 4, 2, 3), np.float64)}},
+        {"attributes": {"step": 2, "steps": STEPS + 1}},
+        {"attributes": {"step": STEPS + 1, "steps": STEPS}},
+        {"attributes": {"steps": STEPS}},
+    ],
+)
+def test_foreign_state_is_not_used(change: dict[str, Any]) -> None:
+    """A state of another clip, schedule or dtype means starting over."""
+    arrays = {"latents": np.zeros((FRAMES, 4, 2, 3), np.float32)}
+    parts: dict[str, Any] = {"arrays": arrays, "attributes": {"step": 2, "steps": STEPS}}
+    assert from_arrays(tuple(parts.values()), like=NOISE, steps=STEPS) is not None
+    parts |= change
+    assert from_arrays((parts["arrays"], parts["attributes"]), like=NOISE, steps=STEPS) is None
+    assert from_arrays(None, like=NOISE, steps=STEPS) is None

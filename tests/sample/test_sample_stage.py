@@ -1,0 +1,240 @@
+"""The stage from artifacts to latents, on the tiny bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dispose_stages.artifacts import Correspondence, Frame, Latents, MotionField, PoseTrack
+from dispose_stages.config import Config
+from dispose_stages.contract import Context, InterruptedUnitError, ReadyUnit, Upstream
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.sample.stage import STAGE, SampleWorker
+from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.tiny.bundle import make_tiny
+from dispose_stages.tiny.configs import POINT_CHANNELS
+
+# diffusers' scheduler calls NumPy 2 on a tensor, which torch does not support without a warning.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+FRAMES, HEIGHT, WIDTH = 5, 128, 64
+KEYS = {"motion": "0" * 16, "correspondence": "1" * 16}
+PARAMS: dict[str, Any] = {
+    "seed": 1,
+    "tile_size": 4,
+    "tile_overlap": 2,
+    "num_inference_steps": 3,
+    "guidance_min": 2.0,
+    "guidance_max": 2.0,
+    "noise_aug_strength": 0.0,
+    "compat": "official",
+    "noise": "cpu",
+    "precision": "fp32",
+    "motion_guidance": True,
+    "correspondence_guidance": True,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights, a reference image and the upstream artifacts of one pair."""
+    root = tmp_path_factory.mktemp("sample")
+    make_tiny(root / "models")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (150, 80, 3), dtype=np.uint8)).save(root / "image.png")
+    frames = [
+        Frame(rng.random((1, 134, 2)), rng.random((1, 134)), rng.random((1, 4)), np.ones(1))
+        for _ in range(FRAMES)
+    ]
+    motion = MotionField(
+        poses=PoseTrack.from_frames(frames, list(range(FRAMES)), HEIGHT, WIDTH, 0.0),
+        person=np.zeros(FRAMES, dtype=np.int64),
+        cmp_flow=rng.integers(-3000, 3000, (FRAMES - 1, 2, 192, 192), dtype=np.int16),
+        height=HEIGHT,
+        width=WIDTH,
+        scale=(1.0, 1.0),
+        shift=(0.0, 0.0),
+        residual=0.0,
+    )
+    store = ArtifactStore(root / "store")
+    store.write("motion", KEYS["motion"], motion)
+    embedding = rng.standard_normal((18, POINT_CHANNELS)).astype(np.float32)
+    store.write("correspondence", KEYS["correspondence"], Correspondence(embedding))
+    return root
+
+
+def new_context(folder: Path) -> Context:
+    sampling = {"precision": "fp32", "checkpoint_every": 2, "tile_batch": 2}
+    return Context(
+        config=Config.model_validate({"sampling": sampling, "compute": {"threads": 1}}),
+        store=ArtifactStore(folder / "store"),
+        models_root=folder / "models",
+        device="cpu",
+        videos=folder / "videos",
+    )
+
+
+@pytest.fixture
+def context(folder: Path) -> Context:
+    return new_context(folder)
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> SampleWorker:
+    return STAGE.open(new_context(folder))
+
+
+@pytest.fixture
+def worker(loaded: SampleWorker, context: Context) -> SampleWorker:
+    """Each test has its own context; the networks are loaded once."""
+    return SampleWorker(loaded._networks, loaded._placement, context)
+
+
+def new_unit(folder: Path, key: str, **changes: Any) -> ReadyUnit:
+    params = PARAMS | changes
+    roles = ["motion", *(["correspondence"] if params["correspondence_guidance"] else [])]
+    upstream = {role: Upstream(role, KEYS[role], "") for role in roles}
+    sources = {"image": folder / "image.png"}
+    return ReadyUnit("sample", "unit", "image + video", key, params, sources, upstream)
+
+
+def test_clip_is_sampled_and_kept(folder: Path, context: Context, worker: SampleWorker) -> None:
+    """Latents of all frames, finite, the same each time, and another seed gives others."""
+    unit = new_unit(folder, "a" * 16)
+    first, again = worker.compute(unit), worker.compute(unit)
+    assert first.latents.shape == (FRAMES, 4, HEIGHT // 8, WIDTH // 8)
+    assert first.latents.dtype == np.float32
+    assert np.isfinite(first.latents).all()
+    assert np.array_equal(first.latents, again.latents)
+    other = worker.compute(new_unit(folder, "b" * 16, seed=2))
+    assert not np.array_equal(first.latents, other.latents)
+    repository = STAGE.repository(context)
+    repository.commit(unit, first)
+    assert repository.find(unit) is not None
+    read = context.store.read("sample", unit.key, Latents)
+    assert np.array_equal(read.latents, first.latents)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_stopped_clip_goes_on_where_it_was(
+    folder: Path, context: Context, worker: SampleWorker, stop_after: int
+) -> None:
+    """Stopping saves the state; computing it again goes on and gives the bits of a whole run."""
+    unit = new_unit(folder, "c" * 15 + str(stop_after))
+    steps = iter(range(1, 10))
+    context.stop_requested = lambda: next(steps) >= stop_after
+    with pytest.raises(InterruptedUnitError):
+        worker.compute(unit)
+    context.stop_requested = lambda: False
+    context.notes = {}
+    resumed = worker.compute(unit)
+    assert context.notes["resumed_at_step"] == stop_after
+    STAGE.repository(context).commit(unit, resumed)
+    assert context.store.read_partial("sample", unit.key) is None
+    whole = worker.compute(new_unit(folder, "d" * 16))
+    assert np.array_equal(resumed.latents, whole.latents)
+
+
+def test_state_survives_a_kill(folder: Path, context: Context, worker: SampleWorker) -> None:
+    """Without any notice, the last state at the interval is what the next job starts from."""
+    unit = new_unit(folder, "e" * 16)
+    steps = iter(range(1, 10))
+
+    def die() -> bool:
+        if next(steps) == 3:
+            raise KeyboardInterrupt
+        return False
+
+    context.stop_requested = die
+    with pytest.raises(KeyboardInterrupt):
+        worker.compute(unit)
+    context.stop_requested = lambda: False
+    context.notes = {}
+    resumed = worker.compute(unit)
+    assert context.notes["resumed_at_step"] == 2
+    assert np.array_equal(resumed.latents, worker.compute(new_unit(folder, "f" * 16)).latents)
+
+
+@pytest.fixture
+def tight_memory(worker: SampleWorker) -> Iterator[list[int]]:
+    """The UNet runs out of memory as often as the returned list says."""
+    left = [0]
+
+    def fail(*_: Any) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("fake")
+
+    unet: Any = worker._networks.unet
+    handle = unet.register_forward_pre_hook(fail)
+    yield left
+    handle.remove()
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_out_of_memory_descends_and_is_noted(
+    folder: Path,
+    context: Context,
+    worker: SampleWorker,
+    tight_memory: list[int],
+    failures: int,
+) -> None:
+    """The unit is retried on lower rungs, the rung is noted, the latents agree."""
+    plenty = worker.compute(new_unit(folder, "ab" * 8))
+    assert context.notes["memory_rung"] == "tile_batch"
+    tight_memory[0] = failures
+    tight = worker.compute(new_unit(folder, "ac" * 8))
+    rungs = ["tile_batch", "single_tile", "sequential_halves", "offload_idle"]
+    assert context.notes["memory_rung"] == rungs[failures]
+    error = np.linalg.norm(tight.latents - plenty.latents)
+    assert error <= 1e-3 * np.linalg.norm(plenty.latents)
+
+
+def test_out_of_memory_to_the_end_fails_the_unit(
+    folder: Path, worker: SampleWorker, tight_memory: list[int]
+) -> None:
+    """With a typed reason."""
+    tight_memory[0] = 99
+    with pytest.raises(UnitError) as error:
+        worker.compute(new_unit(folder, "ad" * 8))
+    assert error.value.reason is Reason.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize("interval", [0, 1])
+def test_not_a_number_is_a_typed_failure(
+    folder: Path, context: Context, worker: SampleWorker, interval: int
+) -> None:
+    """No video of garbage, and no state of garbage either."""
+    sampling = context.config.sampling.model_copy(update={"checkpoint_every": interval})
+    context.config = context.config.model_copy(update={"sampling": sampling})
+    unet: Any = worker._networks.unet
+    handle = unet.register_forward_hook(lambda _m, _i, output: output * float("nan"))
+    unit = new_unit(folder, "ae" * 8)
+    with pytest.raises(UnitError) as error:
+        worker.compute(unit)
+    handle.remove()
+    assert error.value.reason is Reason.NUMERIC
+    assert context.store.read_partial("sample", unit.key) is None
+
+
+@pytest.mark.parametrize(("motion", "points"), [(True, False), (False, True), (False, False)])
+def test_ablations(folder: Path, worker: SampleWorker, motion: bool, points: bool) -> None:
+    """Each switch gives other latents; without correspondence its artifact is not asked for."""
+    full = worker.compute(new_unit(folder, "af" * 8)).latents
+    unit = new_unit(folder, "ba" * 8, motion_guidance=motion, correspondence_guidance=points)
+    ablated = worker.compute(unit).latents
+    assert np.abs(ablated - full).max() > 1e-2
+
+
+def test_missing_reference_is_the_units_fault(folder: Path, worker: SampleWorker) -> None:
+    """The image may have gone since the plan was made."""
+    unit = new_unit(folder, "bb" * 8)
+    with pytest.raises(UnitError) as error:
+        worker.compute(replace(unit, sources={"image": folder / "gone.png"}))
+    assert error.value.reason is Reason.MEDIA_MISSING
