@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+TEMPORARY_SUFFIX = ".tmp"
+"""Ending of files that are being written; whatever has it may be deleted when no job runs."""
+
+
+def temporary_name(path: Path) -> Path:
+    """A fresh hidden name in the same directory as `path`, hence on the same file system."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+
 
 def fsync_directory(path: Path) -> None:
     """Make a rename inside `path` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def commit(temporary: Path, path: Path) -> None:
+    """Flush a finished temporary file to disk and give it its final name."""
+    _fsync(temporary, os.O_RDONLY)
+    temporary.replace(path)
+    fsync_directory(path.parent)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -24,34 +43,26 @@ def fsync_directory(path: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success rename it over `path`, else remove it.
 
-    The content is flushed to disk before the rename, the directory after it.
+    The file is created by the caller, with the permissions the umask gives. Its content is flushed
+    to disk before the rename, the directory after it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = temporary_name(path)
     try:
         yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        # mkstemp creates 0600; artifacts are shared by the users of a store.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-        fsync_directory(path.parent)
+        commit(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file atomically."""
+    """Write a whole file atomically and durably."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a whole UTF-8 file atomically."""
+    """Write a whole UTF-8 file atomically and durably."""
     write_bytes(path, content.encode())
 
 
@@ -60,12 +71,13 @@ def write_text_if_changed(path: Path, content: str) -> bool:
 
     Keeps modification times of unchanged files, which Snakemake looks at.
     """
+    encoded = content.encode()
     try:
-        if path.read_text() == content:
+        if path.read_bytes() == encoded:
             return False
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         pass
-    write_text(path, content)
+    write_bytes(path, encoded)
     return True
 
 

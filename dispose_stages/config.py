@@ -17,9 +17,24 @@ from dispose_stages.errors import ConfigError
 
 Compat = Literal["official", "corrected"]
 Precision = Literal["fp16", "bf16", "fp32"]
+Bundle = Literal["tiny", "official"]
 STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux")
 """Stages that compute units, in order of the data flow."""
 GPU_STAGES = ("pose", "motion", "correspondence", "sample", "mux")
+BUNDLE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "tiny": {
+        "parameters": {
+            "resolution": 128,
+            "tile_size": 8,
+            "tile_overlap": 2,
+            "num_inference_steps": 4,
+        },
+        "sampling": {"precision": "fp32"},
+    },
+    "official": {},
+}
+"""What a bundle's networks are made for, where that is not the published models' default. Stands
+below what the user says, so that naming the published models is enough to get their defaults."""
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -34,7 +49,7 @@ class Section(BaseModel):
 class Models(Section):
     """Which checkpoints are used."""
 
-    bundle: Literal["tiny", "official"] = "tiny"
+    bundle: Bundle = "tiny"
     """`official`: the published weights below `root`. `tiny`: random weights of small width, made
     by `dispose weights make-tiny`; same files, same code, but the videos show noise."""
     root: str = "models/tiny"
@@ -214,7 +229,10 @@ class Config(Section):
     """Folder of videos, report, ledgers and logs."""
     store: str = "store"
     """Folder of the artifacts; may be shared by runs and users."""
-    models: Annotated[Models, BeforeValidator(_expand_bundle)] = Models()
+    models: Annotated[
+        Models,
+        BeforeValidator(_expand_bundle, json_schema_input_type=Bundle | Models),
+    ] = Models()
     """Checkpoints; the short forms `tiny` and `official` stand for the folder `models/<name>`."""
     parameters: Parameters = Parameters()
     pose: Pose = Pose()
@@ -246,13 +264,25 @@ def load_config(values: Mapping[str, Any]) -> Config:
         ConfigError: Names every wrong key at once.
     """
     try:
-        return Config.model_validate(dict(values))
+        return Config.model_validate(_with_bundle_defaults(values))
     except ValidationError as error:
         lines = [
             f"  {where or '(whole file)'}: {what}"
             for where, what in describe_validation_error(error)
         ]
         raise ConfigError("the configuration has errors:\n" + "\n".join(lines)) from None
+
+
+def _with_bundle_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    models = values.get("models")
+    named = models.get("bundle") if isinstance(models, Mapping) else models
+    bundle = named if isinstance(named, str) else Models().bundle
+    merged = dict(values)
+    for section, defaults in BUNDLE_DEFAULTS.get(bundle, {}).items():
+        given = merged.get(section, {})
+        if isinstance(given, Mapping):  # anything else is an error that validation names
+            merged[section] = {**defaults, **given}
+    return merged
 
 
 def json_schema() -> dict[str, Any]:

@@ -32,6 +32,11 @@ class RunLayout:
         """Stamps of forced re-runs and epochs of re-opened shards."""
         return self.root / "plan" / "control.json"
 
+    @property
+    def run_lock(self) -> Path:
+        """Held by the one main process that works on the run."""
+        return self.root / "plan" / "run.lock"
+
     def shard(self, stage: str, shard: str) -> Path:
         """Units of one job."""
         return self.root / "plan" / stage / f"{shard}.json"

@@ -88,17 +88,11 @@ class Ledger:
             StoreError: It is absent, not a ledger, or of a newer format.
         """
         content = _read(path, LEDGER_FORMAT)
-        units = {
-            unit_id: Entry(
-                **{
-                    **entry,
-                    "status": Status(entry["status"]),
-                    "reason": Reason(entry["reason"]) if "reason" in entry else None,
-                }
-            )
-            for unit_id, entry in content["units"].items()
-        }
-        return cls(content["stage"], content["shard"], units)
+        try:
+            units = {unit_id: _entry(entry) for unit_id, entry in content["units"].items()}
+            return cls(content["stage"], content["shard"], units)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(f"{path}: damaged: {error!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,30 +138,38 @@ class Shard:
             StoreError: It is absent, not a shard file, or of a newer format.
         """
         content = _read(path, SHARD_FORMAT)
-        units = tuple(
-            Unit(
-                **{
-                    **unit,
-                    "upstream": {
-                        role: (stage, name) for role, (stage, name) in unit["upstream"].items()
-                    },
-                }
+        try:
+            return cls(
+                stage=content["stage"],
+                name=content["shard"],
+                revision=content["revision"],
+                units=tuple(_unit(unit) for unit in content["units"]),
+                upstream={stage: tuple(names) for stage, names in content["upstream"].items()},
             )
-            for unit in content["units"]
-        )
-        upstream = {stage: tuple(names) for stage, names in content["upstream"].items()}
-        return cls(content["stage"], content["shard"], content["revision"], units, upstream)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(f"{path}: damaged: {error!r}") from None
+
+
+def _entry(content: Mapping[str, Any]) -> Entry:
+    reason = Reason(content["reason"]) if "reason" in content else None
+    return Entry(**{**content, "status": Status(content["status"]), "reason": reason})
+
+
+def _unit(content: Mapping[str, Any]) -> Unit:
+    upstream = {role: (stage, name) for role, (stage, name) in content["upstream"].items()}
+    return Unit(**{**content, "upstream": upstream})
 
 
 def _read(path: Path, expected: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read: {error}") from None
     if not isinstance(content, dict) or content.get("format") != expected:
         raise StoreError(f"{path}: not a {expected} file")
-    if content["version"] > VERSION:
-        raise StoreError(f"{path}: format version {content['version']} is newer than this program")
+    version = content.get("version")
+    if version != VERSION:
+        raise StoreError(f"{path}: has format version {version}, this program reads {VERSION}")
     return content
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -161,7 +162,8 @@ class _RowReader:
         return Row(line, self._pair_id(values), image, video, parameters)
 
     def _resolve(self, cell: str) -> Path:
-        return (self.folder / Path(cell).expanduser()).absolute()
+        # Not Path.expanduser: that raises where "~name" is no user but a file's name.
+        return (self.folder / os.path.expanduser(cell)).absolute()  # noqa: PTH111
 
     def _pair_id(self, values: Mapping[str, str]) -> str:
         return values.get("pair_id") or _derived_id(values)

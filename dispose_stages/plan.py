@@ -22,6 +22,9 @@ from dispose_stages.config import STAGES, Config
 from dispose_stages.manifest import Manifest, Row
 
 _ROUTE_BITS = 64
+_SHARED_BITS = 4
+"""Leading bits of a clip's route that it shares with its motion unit, in a run of many clips."""
+_MANY_CLIPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,27 +112,147 @@ def settle_shard_count(wanted: int, previous: int | None) -> int:
     return wanted
 
 
+_UnitRef = tuple[str, str]
+"""Stage and id of a unit."""
+
+
 class _Planner:
     """Collects units while walking over the rows; equal identities meet in one unit."""
 
-    def __init__(self, config: Config, stamps: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(
+        self, config: Config, stamps: Mapping[str, Mapping[str, str]], *, many_clips: bool
+    ) -> None:
         self.config = config
         self.stamps = stamps
+        self.many_clips = many_clips
         self.plan = Plan()
 
-    def add(
+    def add_row(self, row: Row) -> None:
+        """All units one pair needs."""
+        image = self._add_ingest(row.reference_image, "image")
+        video = self._add_ingest(row.driving_video, "video")
+        units = {
+            "ingest_image": image,
+            "ingest_video": video,
+            "pose_image": self._add_image_pose(row, image),
+            "pose_video": self._add_video_pose(row, video),
+        }
+        if row.parameters.correspondence_guidance:
+            units["correspondence"] = self._add_correspondence(row, image, units["pose_image"])
+        units["motion"] = self._add_motion(row, units)
+        units["sample"] = self._add_sample(row, units)
+        units["mux"] = self._add_mux(row, units)
+        self.plan.pairs.append(Pair(row, {role: unit_id for role, (_, unit_id) in units.items()}))
+
+    def _add_ingest(self, path: str, kind: str) -> _UnitRef:
+        return self._add("ingest", _name(path), path, {"kind": kind}, sources={"media": path})
+
+    def _add_image_pose(self, row: Row, image: _UnitRef) -> _UnitRef:
+        path, resolution = row.reference_image, row.parameters.resolution
+        return self._add(
+            "pose",
+            f"{_name(path)} @{resolution}",
+            path,
+            {"kind": "image", "resolution": resolution},
+            sources={"image": path},
+            upstream={"media": image},
+        )
+
+    def _add_video_pose(self, row: Row, video: _UnitRef) -> _UnitRef:
+        path = row.driving_video
+        reading = _read(row, "sample_stride", "start_frame", "max_frames")
+        return self._add(
+            "pose",
+            _name(path),
+            path,
+            {"kind": "video", **reading},
+            sources={"video": path},
+            upstream={"media": video},
+        )
+
+    def _add_correspondence(self, row: Row, image: _UnitRef, pose: _UnitRef) -> _UnitRef:
+        path, resolution = row.reference_image, row.parameters.resolution
+        features = self.config.correspondence.model_dump(exclude={"unet_batch"})
+        return self._add(
+            "correspondence",
+            f"{_name(path)} @{resolution}",
+            path,
+            {"resolution": resolution, "person": self.config.motion.person, **features},
+            sources={"image": path},
+            upstream={"media": image, "pose": pose},
+        )
+
+    def _add_motion(self, row: Row, units: Mapping[str, _UnitRef]) -> _UnitRef:
+        settings = self.config.motion.model_dump(exclude={"decoder_batch"})
+        return self._add(
+            "motion",
+            _clip_label(row),
+            _clip_route(row),
+            {**_read(row, "resolution", "compat"), **settings},
+            sources={"image": row.reference_image},
+            upstream={
+                "media": units["ingest_image"],
+                "reference_pose": units["pose_image"],
+                "driving_pose": units["pose_video"],
+            },
+        )
+
+    def _add_sample(self, row: Row, units: Mapping[str, _UnitRef]) -> _UnitRef:
+        params = {
+            **_read(row, "resolution", "seed", "tile_size", "tile_overlap", "num_inference_steps"),
+            **_read(row, "guidance_min", "guidance_max", "noise_aug_strength", "compat"),
+            **_read(row, "motion_guidance", "correspondence_guidance"),
+            "precision": self.config.sampling.precision,
+            "noise": self.config.sampling.noise,
+        }
+        upstream = {"media": units["ingest_image"], "motion": units["motion"]}
+        if "correspondence" in units:
+            upstream["correspondence"] = units["correspondence"]
+        return self._add(
+            "sample",
+            _clip_label(row),
+            _clip_route(row),
+            params,
+            sources={"image": row.reference_image},
+            upstream=upstream,
+            spread=canonical_json(params),
+        )
+
+    def _add_mux(self, row: Row, units: Mapping[str, _UnitRef]) -> _UnitRef:
+        encoding = self.config.encoding
+        upstream, sources = {"sample": units["sample"]}, {}
+        if encoding.copy_audio:
+            upstream["media"], sources["video"] = units["ingest_video"], row.driving_video
+        read = ("fps", "decode_chunk_size", "seed", "compat", "sample_stride", "start_frame")
+        sample = self.plan.units["sample"][units["sample"][1]]
+        return self._add(
+            "mux",
+            row.pair_id,
+            sample.route,
+            {
+                "pair_id": row.pair_id,
+                "precision": self.config.sampling.precision,
+                **_read(row, *read),
+                **encoding.model_dump(),
+            },
+            sources=sources,
+            upstream=upstream,
+            name=row.pair_id,
+        )
+
+    def _add(
         self,
         stage: str,
         label: str,
-        route: str,
+        route: str | int,
         params: Mapping[str, Any],
         *,
-        sources: Mapping[str, str] | None = None,
-        upstream: Mapping[str, tuple[str, str]] | None = None,
+        sources: Mapping[str, str],
+        upstream: Mapping[str, _UnitRef] | None = None,
         name: str | None = None,
-    ) -> tuple[str, str]:
-        """Register a unit; returns (stage, unit id)."""
-        identity = [stage, params, sources or {}, upstream or {}]
+        spread: str = "",
+    ) -> _UnitRef:
+        identity = [stage, params, sources, upstream or {}]
         unit_id = name or hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
         units = self.plan.units[stage]
         if unit_id not in units:
@@ -138,138 +261,44 @@ class _Planner:
                 stage=stage,
                 id=unit_id,
                 label=label,
-                route=_hash64(route),
+                route=route if isinstance(route, int) else self._route(route, spread),
                 params=params,
-                sources=sources or {},
+                sources=sources,
                 upstream=upstream or {},
                 stamp=stamps.get(unit_id, stamps.get("*", "")),
             )
         return stage, unit_id
 
-    def add_row(self, row: Row) -> None:
-        """All units one pair needs."""
-        image, video = row.reference_image, row.driving_video
-        names = (image.rsplit("/", 1)[-1], video.rsplit("/", 1)[-1])
-        pair_label = f"{names[0]} + {names[1]}"
-        # Pair stages share one route, so that their shards nest and need few upstream shards.
-        route = f"{image}\0{video}"
-        parameters = row.parameters
-        ingest_image = self.add("ingest", names[0], image, {}, sources={"media": image})
-        ingest_video = self.add("ingest", names[1], video, {}, sources={"media": video})
-        pose_image = self.add(
-            "pose",
-            f"{names[0]} @{parameters.resolution}",
-            image,
-            {"kind": "image", "resolution": parameters.resolution},
-            sources={"image": image},
-            upstream={"media": ingest_image},
-        )
-        reading = ("sample_stride", "start_frame", "max_frames")
-        pose_video = self.add(
-            "pose",
-            names[1],
-            video,
-            {"kind": "video", **{name: getattr(parameters, name) for name in reading}},
-            sources={"video": video},
-            upstream={"media": ingest_video},
-        )
-        features = self.config.correspondence
-        correspondence = self.add(
-            "correspondence",
-            f"{names[0]} @{parameters.resolution}",
-            image,
-            {
-                "resolution": parameters.resolution,
-                "person": self.config.motion.person,
-                **features.model_dump(exclude={"unet_batch"}),
-            },
-            sources={"image": image},
-            upstream={"media": ingest_image, "pose": pose_image},
-        )
-        motion = self.add(
-            "motion",
-            pair_label,
-            route,
-            {
-                "resolution": parameters.resolution,
-                "compat": parameters.compat,
-                **self.config.motion.model_dump(exclude={"decoder_batch"}),
-            },
-            sources={"image": image},
-            upstream={
-                "media": ingest_image,
-                "reference_pose": pose_image,
-                "driving_pose": pose_video,
-            },
-        )
-        sample = self._add_sample(row, pair_label, route, ingest_image, motion, correspondence)
-        mux = self._add_mux(row, route, sample, ingest_video)
-        self.plan.pairs.append(
-            Pair(
-                row,
-                {
-                    "ingest_image": ingest_image[1],
-                    "ingest_video": ingest_video[1],
-                    "pose_image": pose_image[1],
-                    "pose_video": pose_video[1],
-                    "correspondence": correspondence[1],
-                    "motion": motion[1],
-                    "sample": sample[1],
-                    "mux": mux[1],
-                },
-            )
-        )
+    def _route(self, route: str, spread: str) -> int:
+        """Where a unit goes; units that differ in `spread` only are near or far from one another.
 
-    def _add_sample(
-        self,
-        row: Row,
-        label: str,
-        route: str,
-        image: tuple[str, str],
-        motion: tuple[str, str],
-        correspondence: tuple[str, str],
-    ) -> tuple[str, str]:
-        read = (
-            *("resolution", "seed", "tile_size", "tile_overlap", "num_inference_steps"),
-            *("guidance_min", "guidance_max", "noise_aug_strength", "compat"),
-            *("motion_guidance", "correspondence_guidance"),
-        )
-        upstream = {"media": image, "motion": motion}
-        if row.parameters.correspondence_guidance:
-            upstream["correspondence"] = correspondence
-        sampling = self.config.sampling
-        return self.add(
-            "sample",
-            label,
-            route,
-            {
-                **{name: getattr(row.parameters, name) for name in read},
-                "precision": sampling.precision,
-                "noise": sampling.noise,
-            },
-            sources={"image": row.reference_image},
-            upstream=upstream,
-        )
+        In a run of many clips they share the leading bits, so that a shard of `sample` waits for
+        one shard of `motion`. In a run of few clips with many seeds each, that would crowd them
+        into few shards, and they are spread instead.
+        """
+        if not spread:
+            return _hash64(route)
+        own = _hash64(f"{route}\0{spread}")
+        if not self.many_clips:
+            return own
+        low = _ROUTE_BITS - _SHARED_BITS
+        return (_hash64(route) >> low << low) | (own >> _SHARED_BITS)
 
-    def _add_mux(
-        self, row: Row, route: str, sample: tuple[str, str], video: tuple[str, str]
-    ) -> tuple[str, str]:
-        encoding = self.config.encoding
-        read = ("fps", "decode_chunk_size", "seed", "compat", "sample_stride", "start_frame")
-        return self.add(
-            "mux",
-            row.pair_id,
-            route,
-            {
-                "pair_id": row.pair_id,
-                "precision": self.config.sampling.precision,
-                **{name: getattr(row.parameters, name) for name in read},
-                **encoding.model_dump(),
-            },
-            sources={"video": row.driving_video} if encoding.copy_audio else {},
-            upstream={"sample": sample, **({"media": video} if encoding.copy_audio else {})},
-            name=row.pair_id,
-        )
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _clip_label(row: Row) -> str:
+    return f"{_name(row.reference_image)} + {_name(row.driving_video)}"
+
+
+def _clip_route(row: Row) -> str:
+    return f"{row.reference_image}\0{row.driving_video}"
+
+
+def _read(row: Row, *names: str) -> dict[str, Any]:
+    return {name: getattr(row.parameters, name) for name in names}
 
 
 def build_plan(
@@ -287,7 +316,8 @@ def build_plan(
         stamps: Stage to unit id (or ``*``) to token, renewed by forced re-runs.
         previous_counts: Shards per stage of the last plan of this run.
     """
-    planner = _Planner(config, stamps or {})
+    clips = len({_clip_route(row) for row in manifest.rows})
+    planner = _Planner(config, stamps or {}, many_clips=clips >= _MANY_CLIPS)
     for row in manifest.rows:
         planner.add_row(row)
     plan = planner.plan

@@ -9,175 +9,68 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
-from dispose_stages.config import Config
-from dispose_stages.errors import DisposeError, Reason, UnitError
+from dispose_stages.contract import (
+    ArtifactRepository,
+    Committed,
+    Context,
+    InterruptedUnitError,
+    LeasedRepository,
+    ReadyUnit,
+    Repository,
+    Stage,
+    Upstream,
+    Worker,
+)
+from dispose_stages.errors import (
+    ArtifactCorruptError,
+    ArtifactMissingError,
+    DisposeError,
+    Reason,
+    UnitError,
+)
 from dispose_stages.ledger import Entry, Ledger, Shard, Status, artifact_key
 from dispose_stages.plan import Unit
-from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.lease import Lease
+
+__all__ = [  # stages need the contract and nothing else of this module
+    "ArtifactRepository",
+    "Committed",
+    "Context",
+    "InterruptedUnitError",
+    "ReadyUnit",
+    "Repository",
+    "ShardFailedError",
+    "ShardRun",
+    "ShardStats",
+    "Stage",
+    "Upstream",
+    "Worker",
+]
 
 logger = logging.getLogger(__name__)
 
 MACHINE_REASONS = frozenset({Reason.INTERNAL, Reason.OUT_OF_MEMORY})
 """Failures that another node may not have; all others lie in the data."""
-
-
-class InterruptedUnitError(DisposeError):
-    """A unit stopped early because the job was asked to; its saved state is kept."""
+POLL_SECONDS = 1.0
+"""Between two looks at units that other jobs compute."""
 
 
 class ShardFailedError(DisposeError):
-    """No unit of the shard could be computed for a reason that smells of the node or the set-up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """An artifact a unit reads.
+    """No unit of the shard could be computed for a reason that smells of the node or the set-up.
 
     Attributes:
-        stage: Where it comes from.
-        key: Under which the store holds it.
-        digest: Of its content.
-        facts: What its ledger entry says beside.
+        ledger: What would have been delivered.
     """
 
-    stage: str
-    key: str
-    digest: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyUnit:
-    """A unit whose inputs are all there.
-
-    Attributes:
-        stage: Which stage.
-        id: Unit id; the pair's id for ``mux``.
-        label: For people.
-        key: Identity of its artifact.
-        params: Plain values the stage reads.
-        sources: Role to file.
-        upstream: Role to artifact.
-    """
-
-    stage: str
-    id: str
-    label: str
-    key: str
-    params: Mapping[str, Any]
-    sources: Mapping[str, Path]
-    upstream: Mapping[str, Upstream]
-
-    def attributes(self) -> dict[str, Any]:
-        """What went into the artifact, for its own metadata."""
-        return {
-            "unit": self.id,
-            "params": dict(self.params),
-            "upstream": {
-                role: {"stage": item.stage, "key": item.key, "digest": item.digest}
-                for role, item in self.upstream.items()
-            },
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """An artifact that is safely there.
-
-    Attributes:
-        key: Identity, as the ledger names it.
-        digest: Of its content.
-        facts: Small plain results for later stages.
-    """
-
-    key: str
-    digest: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Context:
-    """What a stage may use of its surroundings.
-
-    Attributes:
-        config: The run's configuration.
-        store: Artifacts of all stages.
-        models_root: Folder of the checkpoints.
-        device: ``cuda`` or ``cpu``, settled.
-        videos: Folder of the delivered videos.
-        stop_requested: True once the job should end: preemption, time limit, interrupt.
-        notes: Per-unit remarks for the stats (memory rung, batch), filled by the worker.
-    """
-
-    config: Config
-    store: ArtifactStore
-    models_root: Path
-    device: str
-    videos: Path
-    stop_requested: Callable[[], bool] = lambda: False
-    notes: dict[str, Any] = field(default_factory=dict)
-
-
-class Worker(Protocol):
-    """A stage with its networks loaded."""
-
-    def compute(self, unit: ReadyUnit) -> Any:
-        """The unit's artifact, not yet committed.
-
-        Raises:
-            UnitError: The unit's data are at fault.
-            InterruptedUnitError: `Context.stop_requested` became true.
-        """
-        ...
-
-
-class Repository(Protocol):
-    """Where a stage's results are kept."""
-
-    def find(self, unit: ReadyUnit) -> Committed | None:
-        """The valid result, if it is there."""
-        ...
-
-    def commit(self, unit: ReadyUnit, artifact: Any) -> Committed:
-        """Store a result atomically."""
-        ...
-
-
-class Stage(Protocol):
-    """A stage of the pipeline."""
-
-    name: ClassVar[str]
-    revision: ClassVar[int]
-
-    def repository(self, context: Context) -> Repository:
-        """Where results are kept."""
-        ...
-
-    def open(self, context: Context) -> Worker:
-        """Load what `Worker.compute` needs; called at most once per job."""
-        ...
-
-
-class ArtifactRepository:
-    """The usual repository: one zarr artifact per unit."""
-
-    def __init__(self, store: ArtifactStore) -> None:
-        self._store = store
-
-    def find(self, unit: ReadyUnit) -> Committed | None:
-        """The artifact's digest if the store holds a readable one."""
-        digest = self._store.digest(unit.stage, unit.key)
-        return Committed(unit.key, digest) if digest else None
-
-    def commit(self, unit: ReadyUnit, artifact: Any) -> Committed:
-        """Write the artifact."""
-        digest = self._store.write(unit.stage, unit.key, artifact, unit.attributes())
-        return Committed(unit.key, digest)
+    def __init__(self, message: str, ledger: Ledger) -> None:
+        super().__init__(message)
+        self.ledger = ledger
 
 
 @dataclass(slots=True)
@@ -228,7 +121,9 @@ class ShardRun:
         self.on_progress = on_progress
         self.stats = ShardStats()
         self._repository = stage.repository(context)
+        self._leases: dict[str, Lease] = {}
         self._worker: Worker | None = None
+        self._opening = False
 
     def run(self) -> Ledger:
         """Bring every unit to an outcome; units left when asked to stop are ``pending``.
@@ -241,12 +136,24 @@ class ShardRun:
         for done, (unit, entry) in enumerate(self._outcomes(), start=1):
             entries[unit.id] = entry
             self.on_progress(done, total, unit.label)
-        self._check_node(entries)
-        return Ledger(self.shard.stage, self.shard.name, entries)
+        ledger = Ledger(self.shard.stage, self.shard.name, entries)
+        self._check_node(ledger)
+        return ledger
 
     def _outcomes(self) -> Iterator[tuple[Unit, Entry]]:
+        elsewhere: deque[Unit] = deque()
         for unit in self.shard.units:
-            yield unit, self._blocked(unit) or self._outcome(self._ready(unit))
+            if entry := self._blocked(unit) or self._outcome(self._ready(unit)):
+                yield unit, entry
+            else:
+                elsewhere.append(unit)
+        while elsewhere:
+            unit = elsewhere.popleft()
+            if entry := self._outcome(self._ready(unit)):
+                yield unit, entry
+            else:
+                elsewhere.append(unit)
+                time.sleep(POLL_SECONDS)
 
     def _blocked(self, unit: Unit) -> Entry | None:
         """The entry of a unit whose inputs failed or are not there yet."""
@@ -271,7 +178,7 @@ class ShardRun:
         upstream = {}
         for role, (stage, unit_id) in unit.upstream.items():
             entry = self.upstream[stage][unit_id]
-            upstream[role] = Upstream(stage, entry.key, entry.digest, entry.facts)
+            upstream[role] = Upstream(stage, entry.key, entry.digest, entry.facts, unit_id)
         key = artifact_key(
             unit,
             revision=self.stage.revision,
@@ -281,30 +188,63 @@ class ShardRun:
         sources = {role: Path(path) for role, path in unit.sources.items()}
         return ReadyUnit(unit.stage, unit.id, unit.label, key, unit.params, sources, upstream)
 
-    def _outcome(self, unit: ReadyUnit) -> Entry:
+    def _outcome(self, unit: ReadyUnit) -> Entry | None:
+        """The unit's entry; None while another job computes it."""
         try:
-            found = self._repository.find(unit)
-            if found is not None:
-                self.stats.found += 1
-                return _done(found)
-            if self.context.stop_requested():
-                return Entry(Status.PENDING, key=unit.key, message="the job was asked to stop")
-            return _done(self._compute(unit))
+            return self._found_or_computed(unit)
         except InterruptedUnitError as error:
             return Entry(Status.PENDING, key=unit.key, message=str(error))
         except UnitError as error:
             logger.warning("%s failed: %s: %s", unit.label, error.reason, error)
             return Entry(Status.FAILED, reason=error.reason, message=_one_line(error))
+        except (ArtifactMissingError, ArtifactCorruptError) as error:
+            logger.warning("%s failed: an artifact it reads is lost: %s", unit.label, error)
+            return self._artifact_lost(unit, error)
         except DisposeError:
             raise  # the set-up is wrong: no unit of this shard can be computed
         except Exception as error:
+            if self._opening:
+                error.add_note(f"while loading the networks of {unit.stage}")
+                raise  # the same would happen to every unit
             error.add_note(f"while computing {unit.stage} of {unit.label} (unit {unit.id})")
             logger.exception("%s failed", unit.label)
-            return Entry(
-                Status.FAILED,
-                reason=_machine_reason(error),
-                message=_one_line(error, with_type=True),
-            )
+            message = _one_line(error, with_type=True)
+            return Entry(Status.FAILED, reason=_machine_reason(error), message=message)
+
+    def _found_or_computed(self, unit: ReadyUnit) -> Entry | None:
+        if found := self._find(unit):
+            return found
+        if self.context.stop_requested():
+            return Entry(Status.PENDING, key=unit.key, message="the job was asked to stop")
+        if not isinstance(self._repository, LeasedRepository):
+            return _done(self._compute(unit))
+        lease = self._leases.get(unit.id)
+        if lease is None:
+            lease = self._leases[unit.id] = Lease(self._repository.lease_path(unit))
+        if not lease.acquire():
+            return None
+        with lease:  # whoever had it before may have finished meanwhile
+            return self._find(unit) or _done(self._compute(unit))
+
+    def _find(self, unit: ReadyUnit) -> Entry | None:
+        found = self._repository.find(unit)
+        if found is None:
+            return None
+        self.stats.found += 1
+        return _done(found)
+
+    def _artifact_lost(self, unit: ReadyUnit, error: DisposeError) -> Entry:
+        """Drop the unusable upstream artifact, so that its stage computes it again."""
+        origin = ""
+        for item in unit.upstream.values():
+            # Ingest keeps facts only; they stand in its ledger.
+            if item.stage == "ingest" or self.context.store.is_intact(item.stage, item.key):
+                continue
+            self.context.store.remove(item.stage, item.key)
+            origin = origin or f"{item.stage}/{item.unit}"
+        return Entry(
+            Status.FAILED, reason=Reason.ARTIFACT_LOST, message=_one_line(error), origin=origin
+        )
 
     def _compute(self, unit: ReadyUnit) -> Committed:
         worker = self._open()
@@ -319,18 +259,21 @@ class ShardRun:
     def _open(self) -> Worker:
         if self._worker is None:
             start = time.perf_counter()
+            self._opening = True
             self._worker = self.stage.open(self.context)
+            self._opening = False
             self.stats.loads += 1
             self.stats.load_seconds = round(time.perf_counter() - start, 4)
             logger.info("networks of %s loaded in %.1f s", self.stage.name, self.stats.load_seconds)
         return self._worker
 
-    def _check_node(self, entries: Mapping[str, Entry]) -> None:
-        tried = [e for e in entries.values() if e.status in {Status.DONE, Status.FAILED}]
+    def _check_node(self, ledger: Ledger) -> None:
+        tried = [e for e in ledger.units.values() if e.status in {Status.DONE, Status.FAILED}]
         if tried and all(e.reason in MACHINE_REASONS for e in tried):
             raise ShardFailedError(
                 f"all {len(tried)} units of {self.shard.stage} shard {self.shard.name} failed "
-                f"on this machine; the first: {tried[0].message}"
+                f"on this machine; the first: {tried[0].message}",
+                ledger,
             )
 
 

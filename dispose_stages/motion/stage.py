@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int16, UInt8
 
 from dispose_stages.artifacts import MotionField, PoseTrack
+from dispose_stages.contract import ArtifactRepository, Context, ReadyUnit, Repository
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.geometry.frames import cover_resize
@@ -22,7 +23,6 @@ from dispose_stages.motion import REVISION
 from dispose_stages.motion.alignment import AlignmentBounds, align_pair
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
-from dispose_stages.runner import ArtifactRepository, Context, ReadyUnit, Repository
 from dispose_stages.store.media import read_image
 from dispose_stages.weights import layout
 from dispose_stages.weights.verification import find_file

@@ -64,6 +64,10 @@ class VideoRepository:
         )
         return _committed(delivered)
 
+    def lease_path(self, unit: ReadyUnit) -> Path:
+        """Beside the videos: another run's jobs deliver into another folder."""
+        return self._shelf.staging(unit.params["pair_id"], unit.key, ".lease")
+
 
 def _committed(video: DeliveredVideo) -> Committed:
     facts = {

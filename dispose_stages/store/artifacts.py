@@ -34,6 +34,7 @@ FORMAT = "dispose-artifact"
 FORMAT_VERSION = 1
 SUFFIX = ".zarr.zip"
 PARTIAL_SUFFIX = ".partial.zarr.zip"
+LEASE_SUFFIX = ".lease"
 MAX_BYTES = 8 << 30
 """Default limit on one artifact in memory."""
 MAX_ATTRIBUTE_BYTES = 16 << 20
@@ -63,6 +64,10 @@ class ArtifactStore:
     def path(self, stage: str, key: str) -> Path:
         """Where an artifact is or would be; no other names than these are ever touched."""
         return self._path(stage, key, SUFFIX)
+
+    def lease_path(self, stage: str, key: str) -> Path:
+        """Where a job says that it is computing an artifact (`dispose_stages.store.lease`)."""
+        return self._path(stage, key, LEASE_SUFFIX)
 
     def _path(self, stage: str, key: str, suffix: str) -> Path:
         if not _STAGE.fullmatch(stage) or not _KEY.fullmatch(key):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dispose_stages.atomic import TEMPORARY_SUFFIX
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError
-from dispose_stages.store.artifacts import PARTIAL_SUFFIX, SUFFIX
+from dispose_stages.store.artifacts import LEASE_SUFFIX, PARTIAL_SUFFIX, SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class StoredFile:
 
 
 def stored_files(root: Path, stages: tuple[str, ...]) -> Iterator[StoredFile]:
-    """Artifacts, saved states and left-over temporary files; nothing else is ever listed."""
+    """Artifacts, saved states, leases and left-over temporary files; nothing else is listed."""
     now = time.time()
     for stage in stages:
         for folder, _, names in os.walk(root / stage):
@@ -57,6 +57,9 @@ def _parse(name: str) -> tuple[str, bool]:
     """Key and whether the file is finished; an empty key for files of another kind."""
     if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
         key = name.removeprefix(".").partition(".")[0]
+        return key, False
+    key, lease, number = name.partition(LEASE_SUFFIX)
+    if lease and (not number or number.removeprefix(".").isdigit()):
         return key, False
     if name.endswith(PARTIAL_SUFFIX):
         return name.removesuffix(PARTIAL_SUFFIX), False

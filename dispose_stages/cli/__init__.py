@@ -1,0 +1,89 @@
+"""The command line ``dispose``; every command lies in a module that is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from dispose_stages import __version__
+from dispose_stages.errors import DisposeError
+
+COMMANDS = {
+    "run": ("run:run", "Run the pipeline over a manifest."),
+    "status": ("status:status", "Show what of a run is done, running, failed or left."),
+    "retry": ("retry:retry", "Re-open the failed units of a run."),
+    "inspect": ("inspect:inspect", "Show the artifacts of one pair."),
+    "report": ("report:report", "Write report, index.parquet, failures.csv and rejects.csv."),
+    "gc": ("gc:gc", "Delete artifacts that no run needs."),
+    "manifest": ("manifest:manifest", "Check and make manifests."),
+    "weights": ("weights:weights", "List, check and make checkpoints."),
+    "config": ("config:config", "Write or check the default configuration and its schema."),
+    "fingerprint": ("fingerprint:fingerprint", "Note the digests of a run's checkpoints."),
+    "ingest": ("stages:ingest", "Compute one shard of media facts."),
+    "pose": ("stages:pose", "Compute one shard of poses."),
+    "motion": ("stages:motion", "Compute one shard of motion fields."),
+    "correspondence": ("stages:correspondence", "Compute one shard of keypoint features."),
+    "sample": ("stages:sample", "Compute one shard of latents."),
+    "mux": ("stages:mux", "Compute one shard of videos."),
+}
+"""Command to (module:object, line in the overview), in the order in which they are shown."""
+SECTIONS = {
+    "Runs": ("run", "status", "retry", "inspect", "report", "gc"),
+    "What goes in": ("manifest", "weights", "config"),
+    "Jobs (called by the workflow, one shard each)": (
+        *("fingerprint", "ingest", "pose", "motion", "correspondence", "sample", "mux"),
+    ),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands' names and one line about each; imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """All names, in the order of the overview."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        assert isinstance(command, click.Command)  # noqa: S101 - for the type checker
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The overview, without importing any command."""
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dispose")
+@click.option("-v", "--verbose", is_flag=True, help="Also log details.")
+@click.pass_context
+def cli(ctx: click.Context, *, verbose: bool) -> None:
+    """Animate reference images with the motion of driving videos, thousands of pairs at a time.
+
+    A manifest lists the pairs; `dispose run` computes them in resumable stages, on this machine or
+    on a SLURM cluster, and writes one video per pair. `dispose COMMAND --help` explains a command.
+    """
+    ctx.obj = {"verbose": verbose}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: errors that a user can act on become one line and exit status 1."""
+    options: dict[str, Any] = {"prog_name": "dispose", "standalone_mode": True}
+    try:
+        cli.main(args=None if arguments is None else list(arguments), **options)
+    except DisposeError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # `dispose ... | head`
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,34 @@
+"""``dispose fingerprint``: digests of the checkpoints a run uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dispose_stages.cli.logs import configure_logging
+from dispose_stages.cli.options import run_dir_option
+
+
+@click.command()
+@run_dir_option
+@click.pass_obj
+def fingerprint(obj: dict[str, bool], *, run_dir: Path) -> None:
+    """Check the checkpoints of a planned run and write their digests to ledger/weights.json.
+
+    The digests are part of every artifact's key, so other weights mean other artifacts. A file is
+    read once and remembered by path, size and modification time.
+    """
+    configure_logging(verbose=obj["verbose"])
+    from dispose_stages.config import GPU_STAGES
+    from dispose_stages.layout import RunLayout
+    from dispose_stages.run_files import read_run_config, write_stage_weights
+    from dispose_stages.weights.digests import DigestCache, digest_stages
+    from dispose_stages.weights.verification import verify
+
+    layout = RunLayout(run_dir)
+    config = read_run_config(layout)
+    root = Path(config.models.root)
+    verify(root, None, config.models.bundle)
+    cache = DigestCache(Path(config.store) / "weights.json")
+    write_stage_weights(layout, config.models.bundle, digest_stages(root, GPU_STAGES, cache))

@@ -1,0 +1,93 @@
+"""``dispose inspect``: the artifacts of one pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dispose_stages.cli.options import run_dir_option
+from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, StoreError
+from dispose_stages.ledger import Status
+
+if TYPE_CHECKING:
+    from dispose_stages.ledger import Entry
+    from dispose_stages.outcomes import PlannedPair, RunOutcomes
+    from dispose_stages.store.artifacts import ArtifactStore
+
+
+@click.command()
+@click.argument("pair_id", metavar="PAIR")
+@run_dir_option
+@click.option(
+    "--preview",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write pictures of poses and motion fields into this folder.",
+)
+def inspect(*, pair_id: str, run_dir: Path, preview: Path | None) -> None:
+    """Show what there is of PAIR: artifacts, their keys, arrays, shapes and sizes."""
+    from dispose_stages.outcomes import RunOutcomes
+    from dispose_stages.run_files import read_run_config
+    from dispose_stages.store.artifacts import ArtifactStore
+
+    outcomes = RunOutcomes.read(run_dir)
+    pair = next((pair for pair in outcomes.pairs if pair.pair_id == pair_id), None)
+    if pair is None:
+        raise StoreError(f"the run has no pair {pair_id!r}; `dispose status --pairs` lists them")
+    store = ArtifactStore(Path(read_run_config(outcomes.layout).store))
+    for line in pair_lines(outcomes, pair, store):
+        click.echo(line)
+    if preview is not None:
+        from dispose_stages.cli.previews import write_previews
+
+        for path in write_previews(outcomes, pair, store, preview):
+            click.echo(f"written: {path}")
+
+
+def pair_lines(outcomes: RunOutcomes, pair: PlannedPair, store: ArtifactStore) -> Iterator[str]:
+    """The description of one pair."""
+    from dispose_stages.outcomes import ROLES
+
+    outcome = outcomes.pair_outcome(pair)
+    yield f"{pair.pair_id}: {outcome.status}"
+    if outcome.reason:
+        yield f"  {outcome.stage} failed: {outcome.reason}: {outcome.message}"
+    yield f"  reference image  {pair.reference_image}"
+    yield f"  driving video    {pair.driving_video}"
+    yield "  parameters       " + ", ".join(f"{k}={v}" for k, v in pair.parameters.items())
+    for role, stage in ROLES.items():
+        entry = outcomes.entry(pair, role)
+        yield f"{role}: {entry.status if entry else Status.PENDING}"
+        if entry is not None:
+            yield from entry_lines(stage, entry, store)
+
+
+def entry_lines(stage: str, entry: Entry, store: ArtifactStore) -> Iterator[str]:
+    """What a ledger says of a unit, and what the store holds of it."""
+    if entry.reason:
+        yield f"  {entry.reason}: {entry.message}"
+    for name, value in entry.facts.items():
+        yield f"  {name}: {value}"
+    if entry.status is not Status.DONE or stage in {"ingest", "mux"}:
+        return
+    from dispose_stages.store.listing import stored_arrays
+
+    path = store.path(stage, entry.key)
+    yield f"  key {entry.key}"
+    yield f"  digest {entry.digest}"
+    try:
+        arrays = stored_arrays(path)
+    except (ArtifactMissingError, ArtifactCorruptError) as error:
+        yield f"  {error}"
+        return
+    yield f"  {path} ({path.stat().st_size:,} bytes)"
+    for array in arrays:
+        shape = " x ".join(
+            f"{size} {axis or ''}".strip()
+            for size, axis in zip(
+                array.shape, array.axes or (None,) * len(array.shape), strict=True
+            )
+        )
+        yield f"    {array.name}: {array.dtype} ({shape})"

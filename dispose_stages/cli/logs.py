@@ -1,0 +1,59 @@
+"""Logging and progress of commands: a bar where a person watches, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_LINE_SECONDS = 10.0
+
+
+def configure_logging(*, verbose: bool) -> None:
+    """Plain lines on stderr; called once per process, by commands that do long work."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )
+    logging.captureWarnings(capture=True)
+    for noisy in ("PIL", "numcodecs", "asyncio", "matplotlib", "urllib3", "filelock"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@contextmanager
+def unit_progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Yield a callback ``(done, total, label)`` that shows how far a job is."""
+    if not sys.stderr.isatty():
+        yield _line_progress(title)
+        return
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    with tqdm(desc=title, unit="unit", dynamic_ncols=True) as bar, logging_redirect_tqdm():
+
+        def show(done: int, total: int, label: str) -> None:
+            bar.total = total
+            bar.set_postfix_str(label[-40:], refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def _line_progress(
+    title: str, now: Callable[[], float] = time.monotonic
+) -> Callable[[int, int, str], None]:
+    logger = logging.getLogger(title)
+    last = float("-inf")
+
+    def show(done: int, total: int, label: str) -> None:
+        nonlocal last
+        if done < total and now() - last < _LINE_SECONDS:
+            return
+        last = now()
+        logger.info("%d of %d units (%s)", done, total, label)
+
+    return show

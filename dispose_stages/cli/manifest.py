@@ -1,0 +1,99 @@
+"""``dispose manifest``: check manifests and make them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dispose_stages.cli.options import config_option, read_yaml
+
+if TYPE_CHECKING:
+    from dispose_stages.manifest import Manifest, RowProblem
+
+
+@click.group()
+def manifest() -> None:
+    """Check and make manifests: CSV files with a (reference image, driving video) pair per row."""
+
+
+@manifest.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@config_option
+@click.option("--shallow", is_flag=True, help="Do not open media; only see whether they exist.")
+def check(*, file: Path, config_file: Path, shallow: bool) -> None:
+    """List every bad row of FILE with line, column and reason; run nothing.
+
+    Also opens every image and video. The configuration gives the parameters that a row does not
+    set. Exit status 1 if any row is bad.
+    """
+    from dispose_stages.config import load_config
+    from dispose_stages.manifest import read_manifest
+
+    values = read_yaml(config_file) if config_file.exists() else {}
+    found = read_manifest(file, load_config(values).parameters)
+    problems = sorted({*found.problems, *(() if shallow else media_problems(found))})
+    bad_lines = {problem.line for problem in problems}
+    good = sum(row.line not in bad_lines for row in found.rows)
+    for line in problem_table(problems):
+        click.echo(line)
+    click.echo(f"{file}: {good} rows can run, {len(bad_lines)} cannot")
+    sys.exit(1 if problems else 0)
+
+
+def media_problems(found: Manifest) -> Iterable[RowProblem]:
+    """What opening the media of all good rows brings up; each file is opened once."""
+    from dispose_stages.errors import UnitError
+    from dispose_stages.manifest import RowProblem
+    from dispose_stages.store.media import probe_media
+
+    known: dict[tuple[str, str], str] = {}
+    with click.progressbar(found.rows, label="opening media", file=sys.stderr) as rows:
+        for row in rows:
+            media = (
+                ("reference_image", "image", row.reference_image),
+                ("driving_video", "video", row.driving_video),
+            )
+            for column, kind, path in media:
+                if (kind, path) not in known:
+                    known[kind, path] = ""
+                    try:
+                        probe_media(Path(path), kind="image" if kind == "image" else "video")
+                    except UnitError as error:
+                        known[kind, path] = f"{error.reason}: {error}"
+                if reason := known[kind, path]:
+                    yield RowProblem(row.line, column, reason)
+
+
+def problem_table(problems: Iterable[RowProblem]) -> Iterable[str]:
+    """Lines of a table; nothing for no problems."""
+    rows = [("line", "column", "reason")]
+    rows += [(str(p.line), p.column or "-", p.reason) for p in problems]
+    if len(rows) == 1:
+        return
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    for line, column, reason in rows:
+        yield f"{line:>{widths[0]}}  {column:<{widths[1]}}  {reason}"
+
+
+@manifest.command()
+@click.argument("images", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("videos", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The manifest to write; its paths are relative to its folder where they can be.",
+)
+def cross(*, images: Path, videos: Path, output: Path) -> None:
+    """Pair every image of the folder IMAGES with every video of the folder VIDEOS."""
+    from dispose_stages.atomic import write_text
+    from dispose_stages.manifest import cross_product
+
+    text = cross_product(images, videos, output.parent)
+    write_text(output, text)
+    click.echo(f"{output}: {text.count(chr(10)) - 1} pairs")

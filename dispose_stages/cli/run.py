@@ -1,0 +1,170 @@
+"""``dispose run``: builds the snakemake command, calls it, and says how much was delivered."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dispose_stages.atomic import readable_json, write_text_if_changed
+from dispose_stages.cli.options import config_option, parse_settings, read_yaml
+from dispose_stages.config import STAGES, load_config
+from dispose_stages.errors import ConfigError, StoreError
+from dispose_stages.layout import RunLayout
+
+EXIT_STATUS = {"all": 0, "some": 3, "none": 4}
+"""By how much of the manifest was delivered."""
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.option(
+    "--profile",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("profiles/local"),
+    show_default=True,
+    help="Where to run: profiles/local, profiles/slurm, or one of your own.",
+)
+@config_option
+@click.option(
+    "--manifest",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The pairs; short for --set manifest=FILE.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a configuration key, such as parameters.seed=7. May be repeated.",
+)
+@click.option(
+    "--force", type=click.Choice(STAGES), help="Compute this stage anew, then what hangs on it."
+)
+@click.option("--pairs", help="Comma-separated ids: --force these pairs only.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only show what would run.")
+@click.argument("extra", nargs=-1, metavar="[-- SNAKEMAKE_ARGUMENTS]")
+def run(
+    *,
+    profile: Path,
+    config_file: Path,
+    manifest: Path | None,
+    settings: tuple[str, ...],
+    force: str | None,
+    pairs: str | None,
+    dry_run: bool,
+    extra: tuple[str, ...],
+) -> None:
+    """Run the pipeline; the same command continues after a kill, and does nothing when all is done.
+
+    A thin wrapper: `snakemake --profile profiles/local` does the same. Arguments after `--` go to
+    snakemake, for instance `dispose run -- --until motion --keep-going`.
+
+    Exit status: 0 every row of the manifest was delivered, 3 some were, 4 none was, 1 the run did
+    not come about; of a dry run that of snakemake.
+    """
+    values = parse_settings(settings)
+    if manifest is not None:
+        values["manifest"] = str(manifest)
+    config = load_config(_merged(read_yaml(config_file), values))
+    layout = RunLayout(config.run_dir)
+    if pairs is not None:
+        _force_pairs(layout, force, pairs.split(","), dry_run=dry_run)
+        force = None
+    files = [config_file, *([_write_overrides(values)] if values else [])]
+    command = snakemake_command(profile, files, force=force, dry_run=dry_run, extra=extra)
+    click.echo(shlex.join(command), err=True)
+    status = subprocess.run(command, check=False).returncode  # noqa: S603 - no shell
+    sys.exit(status if dry_run else exit_status(layout, status))
+
+
+def snakemake_command(
+    profile: Path,
+    config_files: Sequence[Path],
+    *,
+    force: str | None = None,
+    dry_run: bool = False,
+    extra: Sequence[str] = (),
+) -> list[str]:
+    """The command line; runs in the current folder, with its Snakefile or the checkout's.
+
+    Args:
+        profile: Folder of the profile.
+        config_files: Later ones override earlier ones, key by key.
+        force: Stage to compute anew.
+        dry_run: Only show.
+        extra: Further arguments.
+    """
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_snakefile())]
+    command += ["--profile", str(profile), "--configfile", *map(str, config_files)]
+    if force is not None:
+        command += ["--forcerun", force]
+    if dry_run:
+        command.append("--dry-run")
+    return [*command, *extra]
+
+
+def _write_overrides(values: dict[str, Any]) -> Path:
+    """A configuration file of the settings given as options, which cluster jobs read too.
+
+    Snakemake's own ``--config`` reads numbers inside sections as text.
+    """
+    text = readable_json(values)  # JSON is YAML
+    name = hashlib.sha256(text.encode()).hexdigest()[:12]
+    path = Path(".snakemake") / "dispose" / f"{name}.yaml"
+    write_text_if_changed(path, text)
+    return path
+
+
+def find_snakefile() -> Path:
+    """The workflow in the current folder, else the one beside the package.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    places = (Path("Snakefile"), Path(__file__).parents[2] / "Snakefile")
+    for place in places:
+        if place.is_file():
+            return place
+    raise ConfigError("no Snakefile here; change to the folder of the checkout")
+
+
+def exit_status(layout: RunLayout, snakemake_status: int) -> int:
+    """0, 3 or 4 for all, some or no rows delivered; 1 if the run failed beside that."""
+    from dispose_stages.delivery import read_delivery
+    from dispose_stages.summary import PlanSummary
+
+    try:
+        delivery = read_delivery(layout, PlanSummary.read(layout.summary))
+    except StoreError:
+        return snakemake_status or 1
+    status = EXIT_STATUS[delivery.extent]
+    return status or min(snakemake_status, 1)
+
+
+def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """`values` over `base`, section by section, as snakemake does it."""
+    result = dict(base)
+    for key, value in values.items():
+        below = result.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        result[key] = _merged(below, value) if both and isinstance(below, dict) else value
+    return result
+
+
+def _force_pairs(layout: RunLayout, stage: str | None, pairs: list[str], *, dry_run: bool) -> None:
+    """Make one stage's units of some pairs stale, once."""
+    from dispose_stages.reruns import renew_stamps
+
+    if stage is None:
+        raise ConfigError("--pairs needs --force STAGE")
+    if dry_run:
+        click.echo(f"{stage} of {len(pairs)} pairs would be computed anew", err=True)
+        return
+    units = renew_stamps(layout, stage, pairs)
+    click.echo(f"{units} units of {stage} are computed anew", err=True)

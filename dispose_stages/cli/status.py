@@ -1,0 +1,110 @@
+"""``dispose status``: how a run stands."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dispose_stages.cli.options import run_dir_argument
+
+if TYPE_CHECKING:
+    from dispose_stages.outcomes import RunOutcomes
+    from dispose_stages.status import RunStatus, StageStatus
+
+_COLUMNS = ("stage", "done", "running", "failed", "blocked", "pending", "s/unit", "jobs")
+_WIDTHS = (15, 8, 8, 8, 8, 8, 8, 6)
+
+
+@click.command()
+@run_dir_argument
+@click.option("--watch", is_flag=True, help="Show again every few seconds until nothing is left.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.5),
+    default=5.0,
+    show_default=True,
+    help="Seconds between two looks with --watch.",
+)
+@click.option("--pairs", is_flag=True, help="Also list every pair that is not delivered, and why.")
+def status(*, run_dir: Path, watch: bool, interval: float, pairs: bool) -> None:
+    """Show what of the run in RUN_DIR (results/<run>) is done, running, failed or left.
+
+    Counts are units, the smallest thing a stage computes: files, images, videos or pairs. Blocked
+    units lack something upstream that failed. Only plan, ledgers and statistics are read, so this
+    may be called at any time and from any machine.
+    """
+    from dispose_stages.outcomes import RunOutcomes
+    from dispose_stages.status import run_status
+
+    while True:
+        outcomes = RunOutcomes.read(run_dir)
+        current = run_status(outcomes)
+        lines = [*status_lines(current), *(pair_lines(outcomes) if pairs else ())]
+        if watch and sys.stdout.isatty():
+            click.clear()
+        click.echo("\n".join(lines))
+        if not watch or current.finished:
+            return
+        time.sleep(interval)
+
+
+def status_lines(status: RunStatus) -> Iterator[str]:
+    """The overview."""
+    yield _line(_COLUMNS)
+    for stage in status.stages:
+        yield _line(_cells(stage))
+    yield ""
+    pairs = ", ".join(f"{count} {name}" for name, count in sorted(status.pairs.items()))
+    yield f"pairs: {pairs or 'none'}"
+    if status.rejects:
+        yield f"rows set aside: {status.rejects} (rejects.csv)"
+    if not status.finished:
+        speed = status.pairs_per_hour
+        yield f"speed: {speed:.1f} pairs per hour" if speed else "speed: not known yet"
+        left = status.seconds_left
+        yield (
+            f"time left: about {duration(left)}" if left is not None else "time left: not known yet"
+        )
+    if status.gpu_hours:
+        yield f"GPU-hours: {status.gpu_hours:.2f} used, about {status.gpu_hours_left:.2f} to come"
+
+
+def pair_lines(outcomes: RunOutcomes) -> Iterator[str]:
+    """A line per pair that is not delivered."""
+    from dispose_stages.outcomes import PairStatus
+
+    yield ""
+    for outcome in outcomes.pair_outcomes():
+        if outcome.status is PairStatus.FAILED:
+            why = f"{outcome.reason}: {outcome.message}"
+            yield f"{outcome.pair.pair_id}  failed in {outcome.stage}: {why}"
+        elif outcome.status is PairStatus.PENDING:
+            yield f"{outcome.pair.pair_id}  waits for {outcome.stage}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    first, *rest = zip(cells, _WIDTHS, strict=True)
+    return f"{first[0]:<{first[1]}}" + "".join(f"{cell:>{width}}" for cell, width in rest)
+
+
+def _cells(stage: StageStatus) -> tuple[str, ...]:
+    counts = (stage.done, stage.running, stage.failed, stage.blocked, stage.pending)
+    pace = "-" if stage.seconds_per_unit is None else f"{stage.seconds_per_unit:.2f}"
+    return (stage.stage, *(str(count) for count in counts), pace, str(stage.jobs or "-"))

@@ -1,0 +1,68 @@
+"""``dispose weights``: the checkpoint files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dispose_stages.cli.options import config_option, read_yaml
+
+
+@click.group()
+def weights() -> None:
+    """List, check and make the checkpoints in the folder `models.root`."""
+
+
+@weights.command("list")
+def list_files() -> None:
+    """List every file that is needed: its place below models.root, size, publisher, stages."""
+    from dispose_stages.weights.layout import FILES
+
+    for file in FILES:
+        size = f"{file.size:,} bytes" if file.size else "any size"
+        consent = ", asks for consent to its licence" if file.licence_needed else ""
+        click.echo(file.name)
+        click.echo(f"    {size}; read by {', '.join(sorted(file.stages))}")
+        click.echo(f"    from {file.published}{consent}")
+        for place in file.places[1:]:
+            click.echo(f"    or as {place.path}")
+
+
+@weights.command()
+@config_option
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to check instead of models.root, as the published weights.",
+)
+def check(*, config_file: Path, root: Path | None) -> None:
+    """Say which files are missing or wrong, where they belong and where they are published."""
+    from dispose_stages.config import load_config
+    from dispose_stages.weights.bundle import bundle_name
+    from dispose_stages.weights.verification import verify
+
+    if root is not None:
+        bundle = bundle_name(root)
+    else:
+        models = load_config(read_yaml(config_file)).models
+        root, bundle = Path(models.root), models.bundle
+    verify(root, None, bundle)
+    click.echo(f"{root}: all files of the bundle {bundle!r} are there")
+
+
+@weights.command("make-tiny")
+@click.argument(
+    "root", type=click.Path(file_okay=False, path_type=Path), default=Path("models/tiny")
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random weights.")
+def make_tiny_bundle(*, root: Path, seed: int) -> None:
+    """Write small random checkpoints in the published layout to ROOT (models/tiny).
+
+    For trying the pipeline without the published weights: same files, same code, but the videos
+    show noise. The pose networks are trained and find the demo figure.
+    """
+    from dispose_stages.tiny.bundle import make_tiny
+
+    make_tiny(root, seed=seed)
+    click.echo(f"{root}: tiny checkpoints written")

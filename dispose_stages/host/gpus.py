@@ -1,0 +1,90 @@
+"""One process per GPU on a machine without a scheduler that hands them out."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from dispose_stages.errors import DeviceError
+
+_logger = logging.getLogger(__name__)
+_POLL_SECONDS = 1.0
+
+
+def gpu_count() -> int:
+    """GPUs of this machine (or container), from the driver's device nodes."""
+    return sum(bool(re.fullmatch(r"nvidia\d+", node.name)) for node in Path("/dev").iterdir())
+
+
+def lock_folder() -> Path:
+    """Where this user's locks lie; they are released by the kernel when their process ends."""
+    return Path(tempfile.gettempdir()) / f"dispose-gpus-{os.getuid()}"
+
+
+def _try_lock(path: Path) -> int | None:
+    """Descriptor that holds the lock as long as it is open; None where another process has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextmanager
+def free_gpu(
+    environ: MutableMapping[str, str],
+    *,
+    count: int,
+    folder: Path,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> Iterator[int | None]:
+    """Hold a GPU that no other job of this user holds and make it the only visible one.
+
+    Does nothing where somebody else has assigned one (``CUDA_VISIBLE_DEVICES``) or there are not
+    several. To be entered before torch is imported.
+
+    Args:
+        environ: The process's environment.
+        count: Number of GPUs.
+        folder: Of the lock files.
+        stop_requested: Ends the wait for a free one.
+
+    Raises:
+        DeviceError: The job was asked to stop before a GPU became free.
+    """
+    if "CUDA_VISIBLE_DEVICES" in environ or count < 2:
+        yield None
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    index, descriptor = _wait_for_lock(folder, count, stop_requested)
+    environ["CUDA_VISIBLE_DEVICES"] = str(index)
+    _logger.info("using GPU %d of %d", index, count)
+    try:
+        yield index
+    finally:
+        del environ["CUDA_VISIBLE_DEVICES"]
+        os.close(descriptor)
+
+
+def _wait_for_lock(folder: Path, count: int, stop_requested: Callable[[], bool]) -> tuple[int, int]:
+    waiting = False
+    while True:
+        for index in range(count):
+            descriptor = _try_lock(folder / f"{index}.lock")
+            if descriptor is not None:
+                return index, descriptor
+        if stop_requested():
+            raise DeviceError("asked to stop while waiting for a free GPU")
+        if not waiting:
+            _logger.info("all %d GPUs are taken by other jobs; waiting", count)
+            waiting = True
+        time.sleep(_POLL_SECONDS)

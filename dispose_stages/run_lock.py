@@ -1,0 +1,71 @@
+"""One main process per run, whatever happens to the others.
+
+An advisory lock of the operating system: it vanishes with the process that holds it, so a killed
+run needs no unlocking.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import TextIO
+
+from dispose_stages.errors import DisposeError
+
+logger = logging.getLogger(__name__)
+
+
+class RunBusyError(DisposeError):
+    """Another process works on the run."""
+
+
+class RunLock:
+    """Holds a run until the process ends or `release` is called.
+
+    Args:
+        path: The lock file; its content names the last holder.
+
+    Attributes:
+        exclusive: Whether the lock is held; also False where the file system knows no locks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.exclusive = False
+        self._stream: TextIO | None = None
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            RunBusyError: Another process holds it.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        stream = self.path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.exclusive = True
+        except BlockingIOError:
+            stream.seek(0)
+            holder = stream.read().strip() or "another process"
+            stream.close()
+            raise RunBusyError(
+                f"{self.path.parent.parent}: {holder} works on this run; wait for it or stop it"
+            ) from None
+        except OSError as error:
+            # Some network file systems know no locks; Snakemake's own lock remains.
+            logger.warning("%s: the file system offers no locks (%s)", self.path, error)
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}")
+        stream.flush()
+        self._stream = stream
+
+    def release(self) -> None:
+        """Let others in."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+            self.exclusive = False

@@ -1,0 +1,130 @@
+"""What a job's ledger does not say, because it differs from run to run: time, memory, host.
+
+One file per shard, ``stats/<stage>/<shard>.json``; attempts and seconds per unit add up over
+retries and re-runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dispose_stages.atomic import readable_json, write_text
+
+STATS_FORMAT = "dispose-stats"
+VERSION = 1
+KEPT_ATTEMPTS = 50
+"""Older attempts are forgotten."""
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    RUNNING = "running"
+    """Or killed without notice."""
+    DONE = "done"
+    UNFINISHED = "unfinished"
+    BAD_NODE = "bad_node"
+    GIVEN_UP = "given_up"
+    ERROR = "error"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One run of a shard's job.
+
+    Attributes:
+        number: As counted by Snakemake, from 1.
+        host: Name of the machine.
+        job: Of the scheduler; empty without one.
+        device: ``cuda`` or ``cpu``.
+        started: Unix time.
+        seconds: From start to end.
+        outcome: How it ended.
+        found: Units whose artifact was there.
+        computed: Units computed.
+        loads: How often networks were loaded, 0 or 1.
+        load_seconds: What that took.
+        peak_memory: Bytes resident.
+        peak_gpu_memory: Bytes allocated by torch.
+    """
+
+    number: int
+    host: str = field(default_factory=socket.gethostname)
+    job: str = field(default_factory=lambda: os.environ.get("SLURM_JOB_ID", ""))
+    device: str = ""
+    started: float = field(default_factory=time.time)
+    seconds: float = 0.0
+    outcome: Outcome = Outcome.RUNNING
+    found: int = 0
+    computed: int = 0
+    loads: int = 0
+    load_seconds: float = 0.0
+    peak_memory: int = 0
+    peak_gpu_memory: int = 0
+
+    def measure(self) -> None:
+        """Take time and memory as of now."""
+        self.seconds = round(time.time() - self.started, 3)
+        self.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        torch = sys.modules.get("torch")
+        if torch is not None and self.device == "cuda" and torch.cuda.is_initialized():
+            self.peak_gpu_memory = torch.cuda.max_memory_allocated()
+
+
+@dataclass(slots=True)
+class JobStats:
+    """The whole file.
+
+    Attributes:
+        seconds: Per unit, when it was last computed.
+        notes: Per unit, what the stage remarked.
+        attempts: Oldest first.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def bad_nodes_in_a_row(self) -> int:
+        """Latest attempts in which everything failed on the machine, unbroken by any other end."""
+        count = 0
+        for attempt in reversed(self.attempts):
+            if attempt.outcome is Outcome.BAD_NODE:
+                count += 1
+            elif attempt.outcome in {Outcome.DONE, Outcome.GIVEN_UP}:
+                break
+        return count
+
+    @classmethod
+    def read(cls, path: Path) -> JobStats:
+        """The file, or an empty one: statistics never stop a job."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            attempts = [
+                Attempt(**{**attempt, "outcome": Outcome(attempt["outcome"])})
+                for attempt in content["attempts"]
+            ]
+            return cls(dict(content["seconds"]), dict(content["notes"]), attempts)
+        except (OSError, ValueError, TypeError, KeyError):
+            return cls()
+
+    def write(self, path: Path) -> None:
+        """Write the file atomically."""
+        content = {
+            "format": STATS_FORMAT,
+            "version": VERSION,
+            "seconds": self.seconds,
+            "notes": self.notes,
+            "attempts": [asdict(attempt) for attempt in self.attempts[-KEPT_ATTEMPTS:]],
+        }
+        write_text(path, readable_json(content))

@@ -1,0 +1,105 @@
+"""The plan in brief: all that Snakemake needs to know of it, in one small file.
+
+The main process works the plan out; every job of a cluster only reads this. Standard library
+only, because each job parses the Snakefile anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dispose_stages.atomic import canonical_json
+from dispose_stages.errors import StoreError
+
+FORMAT = "dispose-plan"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSummary:
+    """One job.
+
+    Attributes:
+        units: How many it computes.
+        plan: Changes whenever the job has to run again: digest of its shard file, its epoch and
+            the signature of the media it probes.
+        upstream: Stage to names of the shards whose ledgers it reads.
+    """
+
+    units: int
+    plan: str
+    upstream: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """Jobs of a run.
+
+    Attributes:
+        pairs: Number of pairs.
+        rejects: Number of rows that were set aside.
+        counts: Shards per stage as used in their names; empty shards have no job.
+        shards: Stage to shard to its summary.
+        weights: Signature (sizes and times) of the checkpoint files.
+        report: Changes when the report has to be written again though no ledger did.
+        shard_minutes: Aimed run time of a job.
+    """
+
+    pairs: int
+    rejects: int
+    counts: Mapping[str, int]
+    shards: Mapping[str, Mapping[str, ShardSummary]]
+    weights: str
+    report: str
+    shard_minutes: float
+
+    def needed(self) -> list[tuple[str, str]]:
+        """(stage, shard) of all jobs that a delivered video hangs on, in stable order."""
+        found: set[tuple[str, str]] = set()
+        waiting = [("mux", shard) for shard in self.shards["mux"]]
+        while waiting:
+            job = waiting.pop()
+            if job not in found:
+                found.add(job)
+                upstream = self.shards[job[0]][job[1]].upstream
+                waiting += [(stage, shard) for stage, names in upstream.items() for shard in names]
+        return sorted(found)
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return canonical_json({"format": FORMAT, "version": VERSION, **asdict(self)}) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> PlanSummary:
+        """Read the file.
+
+        Raises:
+            StoreError: It is absent, damaged, or of another version.
+        """
+        try:
+            content = json.loads(path.read_text())
+            if (content.pop("format"), content.pop("version")) != (FORMAT, VERSION):
+                raise StoreError(f"{path}: not a {FORMAT} file of version {VERSION}")
+            shards = {
+                stage: {name: _shard_summary(shard) for name, shard in named.items()}
+                for stage, named in content.pop("shards").items()
+            }
+            return cls(shards=shards, **content)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{path}: cannot be read: {error!r}") from None
+
+
+def _shard_summary(content: Mapping[str, object]) -> ShardSummary:
+    upstream = content["upstream"]
+    if not isinstance(upstream, dict):
+        raise TypeError("upstream is not a mapping")
+    return ShardSummary(
+        units=int(str(content["units"])),
+        plan=str(content["plan"]),
+        upstream={stage: tuple(names) for stage, names in upstream.items()},
+    )

@@ -1,0 +1,147 @@
+"""Are all checkpoint files there and whole? Everything that is wrong, in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dispose_stages.errors import WeightsError
+from dispose_stages.weights.bundle import MARKER, OFFICIAL, TINY, bundle_name
+from dispose_stages.weights.layout import FILES, CheckpointFile, Place, files_of
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """A file that is missing or not whole.
+
+    Attributes:
+        file: What is expected.
+        path: Where it is expected, or where the wrong one lies.
+        reason: In words.
+    """
+
+    file: CheckpointFile
+    path: Path
+    reason: str
+
+    def describe(self) -> str:
+        """One line: place, reason, size, publisher."""
+        size = f", {self.file.size:,} bytes" if self.file.size and self.reason == "missing" else ""
+        consent = " (asks for consent to its licence)" if self.file.licence_needed else ""
+        return f"  {self.path}: {self.reason}{size}; published at {self.file.published}{consent}"
+
+
+def find_place(root: Path, file: CheckpointFile) -> Place | None:
+    """The first place where the file lies."""
+    for place in file.places:
+        if (root / place.path).is_file():
+            return place
+    return None
+
+
+def find_file(root: Path, name: str) -> Path:
+    """Where one file lies.
+
+    Args:
+        root: ``models.root``.
+        name: As in `dispose_stages.weights.layout`, e.g. ``layout.CMP``.
+
+    Raises:
+        WeightsError: It is in none of its places.
+        KeyError: There is no such file in the layout.
+    """
+    file = {entry.name: entry for entry in FILES}[name]
+    place = find_place(root, file)
+    if place is None:
+        problem = FileProblem(file, root / name, "missing")
+        raise WeightsError(f"a checkpoint file is not there:\n{problem.describe()}")
+    return root / place.path
+
+
+def missing_files(
+    root: Path, stages: Iterable[str] | None = None, *, check_size: bool = True
+) -> list[FileProblem]:
+    """Everything that is wrong with the files of these stages.
+
+    Args:
+        root: ``models.root``.
+        stages: Whose files; all without.
+        check_size: Compare with the published sizes; off for bundles of other widths.
+    """
+    problems = []
+    for file in files_of(stages):
+        place = find_place(root, file)
+        if place is None:
+            problems.append(FileProblem(file, root / file.name, "missing"))
+            continue
+        path = root / place.path
+        reason = _wrong_size(path.stat().st_size, place, check_size=check_size)
+        if reason:
+            problems.append(FileProblem(file, path, reason))
+    return problems
+
+
+def _wrong_size(size: int, place: Place, *, check_size: bool) -> str | None:
+    if size == 0:
+        return "empty"
+    if not check_size:
+        return None
+    if place.size is not None and size != place.size:
+        return f"{size:,} bytes instead of the published {place.size:,}"
+    if size < place.at_least:
+        return f"{size:,} bytes, too few for its weights ({place.at_least:,} at least)"
+    return None
+
+
+def verify(root: Path, stages: Iterable[str] | None, bundle: str) -> None:
+    """Check a checkpoint folder before anything runs.
+
+    Args:
+        root: ``models.root``.
+        stages: Whose files are needed; all without.
+        bundle: The configured ``models.bundle``.
+
+    Raises:
+        WeightsError: Lists every missing or wrong file, its expected place, size and publisher,
+            or says that the folder holds another bundle than the configured one.
+    """
+    if not root.is_dir():
+        hint = (
+            f"; make it with `dispose weights make-tiny {root}`"
+            if bundle == TINY
+            else "; models.root in the configuration names the folder of the checkpoints"
+        )
+        raise WeightsError(f"the checkpoint folder {root} does not exist{hint}")
+    held = bundle_name(root)
+    if held != bundle and OFFICIAL in {held, bundle}:
+        raise WeightsError(
+            f"{root} holds the bundle {held!r} (says {MARKER}), but models.bundle is {bundle!r}"
+            if held != OFFICIAL
+            else f"{root} has no {MARKER}, so it is not the bundle {bundle!r}; make that with "
+            f"`dispose weights make-{bundle} {root}`"
+        )
+    problems = missing_files(root, stages, check_size=held == OFFICIAL)
+    if problems:
+        count = len(problems)
+        lines = "\n".join(problem.describe() for problem in problems)
+        noun = "file is" if count == 1 else "files are"
+        raise WeightsError(f"{count} checkpoint {noun} missing or wrong:\n{lines}")
+
+
+def stage_files(root: Path, stage: str) -> list[Path]:
+    """The files a stage loads, in a fixed order.
+
+    Raises:
+        WeightsError: Lists those that are missing.
+    """
+    problems = missing_files(root, [stage], check_size=False)
+    if problems:
+        lines = "\n".join(problem.describe() for problem in problems)
+        raise WeightsError(f"checkpoint files of stage {stage} are not there:\n{lines}")
+    found = []
+    for file in files_of([stage]):
+        place = find_place(root, file)
+        if place is not None:
+            found.append(root / place.path)
+    return found

@@ -1,0 +1,1 @@
+"""A procedural world: articulated figures with known keypoints, boxes and dense flow."""

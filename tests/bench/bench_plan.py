@@ -1,0 +1,174 @@
+"""Planning at 1,000 and 10,000 pairs: `snakemake -n`, a re-run with nothing to do, a job's start.
+
+``make bench-plan``. Media are sparse files, jobs are not run: their ledgers, artifacts and videos
+are laid out as they would leave them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dispose_stages.atomic import write_text
+from dispose_stages.layout import RunLayout
+from dispose_stages.ledger import Entry, Ledger, Shard, Status
+from dispose_stages.manifest import cross_product
+from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.summary import PlanSummary
+from tests.workflow.conftest import REPOSITORY, Workspace, fake_bundle, make_workspace
+
+pytestmark = pytest.mark.bench
+
+SIZES = {1_000: (25, 40), 10_000: (100, 100)}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Wall time and largest memory of one process."""
+
+    seconds: float
+    peak_bytes: int
+    output: str
+
+    def __str__(self) -> str:
+        return f"{self.seconds:6.1f} s {self.peak_bytes / 2**20:7.0f} MiB"
+
+
+def measure(workspace: Workspace, *arguments: str) -> Measured:
+    """Run Snakemake on the repository's Snakefile and measure it."""
+    command = [str(workspace.python), "-m", "snakemake", *arguments]
+    log = workspace.root / "out.log"
+    start = time.perf_counter()
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command,
+            cwd=workspace.root,
+            env=os.environ | workspace.environment,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - start
+    assert process.returncode == 0, log.read_text()[-4000:]
+    return Measured(seconds, usage.ru_maxrss * 1024, log.read_text())
+
+
+def common(workspace: Workspace) -> list[str]:
+    """Arguments every call shares."""
+    return [
+        *("--snakefile", str(REPOSITORY / "Snakefile")),
+        *("--configfile", str(REPOSITORY / "config/config.yaml")),
+        *("--config", "run=bench", f"manifest={workspace.root / 'media/pairs.csv'}"),
+    ]
+
+
+def profile() -> list[str]:
+    """What a user types."""
+    return ["--profile", str(REPOSITORY / "profiles/local"), "--quiet", "rules"]
+
+
+def sparse_media(root: Path, images: int, videos: int) -> None:
+    """Files with a size and no content, and the manifest of all their pairs."""
+    for folder, name, count, size in (
+        ("images", "reference_{:04d}.png", images, 2 << 20),
+        ("videos", "driver_{:04d}.mp4", videos, 50 << 20),
+    ):
+        (root / folder).mkdir(parents=True)
+        for index in range(count):
+            path = root / folder / name.format(index)
+            path.touch()
+            os.truncate(path, size)
+    (root / "pairs.csv").write_text(cross_product(root / "images", root / "videos", root))
+
+
+def lay_out_results(layout: RunLayout, store: ArtifactStore) -> None:
+    """Everything that the jobs of a planned run would have left."""
+    write_text(layout.weights, "{}\n")
+    summary = PlanSummary.read(layout.summary)
+    for stage, names in summary.shards.items():
+        for name in names:
+            units = {}
+            for unit in Shard.read(layout.shard(stage, name)).units:
+                # As large as real ones: a ledger's size decides what reading it costs.
+                units[unit.id] = Entry(Status.DONE, (unit.id * 2)[:40], "d" * 64)
+                if stage == "mux":
+                    units[unit.id] = Entry(Status.DONE, "a" * 40, "d" * 64)
+                    path = layout.videos / f"{unit.id}.mp4"
+                else:
+                    path = store.path(stage, (unit.id * 2)[:40])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+            write_text(layout.ledger(stage, name), Ledger(stage, name, units).to_json())
+    for path in (layout.report, layout.failures, layout.index):
+        write_text(path, "\n")
+
+
+@pytest.fixture(scope="module", params=SIZES, ids=lambda pairs: f"{pairs} pairs")
+def planned(request, tmp_path_factory):
+    """A working directory with a manifest of that many pairs."""
+    workspace = make_workspace(
+        tmp_path_factory.mktemp("bench"), f'"{Path(__file__).with_name("finished_job.py")}"', {}
+    )
+    sparse_media(workspace.root / "media", *SIZES[request.param])
+    fake_bundle(workspace.root / "models/tiny")
+    yield request.param, workspace
+    shutil.rmtree(workspace.root)
+
+
+def test_planning(planned, capsys):
+    """Figures of a dry run, a no-op re-run, and a job's start."""
+    pairs, workspace = planned
+    layout = RunLayout(workspace.root / "results/bench")
+    arguments = [*profile(), *common(workspace)]
+    dry = measure(workspace, *arguments, "-n")
+    started = measure(workspace, *arguments, "--until", "weights")
+    lay_out_results(layout, ArtifactStore(workspace.root / "store"))
+    measure(workspace, *arguments, "--touch")
+    nothing = measure(workspace, *arguments)
+    assert "Nothing to be done" in nothing.output
+    shard = min(PlanSummary.read(layout.summary).shards["sample"])
+    job = measure(workspace, *remote_job(f"sample:shard={shard}"), *common(workspace))
+    bare = measure(workspace, *bare_snakefile(workspace))
+    jobs = sum(map(len, PlanSummary.read(layout.summary).shards.values()))
+    plan_bytes = sum(p.stat().st_size for p in (layout.root / "plan").rglob("*.json"))
+    artifacts = sum(1 for path in (workspace.root / "store").rglob("*") if path.is_file())
+    others = sum(1 for path in layout.root.rglob("*") if path.is_file())
+    lines = [
+        f"{pairs:,} pairs, {jobs} jobs",
+        f"  dry run (snakemake -n)             {dry}  (at most 60 s, 2048 MiB)",
+        f"  plan, write it, run a first job    {started}",
+        f"  re-run with nothing to do          {nothing}  (at most 60 s, 2048 MiB)",
+        f"  a cluster job up to its command    {job}",
+        f"  ... the same without a plan        {bare}",
+        f"  overhead per job                   {job.seconds - bare.seconds:6.1f} s  (at most 3 s)",
+        f"  plan files {plan_bytes / 2**20:.1f} MiB, artifacts {artifacts:,}, others {others:,}",
+    ]
+    with capsys.disabled():
+        sys.stdout.write("\n".join(["", *lines, ""]))
+
+
+def remote_job(target: str) -> list[str]:
+    """Arguments with which a cluster's job calls Snakemake."""
+    rule = target.split(":", maxsplit=1)[0]
+    return [
+        *("--target-jobs", target, "--allowed-rules", rule, "--mode", "remote"),
+        *("--executor", "local", "--cores", "1", "--force", "--force-use-threads"),
+        *("--target-files-omit-workdir-adjustment", "--nocolor", "--no-hooks", "--nolock"),
+        *("--ignore-incomplete", "--retries", "0", "--attempt", "1"),
+    ]
+
+
+def bare_snakefile(workspace: Workspace) -> list[str]:
+    """A workflow of one empty job: what Snakemake itself costs."""
+    path = workspace.root / "bare.smk"
+    path.write_text('rule bare:\n    output: "bare.txt"\n    shell: "touch {output}"\n')
+    (workspace.root / "bare.txt").unlink(missing_ok=True)
+    return ["--snakefile", str(path), *remote_job("bare:")]

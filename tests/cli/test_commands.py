@@ -1,0 +1,286 @@
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from dispose_stages.cli import cli
+from dispose_stages.control import Control
+from dispose_stages.errors import ConfigError, DisposeError, Reason, StoreError, UnitError
+from dispose_stages.run_lock import RunBusyError, RunLock
+from tests.toy_run import CountingStage, plan_run
+
+
+def dispose(*arguments):
+    """Output of a command; its own errors are raised."""
+    result = CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=True)
+    if isinstance(result.exception, DisposeError):
+        raise result.exception
+    return result
+
+
+def fail(reason, label):
+    def before(unit):
+        if unit.label == label:
+            raise UnitError(reason, "made to fail")
+
+    return before
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run in which everything with video 1 failed in pose."""
+    run = plan_run(tmp_path)
+    run.stages["pose"] = CountingStage("pose", fail(Reason.NO_FRAMES, "v1.mp4"))
+    run.perform_all()
+    return run
+
+
+def test_status_shows_counts_and_reasons(run):
+    """A line per stage, and with --pairs one per pair that failed."""
+    output = dispose("status", run.layout.root, "--pairs").output
+    lines = {line.split()[0]: line.split() for line in output.splitlines() if line}
+    assert lines["stage"][:6] == ["stage", "done", "running", "failed", "blocked", "pending"]
+    assert lines["pose"][1:6] == ["3", "0", "1", "0", "0"]
+    assert lines["mux"][1:6] == ["2", "0", "0", "2", "0"]
+    assert "pairs: 2 delivered, 2 failed" in output
+    assert "i0_v1  failed in pose: no_frames: made to fail" in output
+    assert "i0_v0 " not in output
+
+
+def test_status_watch_ends_with_the_run(run):
+    """Nothing is left, so it shows once and returns."""
+    assert dispose("status", run.layout.root, "--watch").output.count("ingest") == 1
+
+
+def test_inspect_shows_artifacts(run):
+    """Keys, files, arrays with their axes, and why a pair failed."""
+    output = dispose("inspect", "i0_v0", "--run-dir", run.layout.root).output
+    key = run.entries("sample")[run.plan.pairs[0].units["sample"]].key
+    assert f"key {key}" in output
+    assert "latents: float32 (1 f x 4 x 1 h x 1 w)" in output
+    assert "seed=42" in output
+    failed = dispose("inspect", "i0_v1", "--run-dir", run.layout.root).output
+    assert "pose failed: no_frames: made to fail" in failed
+    assert "motion: blocked" in failed
+
+
+def test_inspect_names_a_pair_it_does_not_know(run):
+    """And says where to look."""
+    with pytest.raises(StoreError, match="no pair 'nobody'"):
+        dispose("inspect", "nobody", "--run-dir", run.layout.root)
+
+
+def test_inspect_of_a_lost_artifact_says_so(run, tmp_path):
+    """The ledger names an artifact that someone deleted."""
+    for path in (tmp_path / "store" / "sample").rglob("*.zip"):
+        path.unlink()
+    output = dispose("inspect", "i0_v0", "--run-dir", run.layout.root).output
+    assert "no artifact at" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "units"),
+    [
+        ([], 1),
+        (["--reason", "no_frames"], 1),
+        (["--reason", "oom"], 0),
+        (["--stage", "pose"], 1),
+        (["--stage", "sample"], 0),
+    ],
+)
+def test_retry_reopens_what_was_asked_for(run, options, units):
+    """Jobs with such failures get a new epoch; blocked units are no failures."""
+    output = dispose("retry", run.layout.root, *options).output
+    (shard,) = run.plan.shards("pose")
+    control = Control.read(run.layout.control)
+    assert control.epochs == ({f"pose/{shard}": 1} if units else {})
+    assert ("1 units in 1 jobs re-opened" if units else "nothing to re-open") in output
+
+
+def test_retry_dry_run_changes_nothing(run):
+    """It only counts."""
+    output = dispose("retry", run.layout.root, "--dry-run").output
+    assert "pose: 1 failed units" in output
+    assert not run.layout.control.exists()
+
+
+def test_retry_waits_for_no_running_run(run):
+    """A run that is under way keeps its plan."""
+    lock = RunLock(run.layout.run_lock)
+    lock.acquire()
+    with pytest.raises(RunBusyError):
+        dispose("retry", run.layout.root)
+    lock.release()
+
+
+def files(root):
+    return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def store(run, tmp_path):
+    """The run's store with things that no run needs, an old one and a new one."""
+    store = tmp_path / "store"
+    old = ["pose/aa/aa11111111.zarr.zip", "sample/bb/bb11111111.partial.zarr.zip"]
+    old += ["motion/cc/.cc11111111.zarr.zip.12-ab.tmp", "notes/readme.txt", "pose/keep.txt"]
+    for name in (*old, "pose/dd/dd11111111.zarr.zip"):
+        path = store / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 1_000_000)
+        if name in old:
+            os.utime(path, (1, 1))
+    for path in store.rglob("*.zarr.zip"):
+        if path.stat().st_size < 1_000_000:
+            os.utime(path, (1, 1))
+    return store
+
+
+def test_gc_only_looks_by_default(run, store):
+    """Sizes are shown and nothing is deleted."""
+    before = files(store)
+    output = dispose("gc", "--run-dir", run.layout.root).output
+    assert "3 files, 3.0 MB can be deleted (with --delete)" in output
+    assert files(store) == before
+
+
+def test_gc_deletes_what_no_run_needs_and_nothing_else(run, store):
+    """Needed and young artifacts stay, and so does whatever is no artifact."""
+    before = files(store)
+    assert "3.0 MB deleted" in dispose("gc", "--run-dir", run.layout.root, "--delete").output
+    assert before - files(store) == {
+        "pose/aa/aa11111111.zarr.zip",
+        "sample/bb/bb11111111.partial.zarr.zip",
+        "motion/cc/.cc11111111.zarr.zip.12-ab.tmp",
+    }
+    run.perform_all("pose", "motion", "sample")
+    assert run.stages["sample"].calls.total() == 2
+
+
+def test_gc_can_be_told_to_spare_nothing_young(run, store):
+    """--older-than 0 takes the new file too."""
+    dispose("gc", "--run-dir", run.layout.root, "--older-than", "0", "--delete")
+    assert "pose/dd/dd11111111.zarr.zip" not in files(store)
+
+
+def test_config_writes_and_checks(tmp_path):
+    """A changed file is found, with the command that mends it."""
+    folder = tmp_path / "config"
+    assert dispose("config", "--folder", folder, "--check").exit_code == 1
+    assert dispose("config", "--folder", folder).exit_code == 0
+    assert dispose("config", "--folder", folder, "--check").exit_code == 0
+    (folder / "config.schema.json").write_text("{}")
+    result = dispose("config", "--folder", folder, "--check")
+    assert result.exit_code == 1
+    assert "config.schema.json is outdated; run `dispose config`" in result.output
+
+
+@pytest.fixture
+def media(tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no image")
+    (tmp_path / "v.mp4").write_text("no video")
+    return tmp_path
+
+
+def test_manifest_check_opens_media_and_lists_all(media):
+    """Cells, ids and the media's content are checked in one go."""
+    path = media / "m.csv"
+    path.write_text(
+        "reference_image,driving_video,pair_id,seed\na.png,v.mp4,p,x\nb.png,none.mp4,q,1\n"
+        "b.png,v.mp4,r,1\n"
+    )
+    result = dispose("manifest", "check", path, "--config", media / "none.yaml")
+    assert result.exit_code == 1
+    lines = [line.split()[:2] for line in result.stdout.splitlines()[1:-1]]
+    assert [(line, column) for line, column in lines] == [
+        ("2", "seed"),
+        ("3", "driving_video"),
+        ("4", "driving_video"),
+        ("4", "reference_image"),
+    ]
+    assert "media_unreadable" in result.output
+    assert "0 rows can run, 3 cannot" in result.output
+
+
+def test_manifest_check_can_stay_shallow(media):
+    """Without opening media only what the file system says is checked."""
+    path = media / "m.csv"
+    path.write_text("reference_image,driving_video\nb.png,v.mp4\n")
+    result = dispose("manifest", "check", path, "--shallow", "--config", media / "none.yaml")
+    assert (result.exit_code, result.output) == (0, f"{path}: 1 rows can run, 0 cannot\n")
+
+
+def test_manifest_cross_writes_a_manifest_beside_its_media(media):
+    """Paths are relative to the output's folder."""
+    for name in ("images", "videos"):
+        (media / name).mkdir()
+    (media / "images" / "a.png").write_text("x")
+    (media / "videos" / "v.mp4").write_text("x")
+    output = media / "out.csv"
+    result = dispose("manifest", "cross", media / "images", media / "videos", "-o", output)
+    assert result.output == f"{output}: 1 pairs\n"
+    (row,) = csv.DictReader(output.read_text().splitlines())
+    assert row == {"reference_image": "images/a.png", "driving_video": "videos/v.mp4"}
+
+
+def test_stage_commands_perform_a_shard(tmp_path):
+    """`dispose ingest` writes the ledger and exits with the job's status."""
+    run = plan_run(tmp_path, 1, 1)
+    (shard,) = run.plan.shards("ingest")
+    result = dispose("ingest", "--run-dir", run.layout.root, "--shard", shard)
+    assert result.exit_code == 0
+    assert {e.reason for e in run.entries("ingest").values()} == {Reason.MEDIA_UNREADABLE}
+    result = dispose("pose", "--run-dir", run.layout.root, "--shard", shard, "--attempt", 0)
+    assert result.exit_code == 2
+
+
+def test_stage_commands_name_an_unknown_shard(tmp_path):
+    """The missing file is in the message."""
+    run = plan_run(tmp_path)
+    with pytest.raises(StoreError, match=r"plan/pose/7-of-8\.json"):
+        dispose("pose", "--run-dir", run.layout.root, "--shard", "7-of-8")
+
+
+def test_fingerprint_names_missing_checkpoints(tmp_path):
+    """Before any digest is computed."""
+    run = plan_run(tmp_path)
+    with pytest.raises(DisposeError, match="models"):
+        dispose("fingerprint", "--run-dir", run.layout.root)
+
+
+def test_weights_list_names_every_file_and_its_publisher():
+    """What a user has to fetch, without any file being there."""
+    output = dispose("weights", "list").output
+    for name in ("MimicMotion_1-1.pth", "DisPose.pth", "dwpose/yolox_l.onnx", "huggingface.co"):
+        assert name in output
+
+
+def test_weights_check_lists_what_is_missing(tmp_path):
+    """All files at once."""
+    with pytest.raises(DisposeError) as caught:
+        dispose("weights", "check", "--root", tmp_path)
+    for name in ("MimicMotion_1-1.pth", "DisPose.pth", "yolox_l.onnx"):
+        assert name in str(caught.value)
+
+
+def test_json_of_a_run_is_untouched_by_looking(run):
+    """status, inspect and gc write nothing."""
+    before = {p: p.stat().st_mtime_ns for p in run.layout.root.rglob("*")}
+    dispose("status", run.layout.root)
+    dispose("inspect", "i0_v0", "--run-dir", run.layout.root)
+    dispose("gc", "--run-dir", run.layout.root)
+    assert {p: p.stat().st_mtime_ns for p in run.layout.root.rglob("*")} == before
+    assert json.loads(run.layout.config.read_text())["run"] == "demo"
+
+
+def test_bad_settings_are_explained(tmp_path):
+    """`--set` takes key=value."""
+    config = tmp_path / "config.yaml"
+    config.write_text("run: x\n")
+    for setting, words in (("seed", "expected key=value"), ("a=[", "not YAML")):
+        with pytest.raises(ConfigError, match=words):
+            dispose("run", "--config", config, "--set", setting)

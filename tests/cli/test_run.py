@@ -1,0 +1,171 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from dispose_stages.cli import cli
+from dispose_stages.cli import run as module
+from dispose_stages.cli.options import parse_settings
+from dispose_stages.control import Control
+from dispose_stages.errors import ConfigError, DisposeError, Reason, UnitError
+from tests.toy_run import CountingStage, plan_run
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """Commands that would have been run; each succeeds."""
+    calls = []
+
+    def called(command, **options):
+        assert options == {"check": False}, "no shell"
+        calls.append(command)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", called)
+    (tmp_path / "Snakefile").touch()
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"results: {tmp_path}/results\nparameters: {{seed: 1}}\n")
+    return SimpleNamespace(commands=calls, config=config)
+
+
+def dispose_run(calls, *arguments):
+    result = CliRunner().invoke(cli, ["run", "--config", str(calls.config), *arguments])
+    if isinstance(result.exception, DisposeError):
+        raise result.exception
+    return result
+
+
+def after(command, option):
+    return command[command.index(option) + 1]
+
+
+def test_the_command_line_is_snakemakes(calls):
+    """Profile, configuration, overrides by section, and further arguments at the end."""
+    dispose_run(
+        calls,
+        *("--profile", "profiles/slurm", "--manifest", "my pairs.csv", "--force", "sample"),
+        *("--set", "parameters.seed=3", "--set", "parameters.fps=8.5", "--set", "run=mine"),
+        *("--", "--until", "motion"),
+    )
+    (command,) = calls.commands
+    assert command[:3] == [sys.executable, "-m", "snakemake"]
+    assert after(command, "--profile") == "profiles/slurm"
+    files = command[command.index("--configfile") + 1 :][:2]
+    assert files[0] == str(calls.config)
+    assert after(command, "--forcerun") == "sample"
+    assert command[-2:] == ["--until", "motion"]
+    assert json.loads(Path(files[1]).read_text()) == {
+        "parameters": {"seed": 3, "fps": 8.5},
+        "manifest": "my pairs.csv",
+        "run": "mine",
+    }
+
+
+def test_a_wrong_configuration_starts_nothing(calls):
+    """The error names the key, and snakemake is not called."""
+    with pytest.raises(ConfigError, match=r"parameters\.fps"):
+        dispose_run(calls, "--set", "parameters.fps=fast")
+    assert calls.commands == []
+
+
+def test_a_dry_run_has_snakemakes_status(calls, monkeypatch):
+    """Nothing is delivered by looking."""
+    assert dispose_run(calls, "--dry-run").exit_code == 0
+    assert calls.commands[0][-1] == "--dry-run"
+
+
+@pytest.mark.parametrize(
+    ("failing", "snakemake", "status"),
+    [
+        ((), 0, 0),
+        (("v1.mp4",), 0, 3),
+        (("v0.mp4", "v1.mp4"), 0, 4),
+        ((), 1, 1),
+        (("v1.mp4",), 1, 3),
+    ],
+)
+def test_exit_status_says_how_much_was_delivered(tmp_path, failing, snakemake, status):
+    """All 0, some 3, none 4; a run that failed although all is there 1."""
+
+    def before(unit):
+        if unit.label in failing:
+            raise UnitError(Reason.NO_FRAMES, "no")
+
+    run = plan_run(tmp_path)
+    run.stages["pose"] = CountingStage("pose", before)
+    run.perform_all()
+    assert module.exit_status(run.layout, snakemake) == status
+
+
+def test_a_run_that_was_never_planned_failed(tmp_path):
+    """Snakemake's own errors keep their status."""
+    run = plan_run(tmp_path)
+    run.layout.summary.unlink()
+    assert module.exit_status(run.layout, 0) == 1
+    assert module.exit_status(run.layout, 2) == 2
+
+
+def test_single_pairs_are_forced_by_their_units(calls, tmp_path):
+    """Only the named pairs' units get a new token, and snakemake is not told to force the stage."""
+    run = plan_run(tmp_path)
+    dispose_run(calls, "--force", "sample", "--pairs", "i0_v0,i1_v1")
+    stamps = Control.read(run.layout.control).stamps
+    chosen = {p.units["sample"] for p in run.plan.pairs if p.row.pair_id in {"i0_v0", "i1_v1"}}
+    assert set(stamps) == {"sample"}
+    assert set(stamps["sample"]) == chosen
+    assert "--forcerun" not in calls.commands[0]
+
+
+def test_forcing_single_pairs_on_a_dry_run_renews_nothing(calls, tmp_path):
+    """It only says how many."""
+    run = plan_run(tmp_path)
+    result = dispose_run(calls, "-n", "--force", "pose", "--pairs", "i0_v0")
+    assert "pose of 1 pairs would be" in result.output
+    assert not run.layout.control.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--pairs", "i0_v0"], "--pairs needs --force"),
+        (["--pairs", "i0_v0,x,y", "--force", "mux"], "has no pair x, y"),
+    ],
+)
+def test_wrong_pairs_are_named(calls, tmp_path, arguments, match):
+    """Before anything is started."""
+    plan_run(tmp_path)
+    with pytest.raises(DisposeError, match=match):
+        dispose_run(calls, *arguments)
+    assert calls.commands == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "values"),
+    [
+        (("a.b=1", "a.c=x", "d=null"), {"a": {"b": 1, "c": "x"}, "d": None}),
+        (("a=b=c",), {"a": "b=c"}),
+        (("a={x: 1}", "a.y=2"), {"a": {"x": 1, "y": 2}}),
+        ((), {}),
+    ],
+)
+def test_settings_become_nested_values(settings, values):
+    """Right-hand sides are YAML."""
+    assert parse_settings(settings) == values
+
+
+@pytest.mark.parametrize("setting", ["a", "=1", "a..b=1", "a.=1", "a=[1"])
+def test_malformed_settings(setting):
+    """Each is named."""
+    with pytest.raises(ConfigError, match="--set"):
+        parse_settings((setting,))
+
+
+def test_a_value_cannot_be_a_section_too():
+    """Contradictory settings are refused."""
+    with pytest.raises(ConfigError, match="already has a value"):
+        parse_settings(("a=1", "a.b=2"))

@@ -1,0 +1,153 @@
+import os
+import subprocess
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from dispose_stages.config import Config
+from dispose_stages.contract import Context, ReadyUnit
+from dispose_stages.errors import Reason
+from dispose_stages.ingest import stage as module
+from dispose_stages.ingest.stage import STAGE
+from dispose_stages.job import perform_shard
+from dispose_stages.ledger import Status
+from dispose_stages.store.artifacts import ArtifactStore
+from tests.toy_run import plan_run
+
+
+def write_video(path, frames=5):
+    """A 48 x 32 clip at 10 fps."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo"]
+    command += ["-pix_fmt", "rgb24", "-s", "48x32", "-r", "10", "-i", "-", "-c:v", "libx264", path]
+    pixels = np.random.default_rng(0).integers(0, 255, (frames, 32, 48, 3), dtype=np.uint8)
+    subprocess.run(command, input=pixels.tobytes(), check=True)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Two images and two clips, planned."""
+    run = plan_run(tmp_path)
+    media = tmp_path / "media"
+    for i in range(2):
+        Image.fromarray(np.full((20, 30, 3), i, np.uint8)).save(media / f"i{i}.png")
+        write_video(media / f"v{i}.mp4", frames=5 + i)
+    return run
+
+
+def perform(run):
+    for name in run.plan.shards("ingest"):
+        assert perform_shard("ingest", run.layout.root, name) == 0
+    labels = {unit.id: unit.label for unit in run.plan.units["ingest"].values()}
+    return {labels[unit_id]: entry for unit_id, entry in run.entries("ingest").items()}
+
+
+def test_facts_of_media(run):
+    """Later stages read size, length, rate and digest from the ledger."""
+    entries = perform(run)
+    assert {e.status for e in entries.values()} == {Status.DONE}
+    video = entries["v1.mp4"].facts
+    assert (video["kind"], video["height"], video["width"]) == ("video", 32, 48)
+    assert (video["frames"], video["fps"], video["rotation"]) == (6, 10.0, 0)
+    image = entries["i0.png"].facts
+    assert (image["kind"], image["height"], image["width"], image["frames"]) == ("image", 20, 30, 1)
+    entry = entries["i0.png"]
+    assert entry.key == entry.digest == image["digest"]
+
+
+def test_files_are_opened_once(run, monkeypatch):
+    """A second run knows unchanged files by path, size and time."""
+    perform(run)
+    monkeypatch.setattr(module, "probe_media", lambda *a, **k: pytest.fail("opened again"))
+    perform(run)
+
+
+def test_a_touched_file_changes_nothing_downstream(run, tmp_path):
+    """It is looked at again, and the ledger's bytes stay the same."""
+    perform(run)
+    (shard,) = run.plan.shards("ingest")
+    before = run.layout.ledger("ingest", shard).read_bytes()
+    os.utime(tmp_path / "media" / "v0.mp4", (1, 1))
+    perform(run)
+    assert run.layout.ledger("ingest", shard).read_bytes() == before
+
+
+def test_a_changed_file_has_another_digest(run, tmp_path):
+    """Whatever hangs on it is computed again."""
+    before = perform(run)
+    Image.fromarray(np.full((20, 30, 3), 9, np.uint8)).save(tmp_path / "media" / "i0.png")
+    after = perform(run)
+    changed = {label for label in before if before[label].digest != after[label].digest}
+    assert changed == {"i0.png"}
+
+
+def unreadable(path):
+    path.write_bytes(b"this is no media file")
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def absent(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", ["i0.png", "v0.mp4"])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (unreadable, Reason.MEDIA_UNREADABLE),
+        (truncated, Reason.MEDIA_UNREADABLE),
+        (empty, Reason.MEDIA_EMPTY),
+        (absent, Reason.MEDIA_MISSING),
+    ],
+)
+def test_a_bad_file_fails_alone_with_its_reason(run, tmp_path, name, damage, reason):
+    """All others are fine, and the reason is typed."""
+    damage(tmp_path / "media" / name)
+    entries = perform(run)
+    bad = entries.pop(name)
+    assert (bad.status, bad.reason) == (Status.FAILED, reason)
+    assert name in bad.message
+    assert {e.status for e in entries.values()} == {Status.DONE}
+
+
+def test_an_image_is_no_driving_video(run, tmp_path):
+    """A file is checked as what the manifest says it is."""
+    (tmp_path / "media" / "i0.png").replace(tmp_path / "media" / "v0.mp4")
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "media" / "i0.png")
+    entries = perform(run)
+    assert entries["v0.mp4"].status is Status.FAILED
+    assert entries["i0.png"].status is Status.DONE
+
+
+def test_a_file_that_is_still_being_written_is_refused(tmp_path, monkeypatch):
+    """Facts of a file that changed meanwhile would belong to no content."""
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
+    original = module.probe_media
+
+    def slow(path, **options):
+        probe = original(path, **options)
+        path.write_bytes(path.read_bytes() + b"more")
+        return probe
+
+    monkeypatch.setattr(module, "probe_media", slow)
+    context = Context(Config(), ArtifactStore(tmp_path / "store"), tmp_path, "cpu", tmp_path)
+    unit = ReadyUnit("ingest", "u", "a.png", "0" * 40, {"kind": "image"}, {"media": path}, {})
+    with pytest.raises(module.UnitError, match="changed while"):
+        STAGE.open(context).compute(unit)
+
+
+def test_a_damaged_memory_is_not_believed(run, tmp_path):
+    """The small files may be deleted or damaged at any time."""
+    before = perform(run)
+    for path in (tmp_path / "store" / "ingest").rglob("*.json"):
+        path.write_text("{")
+    assert perform(run) == before

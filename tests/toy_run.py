@@ -1,0 +1,153 @@
+"""A planned run with made-up media, and stages that count what they are asked to compute."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dispose_stages.artifacts import Latents
+from dispose_stages.atomic import readable_json, write_text
+from dispose_stages.config import STAGES, Config, load_config
+from dispose_stages.host.heartbeat import read_heartbeat
+from dispose_stages.job import perform_shard
+from dispose_stages.layout import RunLayout
+from dispose_stages.ledger import Ledger, Shard
+from dispose_stages.manifest import read_manifest, rejects_csv
+from dispose_stages.plan import Plan, build_plan, upstream_shards
+from dispose_stages.prepare import pairs_json
+from dispose_stages.run_files import write_stage_weights
+from dispose_stages.runner import ArtifactRepository, Committed
+from dispose_stages.summary import PlanSummary, ShardSummary
+
+MINUTE_SHARDS = {"minutes": 0.05}
+
+
+class CountingStage:
+    """Turns a unit into one small array; counts loads and calls.
+
+    Args:
+        name: The stage it stands for.
+        compute: Called with the unit before its artifact is made; may raise.
+    """
+
+    revision = 1
+
+    def __init__(self, name: str, compute: Callable = lambda unit: None) -> None:
+        self.name = name
+        self.loads = 0
+        self.calls: Counter[str] = Counter()
+        self.before = compute
+        self.context = None
+
+    def repository(self, context):
+        if self.name == "ingest":
+            return FactsInMemory()
+        return ArtifactRepository(context.store)
+
+    def open(self, context):
+        self.loads += 1
+        self.context = context
+        return self
+
+    def compute(self, unit):
+        self.calls[unit.id] += 1
+        self.before(unit)
+        values = np.frombuffer(unit.key.encode(), dtype=np.uint8)[:4].astype(np.float32)
+        return Latents(values.reshape(1, 4, 1, 1))
+
+
+class FactsInMemory:
+    """Ingest keeps no artifacts; the digest of a file stands for it."""
+
+    def find(self, unit):
+        return None
+
+    def commit(self, unit, artifact):
+        path = unit.sources["media"]
+        digest = path.read_bytes().hex()[:40]
+        return Committed(digest, digest, {"kind": unit.params["kind"]})
+
+
+@dataclass
+class ToyRun:
+    """A planned run below a folder."""
+
+    root: Path
+    config: Config
+    plan: Plan
+    layout: RunLayout
+    stages: dict[str, CountingStage] = field(default_factory=dict)
+
+    def perform(self, stage: str, **options) -> list[int]:
+        """All shards of a stage; returns the exit statuses."""
+        code = self.stages.setdefault(stage, CountingStage(stage))
+        names = self.plan.shards(stage)
+        return [
+            perform_shard(stage, self.layout.root, name, stage=code, **options) for name in names
+        ]
+
+    def perform_all(self, *stages: str) -> None:
+        for stage in stages or STAGES:
+            assert set(self.perform(stage)) == {0}, stage
+
+    def ledgers(self, stage: str) -> list[Ledger]:
+        return [Ledger.read(self.layout.ledger(stage, name)) for name in self.plan.shards(stage)]
+
+    def entries(self, stage: str) -> dict:
+        return {
+            unit: entry for ledger in self.ledgers(stage) for unit, entry in ledger.units.items()
+        }
+
+    def stats(self, stage: str) -> list[dict]:
+        names = self.plan.shards(stage)
+        return [json.loads(self.layout.stats(stage, name).read_text()) for name in names]
+
+    def heartbeat(self, stage: str, shard: str):
+        return read_heartbeat(self.layout.heartbeat(stage, shard))
+
+
+def plan_run(root: Path, images: int = 2, videos: int = 2, **config) -> ToyRun:
+    """Write media, manifest and plan of images x videos below a folder."""
+    media = root / "media"
+    media.mkdir(parents=True, exist_ok=True)
+    lines = ["pair_id,reference_image,driving_video"]
+    for i in range(images):
+        (media / f"i{i}.png").write_text(f"image {i}")
+        for v in range(videos):
+            (media / f"v{v}.mp4").write_text(f"video {v}")
+            lines.append(f"i{i}_v{v},media/i{i}.png,media/v{v}.mp4")
+    manifest = root / "manifest.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    values = {
+        "manifest": str(manifest),
+        "results": str(root / "results"),
+        "store": str(root / "store"),
+        "models": {"root": str(root / "models")},
+        "compute": {"device": "cpu"},
+        **config,
+    }
+    settled = load_config(values)
+    plan = build_plan(settled, read_manifest(manifest, settled.parameters))
+    layout = RunLayout(settled.run_dir)
+    write_plan(layout, settled, plan)
+    write_stage_weights(layout, "tiny", dict.fromkeys(STAGES, "w"))
+    return ToyRun(root, settled, plan, layout)
+
+
+def write_plan(layout: RunLayout, config: Config, plan: Plan) -> None:
+    """What planning leaves behind."""
+    write_text(layout.config, readable_json(config.model_dump(mode="json")))
+    write_text(layout.pairs, pairs_json(plan))
+    write_text(layout.rejects, rejects_csv(()))
+    summaries = {stage: {} for stage in STAGES}
+    for stage in STAGES:
+        for name, units in plan.shards(stage).items():
+            upstream = {s: tuple(n) for s, n in upstream_shards(plan, units).items()}
+            shard = Shard(stage, name, 1, tuple(units), upstream)
+            write_text(layout.shard(stage, name), shard.to_json())
+            summaries[stage][name] = ShardSummary(len(units), "plan", upstream)
+    summary = PlanSummary(len(plan.pairs), 0, dict(plan.shard_counts), summaries, "w", "r", 30.0)
+    write_text(layout.summary, summary.to_json())

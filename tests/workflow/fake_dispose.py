@@ -1,0 +1,91 @@
+"""Stands in for the command ``dispose`` in tests of the rules: real jobs, stages without networks.
+
+Every artifact's content follows from parameters and upstream content, as real ones' does; every
+computation adds a line to ``calls.log``. ``FAKE_FAIL=stage:label`` makes a unit fail;
+``FAKE_BREAK=stage`` makes the job of a stage crash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from dispose_stages.atomic import canonical_json, write_text
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.job import perform_shard
+from dispose_stages.layout import RunLayout
+from dispose_stages.runner import Committed
+
+
+class FakeStage:
+    """A stage whose artifacts are digests of what went in."""
+
+    revision = 1
+
+    def __init__(self, name):
+        self.name = name
+
+    def repository(self, context):
+        self.context = context
+        return self
+
+    def open(self, context):
+        return self
+
+    def compute(self, unit):
+        if os.environ.get("FAKE_FAIL") == f"{unit.stage}:{unit.label}":
+            raise UnitError(Reason.NUMERIC, "as the test wants it")
+        with Path("calls.log").open("a") as stream:
+            stream.write(f"{unit.stage} {unit.label}\n")
+        content = [unit.params, {role: item.digest for role, item in unit.upstream.items()}]
+        if unit.stage == "ingest":
+            content = unit.sources["media"].read_text()
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+    def _path(self, unit):
+        if unit.stage == "mux":
+            return self.context.videos / f"{unit.id}.mp4"
+        if unit.stage == "ingest":
+            status = unit.sources["media"].stat()
+            return Path("probes") / f"{unit.id}-{status.st_mtime_ns}"
+        return self.context.store.path(unit.stage, unit.key)
+
+    def find(self, unit):
+        try:
+            key, digest = self._path(unit).read_text().split()
+        except FileNotFoundError:
+            return None
+        return Committed(unit.key, digest) if key == unit.key or unit.stage == "ingest" else None
+
+    def commit(self, unit, artifact):
+        write_text(self._path(unit), f"{unit.key} {artifact}")
+        return Committed(unit.key, artifact)
+
+
+def main(arguments):
+    """The commands that rules call."""
+    command, options = arguments[0], dict(zip(arguments[1::2], arguments[2::2], strict=True))
+    layout = RunLayout(Path(options["--run-dir"]))
+    if command == "fingerprint":
+        write_text(layout.weights, json.dumps({"files": {}, "stages": {}}))
+        return 0
+    if command == "report":
+        for path in (layout.report, layout.failures, layout.index):
+            write_text(path, "fake")
+        return 0
+    if os.environ.get("FAKE_BREAK") == command:
+        return 1
+    return perform_shard(
+        command,
+        layout.root,
+        options["--shard"],
+        attempt=int(options["--attempt"]),
+        stage=FakeStage(command),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""The whole chain with real networks at tiny widths, through real Snakemake."""
+
+import pytest
+
+from dispose_stages.ledger import Ledger
+from dispose_stages.store.video import VideoReader
+from dispose_stages.tiny.bundle import make_tiny
+from tests.workflow.conftest import REPOSITORY, make_workspace
+
+PAIRS = {
+    "blue_dances": ("reference_blue.png", "driver_dance.mp4"),
+    "red_waves": ("reference_red.png", "driver_wave.mp4"),
+}
+FRAMES = 6
+CONFIG = {
+    "run": "chain",
+    "manifest": "pairs.csv",
+    "parameters": {
+        "resolution": 128,
+        "max_frames": FRAMES,
+        "num_inference_steps": 2,
+        "tile_size": 4,
+        "tile_overlap": 2,
+        "fps": 12,
+    },
+    "sampling": {"precision": "fp32"},
+}
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """A working directory after a complete run, and what the run said."""
+    workspace = make_workspace(tmp_path_factory.mktemp("chain"), "-m dispose_stages.cli", CONFIG)
+    make_tiny(workspace.root / "models/tiny")
+    media = REPOSITORY / "manifests/media"
+    rows = [f"{pair},{media / image},{media / video}" for pair, (image, video) in PAIRS.items()]
+    header = "pair_id,reference_image,driving_video"
+    (workspace.root / "pairs.csv").write_text("\n".join([header, *rows]) + "\n")
+    return workspace, workspace.snakemake()
+
+
+def files_and_times(folder):
+    """Every file below a folder and when it was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_pair_is_delivered(chain):
+    """The run says what it delivered and where it lies, with a report."""
+    workspace, output = chain
+    assert "2 of 2 pairs delivered" in output, workspace.logs()
+    assert "report: results/chain/report.html" in output
+    results = workspace.root / "results/chain"
+    for name in ("report.html", "failures.csv", "rejects.csv", "index.parquet"):
+        assert (results / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_videos_have_the_right_length_size_and_rate(chain, pair):
+    """One frame per driving frame (the reference's own is dropped), 9:16, at the given rate."""
+    workspace, _ = chain
+    video = VideoReader(workspace.root / f"results/chain/videos/{pair}.mp4")
+    assert (video.frame_count, video.width, video.height) == (FRAMES, 128, 192)
+    assert video.fps == pytest.approx(12)
+
+
+def test_second_run_does_nothing(chain):
+    """The same command again finds nothing to do and writes nothing."""
+    workspace, _ = chain
+    before = files_and_times(workspace.root / "results") | files_and_times(workspace.root / "store")
+    assert "Nothing to be done" in workspace.snakemake()
+    after = files_and_times(workspace.root / "results") | files_and_times(workspace.root / "store")
+    assert after == before
+
+
+def test_recomputed_stages_come_out_the_same_and_leave_the_rest_alone(chain):
+    """A deleted artifact and a forced stage are computed again, to the bit, and nothing else is."""
+    workspace, _ = chain
+    videos, store = workspace.root / "results/chain/videos", workspace.root / "store"
+    ledgers = {
+        stage: Ledger.read(workspace.root / f"results/chain/ledger/{stage}/0-of-1.json").units
+        for stage in ("motion", "sample")
+    }
+    before = files_and_times(videos) | files_and_times(store)
+    lost = next((store / "motion").rglob("*.zarr.zip"))
+    content = lost.read_bytes()
+    lost.unlink()
+    assert "2 of 2 pairs delivered" in workspace.snakemake("-R", "sample")
+    assert lost.read_bytes() == content
+    after = files_and_times(videos) | files_and_times(store)
+    changed = {path for path in after if after[path] != before.get(path)}
+    assert {path.relative_to(workspace.root).parts[1] for path in changed} == {"motion", "sample"}
+    assert sum("sample" in path.parts for path in changed) == 2
+    for stage, units in ledgers.items():
+        again = Ledger.read(workspace.root / f"results/chain/ledger/{stage}/0-of-1.json").units
+        assert {unit: e.digest for unit, e in again.items()} == {
+            unit: e.digest for unit, e in units.items()
+        }

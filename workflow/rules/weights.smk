@@ -1,0 +1,21 @@
+# Digests of the checkpoint files, so that other weights mean other artifacts.
+rule weights:
+    output:
+        weights=run_path("ledger", "weights.json"),
+    log:
+        run_path("logs", "weights.log"),
+    benchmark:
+        run_path("benchmarks", "weights.tsv")
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(),
+    params:
+        files=plan.weights,
+        run_dir=run_dir,
+    message:
+        "digests of the checkpoints"
+    shell:
+        "dispose fingerprint --run-dir {params.run_dir:q} > {log:q} 2>&1"
