@@ -66,3 +66,39 @@ def make_tiny_bundle(*, root: Path, seed: int) -> None:
 
     make_tiny(root, seed=seed)
     click.echo(f"{root}: tiny checkpoints written")
+
+
+@weights.command()
+@config_option
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the checkpoints instead of models.root.",
+)
+def convert(*, config_file: Path, root: Path | None) -> None:
+    """Rewrite pickled checkpoints as safetensors beside them, for fast loading.
+
+    Needs as much disk space again. Types and values are kept; a conversion is used as long as its
+    source beside it is unchanged.
+    """
+    from dispose_stages.config import load_config
+    from dispose_stages.models.conversion import (
+        conversion_path,
+        convert_checkpoint,
+        is_current,
+        is_pickle,
+    )
+    from dispose_stages.weights.layout import files_of
+    from dispose_stages.weights.verification import find_place
+
+    folder = root or Path(load_config(read_yaml(config_file)).models.root)
+    places = (find_place(folder, file) for file in files_of())
+    sources = sorted({folder / place.path for place in places if place is not None})
+    for source in filter(is_pickle, sources):
+        target = conversion_path(source)
+        if target.exists() and is_current(target, source):
+            click.echo(f"{target}: is up to date")
+            continue
+        size = source.stat().st_size / 2**30
+        click.echo(f"{source}: converting {size:.2f} GiB ...")
+        click.echo(f"{convert_checkpoint(source)}: written")

@@ -56,6 +56,11 @@ _NETWORKS = ("pose_net", "unet")
 _KINDS = ("resnets", "attentions", "downsamplers", "upsamplers")
 
 
+def is_pickle(path: Path) -> bool:
+    """Whether a checkpoint's name says that it is a pickle."""
+    return _PICKLE.search(path.name) is not None
+
+
 def conversion_path(source: Path) -> Path:
     """Where the conversion of a pickle lies: the same name, ending in ``.safetensors``."""
     return source.with_name(_PICKLE.sub("", source.name) + ".safetensors")
