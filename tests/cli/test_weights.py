@@ -4,7 +4,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dispose_stages.cli import main
+from dispose_stages.cli import cli
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def models(tmp_path: Path) -> Path:
 def test_convert_writes_each_file_once(models: Path) -> None:
     """A second call finds the conversion up to date; a changed source is converted again."""
     command = ["weights", "convert", "--root", str(models)]
-    first = CliRunner().invoke(main, command, catch_exceptions=False)
+    first = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert "MimicMotion_1-1.safetensors: written" in first.output
-    assert "is up to date" in CliRunner().invoke(main, command, catch_exceptions=False).output
+    assert "is up to date" in CliRunner().invoke(cli, command, catch_exceptions=False).output
     torch.save({"unet.conv_in.weight": torch.ones(4, 3)}, models / "MimicMotion_1-1.pth")
-    assert "written" in CliRunner().invoke(main, command, catch_exceptions=False).output
+    assert "written" in CliRunner().invoke(cli, command, catch_exceptions=False).output

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 
@@ -61,6 +62,25 @@ def test_files_are_opened_once(run, monkeypatch):
     perform(run)
     monkeypatch.setattr(module, "probe_media", lambda *a, **k: pytest.fail("opened again"))
     perform(run)
+
+
+def test_a_forced_re_run_opens_files_again(run, monkeypatch):
+    """A new stamp makes what is known of the files stale once; the ledger's bytes stay."""
+    perform(run)
+    (shard,) = run.plan.shards("ingest")
+    before = run.layout.ledger("ingest", shard).read_bytes()
+    path = run.layout.shard("ingest", shard)
+    content = json.loads(path.read_text())
+    for unit in content["units"]:
+        unit["stamp"] = "again"
+    path.write_text(json.dumps(content))
+    opened = []
+    probe = module.probe_media
+    monkeypatch.setattr(module, "probe_media", lambda *a, **k: (opened.append(a), probe(*a, **k))[1])
+    perform(run)
+    perform(run)
+    assert len(opened) == 4
+    assert run.layout.ledger("ingest", shard).read_bytes() == before
 
 
 def test_a_touched_file_changes_nothing_downstream(run, tmp_path):

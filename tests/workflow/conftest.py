@@ -32,18 +32,22 @@ class Workspace:
     config: dict = field(default_factory=dict)
     environment: dict = field(default_factory=dict)
 
-    def snakemake(self, *arguments, check=True, profile="profiles/local", **config):
-        """Run Snakemake and return its output."""
+    def command(self, *arguments, profile="profiles/local", **config):
+        """What a user would type."""
         (self.root / "config.yaml").write_text(yaml.safe_dump(self.config | config))
-        command = [
+        return [
             *(str(self.python), "-m", "snakemake"),
             *("--snakefile", str(REPOSITORY / "Snakefile")),
             *("--profile", str(REPOSITORY / profile)),
             *("--configfile", str(REPOSITORY / "config/config.yaml"), "config.yaml"),
             *("--cores", "2", "--scheduler", "greedy"),
+            *map(str, arguments),
         ]
+
+    def snakemake(self, *arguments, check=True, **options):
+        """Run Snakemake and return its output."""
         done = subprocess.run(
-            [*command, *map(str, arguments)],
+            self.command(*arguments, **options),
             cwd=self.root,
             env=os.environ | self.environment,
             stdout=subprocess.PIPE,

@@ -2,7 +2,8 @@
 
 Every artifact's content follows from parameters and upstream content, as real ones' does; every
 computation adds a line to ``calls.log``. ``FAKE_FAIL=stage:label`` makes a unit fail;
-``FAKE_BREAK=stage`` makes the job of a stage crash.
+``FAKE_BREAK=stage`` makes the job of a stage crash. ``FAKE_SECONDS`` makes units slow; what each
+is about to write is noted in ``begun.log``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from dispose_stages.atomic import canonical_json, write_text
@@ -40,6 +42,9 @@ class FakeStage:
             raise UnitError(Reason.NUMERIC, "as the test wants it")
         with Path("calls.log").open("a") as stream:
             stream.write(f"{unit.stage} {unit.label}\n")
+        with Path("begun.log").open("a") as stream:
+            stream.write(f"{self._path(unit)}\n")
+        time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
         content = [unit.params, {role: item.digest for role, item in unit.upstream.items()}]
         if unit.stage == "ingest":
             content = unit.sources["media"].read_text()

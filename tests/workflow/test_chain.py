@@ -11,7 +11,7 @@ PAIRS = {
     "blue_dances": ("reference_blue.png", "driver_dance.mp4"),
     "red_waves": ("reference_red.png", "driver_wave.mp4"),
 }
-FRAMES = 6
+FRAMES = 4
 CONFIG = {
     "run": "chain",
     "manifest": "pairs.csv",
@@ -19,7 +19,7 @@ CONFIG = {
         "resolution": 128,
         "max_frames": FRAMES,
         "num_inference_steps": 2,
-        "tile_size": 4,
+        "tile_size": 8,
         "tile_overlap": 2,
         "fps": 12,
     },

@@ -165,3 +165,12 @@ def test_wrong_configuration_is_refused_with_its_key(workspace):
     output = workspace.snakemake("-n", check=False, parameters={"fps": "many"})
     assert "fps" in output
     assert "Missing output files" not in output
+
+
+def test_one_job_per_gpu_at_a_time(workspace):
+    """On a machine without a scheduler, jobs with networks queue for its GPUs."""
+    workspace.environment["CUDA_VISIBLE_DEVICES"] = "0"
+    assert 'gpu=Resource("gpu", 1)' in workspace.snakemake("--until", "weights")
+    workspace.environment["CUDA_VISIBLE_DEVICES"] = ""
+    output = workspace.snakemake("--until", "ingest", "--resources", "gpu=3")
+    assert 'gpu=Resource("gpu", 3)' in output

@@ -16,6 +16,7 @@ os.environ.update(PATH=os.pathsep.join(search_path))
 
 from dispose_stages.delivery import read_delivery
 from dispose_stages.errors import DisposeError
+from dispose_stages.host.gpus import gpu_count
 from dispose_stages.host.orphans import cancel_orphans, job_name_prefix
 from dispose_stages.layout import RunLayout
 from dispose_stages.summary import PlanSummary
@@ -24,7 +25,7 @@ RUN = os.path.join(config.get("results", "results"), config.get("run", "demo"))
 layout = RunLayout(Path(RUN))
 
 GPU = 1
-"""GPUs per job of a stage with networks; capped by `--resources gpu=N`."""
+"""GPUs per job of a stage with networks."""
 
 
 try:
@@ -60,11 +61,22 @@ def this_run():
         targets |= set(settings.targets)
     forced = Forced.of(targets, everything=settings.forceall)
     run = prepare_run(config, forced) if forced else prepared
+    limit_gpus()
     # Parameters say so as well, but Snakemake forgets them with its folder `.snakemake`.
     workflow.dag.forcefiles.update(str(layout.ledger(*shard)) for shard in run.stale)
     for line in run.reject_lines():
         logger.warning(line)
     return run
+
+
+def limit_gpus():
+    """Without a scheduler: one job per GPU, unless `--resources gpu=N` says otherwise."""
+    if not workflow.local_exec:
+        return
+    # Jobs share out the GPUs of a machine, but leave what somebody assigned as it is.
+    count = 1 if os.environ.get("CUDA_VISIBLE_DEVICES") else gpu_count()
+    if count:
+        workflow.global_resources.setdefault("gpu", count)
 
 
 def begin_run():
