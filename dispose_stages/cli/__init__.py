@@ -21,6 +21,7 @@ COMMANDS = {
     "gc": ("gc:gc", "Delete artifacts that no run needs."),
     "manifest": ("manifest:manifest", "Check and make manifests."),
     "weights": ("weights:weights", "List, check and make checkpoints."),
+    "train": ("train:train", "Train the small bundle, step by step."),
     "config": ("config:config", "Write or check the default configuration and its schema."),
     "fingerprint": ("fingerprint:fingerprint", "Note the digests of a run's checkpoints."),
     "ingest": ("stages:ingest", "Compute one shard of media facts."),
@@ -33,7 +34,7 @@ COMMANDS = {
 """Command to (module:object, line in the overview), in the order in which they are shown."""
 SECTIONS = {
     "Runs": ("run", "status", "retry", "inspect", "report", "gc"),
-    "What goes in": ("manifest", "weights", "config"),
+    "What goes in": ("manifest", "weights", "train", "config"),
     "Jobs (called by the workflow, one shard each)": (
         *("fingerprint", "ingest", "pose", "motion", "correspondence", "sample", "mux"),
     ),

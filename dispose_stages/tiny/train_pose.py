@@ -50,8 +50,12 @@ def train(
     passes: int,
     batch_size: int = 32,
     rate: float = 2e-3,
+    settled: float = 0.0,
 ) -> None:
     """Train on chunk after chunk of fresh examples, one-cycle learning rate.
+
+    A batch of whole images says little about the statistics that inference will use, so the last
+    chunks may be trained with those (batch norm in evaluation mode).
 
     Args:
         network: Trained in place.
@@ -61,11 +65,13 @@ def train(
         passes: How many times each is seen.
         batch_size: Examples per step.
         rate: Highest learning rate.
+        settled: Share of the chunks, the last ones, with the running statistics.
     """
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-3)
     schedule: torch.optim.lr_scheduler.OneCycleLR | None = None
     for chunk in range(chunks):
         batch = examples(chunk)
+        network.train(chunk < chunks * (1 - settled))
         for index in _batches(len(batch[0]), batch_size, passes, seed=chunk):
             if schedule is None:
                 steps = chunks * passes * (len(batch[0]) // batch_size)
@@ -187,7 +193,7 @@ def _keypoint_weights() -> Float[Tensor, "133"]:
     return weight / weight.mean()
 
 
-def train_detector(seed: int, *, chunks: int = 12, size: int = 3072) -> TinyDetector:
+def train_detector(seed: int, *, chunks: int = 10, size: int = 2048) -> TinyDetector:
     """A detector for procedural figures."""
     torch.manual_seed(seed)
     network = TinyDetector()
@@ -197,7 +203,14 @@ def train_detector(seed: int, *, chunks: int = 12, size: int = 3072) -> TinyDete
         drawn = detection_examples(size, seed=1_000_000 * (seed + 1) + 10_000 * chunk)
         return torch.from_numpy(drawn.images), torch.from_numpy(drawn.boxes)
 
-    train(network, examples, lambda b: detection_loss(network, b), chunks=chunks, passes=3)
+    train(
+        network,
+        examples,
+        lambda b: detection_loss(network, b),
+        chunks=chunks,
+        passes=4,
+        settled=0.5,
+    )
     network.eval()
     return network
 

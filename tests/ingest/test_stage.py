@@ -76,7 +76,12 @@ def test_a_forced_re_run_opens_files_again(run, monkeypatch):
     path.write_text(json.dumps(content))
     opened = []
     probe = module.probe_media
-    monkeypatch.setattr(module, "probe_media", lambda *a, **k: (opened.append(a), probe(*a, **k))[1])
+
+    def count(*args, **options):
+        opened.append(args)
+        return probe(*args, **options)
+
+    monkeypatch.setattr(module, "probe_media", count)
     perform(run)
     perform(run)
     assert len(opened) == 4

@@ -70,18 +70,20 @@ def measure(frames: Iterable[RenderedFrame], networks: PoseNetworks) -> Quality:
     for frame in frames:
         found = extract_pose(frame.image, networks)
         size = np.array([frame.image.shape[1], frame.image.shape[0]])
-        false += int((found.box_scores > 0).sum())
+        matched: set[int] = set()
         for box, truth in zip(frame.boxes, frame.keypoints, strict=True):
             figures += 1
             person = _matching(found, box)
             if person is None:
                 continue
-            detected, false = detected + 1, false - 1
+            detected += 1
+            matched.add(person)
             points, kind = _openpose(truth)
             apart = np.linalg.norm(found.keypoints[person] * size - points, axis=1)
             distances.append(apart / (box[3] - box[1]))
             scores.append(found.scores[person])
             flags.append(kind)
+        false += int((found.box_scores > 0).sum()) - len(matched)
     distance, score, flag = np.stack(distances), np.stack(scores), np.stack(flags)
     inside, seen = flag != OUTSIDE, flag == VISIBLE
     return Quality(
