@@ -20,10 +20,9 @@ def list_files() -> None:
     from dispose_stages.weights.layout import FILES
 
     for file in FILES:
-        size = f"{file.size:,} bytes" if file.size else "any size"
         consent = ", asks for consent to its licence" if file.licence_needed else ""
         click.echo(file.name)
-        click.echo(f"    {size}; read by {', '.join(sorted(file.stages))}")
+        click.echo(f"    {file.describe_size()}; read by {', '.join(sorted(file.stages))}")
         click.echo(f"    from {file.published}{consent}")
         for place in file.places[1:]:
             click.echo(f"    or as {place.path}")

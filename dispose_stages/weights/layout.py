@@ -58,11 +58,12 @@ class CheckpointFile:
         """The expected path."""
         return self.places[0].path
 
-    @property
-    def size(self) -> int | None:
-        """Published size of the expected file, or the least it can have."""
+    def describe_size(self) -> str:
+        """Published size of the expected file, or the least it can have, in words."""
         first = self.places[0]
-        return first.size or (first.at_least if first.at_least > 1 else None)
+        if first.size is not None:
+            return f"{first.size:,} bytes"
+        return f"at least {first.at_least:,} bytes" if first.at_least > 1 else "any size"
 
 
 def _weights(
@@ -104,13 +105,12 @@ def _svd() -> Iterable[CheckpointFile]:
 def _sd15() -> Iterable[CheckpointFile]:
     url = f"{_HUB}stable-diffusion-v1-5/stable-diffusion-v1-5"
     stages = frozenset({"correspondence"})
-    diffusion = ("diffusion_pytorch_model",)
+    diffusion, text = ("diffusion_pytorch_model",), ("model", "pytorch_model")
+    # Several publishers mirror these files, with headers of different length.
     weights = (
-        _weights(f"{SD15}/unet", diffusion, 859_520_964, half_size=1_719_125_304),
-        _weights(f"{SD15}/vae", diffusion, 83_653_863, half_size=167_335_342),
-        _weights(
-            f"{SD15}/text_encoder", ("model", "pytorch_model"), 123_060_480, half_size=246_144_152
-        ),
+        _weights(f"{SD15}/unet", diffusion, 859_520_964, half_size=None),
+        _weights(f"{SD15}/vae", diffusion, 83_653_863, half_size=None),
+        _weights(f"{SD15}/text_encoder", text, 123_060_480, half_size=None),
     )
     plain = (
         "unet/config.json",

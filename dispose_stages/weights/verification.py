@@ -27,7 +27,7 @@ class FileProblem:
 
     def describe(self) -> str:
         """One line: place, reason, size, publisher."""
-        size = f", {self.file.size:,} bytes" if self.file.size and self.reason == "missing" else ""
+        size = f", {self.file.describe_size()}" if self.reason == "missing" else ""
         consent = " (asks for consent to its licence)" if self.file.licence_needed else ""
         return f"  {self.path}: {self.reason}{size}; published at {self.file.published}{consent}"
 
