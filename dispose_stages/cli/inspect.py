@@ -24,9 +24,16 @@ if TYPE_CHECKING:
 @click.option(
     "--preview",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write pictures of poses and motion fields into this folder.",
+    help="Also write pictures of poses, motion fields and correspondence into this folder.",
 )
-def inspect(*, pair_id: str, run_dir: Path, preview: Path | None) -> None:
+@click.option(
+    "--keypoint",
+    type=click.IntRange(0, 17),
+    default=1,
+    show_default=True,
+    help="Body keypoint (OpenPose order) whose correspondence is pictured.",
+)
+def inspect(*, pair_id: str, run_dir: Path, preview: Path | None, keypoint: int) -> None:
     """Show what there is of PAIR: artifacts, their keys, arrays, shapes and sizes."""
     from dispose_stages.outcomes import RunOutcomes
     from dispose_stages.run_files import read_run_config
@@ -40,10 +47,13 @@ def inspect(*, pair_id: str, run_dir: Path, preview: Path | None) -> None:
     for line in pair_lines(outcomes, pair, store):
         click.echo(line)
     if preview is not None:
-        from dispose_stages.cli.previews import write_previews
+        from dispose_stages.cli.previews import Previews
 
-        for path in write_previews(outcomes, pair, store, preview):
+        previews = Previews(outcomes, pair, store, keypoint)
+        for path in previews.write(preview):
             click.echo(f"written: {path}")
+        for remark in previews.remarks:
+            click.echo(remark)
 
 
 def pair_lines(outcomes: RunOutcomes, pair: PlannedPair, store: ArtifactStore) -> Iterator[str]:

@@ -4,62 +4,125 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dispose_stages.artifacts import MotionField, PoseTrack
+from dispose_stages.artifacts import Correspondence, MotionField, PoseTrack
+from dispose_stages.correspondence.preview import preview_similarity
 from dispose_stages.geometry.frames import cover_resize
+from dispose_stages.geometry.persons import select_reference_person
 from dispose_stages.ledger import Status
 from dispose_stages.motion.preview import preview_motion
-from dispose_stages.outcomes import PlannedPair, RunOutcomes
+from dispose_stages.outcomes import ROLES, PlannedPair, RunOutcomes
 from dispose_stages.pose.preview import (
     contact_sheet,
     overlay_pose,
     preview_frames,
     sheet_positions,
 )
+from dispose_stages.run_files import read_run_config
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_image
 from dispose_stages.store.video import VideoReader
+
+Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
+T = TypeVar("T")
 
 TILES = 9
 """Frames of a clip that are shown."""
 
 
-def write_previews(
-    outcomes: RunOutcomes, pair: PlannedPair, store: ArtifactStore, folder: Path
-) -> Iterator[Path]:
-    """Write a picture of every artifact that is there; yields the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for role, picture in _pictures(outcomes, pair, store):
-        path = folder / f"{pair.pair_id}.{role}.png"
-        Image.fromarray(picture).save(path)
-        yield path
+class Previews:
+    """Pictures of one pair's artifacts.
 
+    Args:
+        outcomes: Of the run.
+        pair: Which pair.
+        store: Where its artifacts are.
+        keypoint: Body keypoint whose correspondence is pictured.
 
-def _pictures(
-    outcomes: RunOutcomes, pair: PlannedPair, store: ArtifactStore
-) -> Iterator[tuple[str, UInt8[np.ndarray, "h w 3"]]]:
-    for role in ("pose_image", "pose_video", "motion"):
-        entry = outcomes.entry(pair, role)
+    Attributes:
+        remarks: Why a picture could not be made, for the user.
+    """
+
+    def __init__(
+        self, outcomes: RunOutcomes, pair: PlannedPair, store: ArtifactStore, keypoint: int
+    ) -> None:
+        self._outcomes = outcomes
+        self._pair = pair
+        self._store = store
+        self._keypoint = keypoint
+        self.remarks: list[str] = []
+
+    def write(self, folder: Path) -> Iterator[Path]:
+        """Write a picture of every artifact that is there; yields the files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        pictures = {
+            "pose_image": self._reference_pose,
+            "pose_video": self._driving_poses,
+            "motion": self._motion,
+            "correspondence": self._correspondence,
+        }
+        for role, draw in pictures.items():
+            picture = draw(role)
+            if picture is not None:
+                path = folder / f"{self._pair.pair_id}.{role}.png"
+                Image.fromarray(picture).save(path)
+                yield path
+
+    def _read(self, role: str, kind: type[T]) -> T | None:
+        entry = self._outcomes.entry(self._pair, role)
         if entry is None or entry.status is not Status.DONE:
-            continue
-        if role == "motion":
-            motion = store.read("motion", entry.key, MotionField)
-            frames = sheet_positions(len(motion.cmp_flow), TILES)
-            yield role, preview_motion(motion, frames, compat=pair.parameters["compat"])
-            continue
-        track = store.read("pose", entry.key, PoseTrack)
-        if role == "pose_image":
-            image = cover_resize(read_image(Path(pair.reference_image)), track.height, track.width)
-            yield role, overlay_pose(image, track[0])
-        else:
-            yield role, _driver_sheet(Path(pair.driving_video), track)
+            return None
+        return self._store.read(ROLES[role], entry.key, kind)
+
+    def _reference_pose(self, role: str) -> Picture | None:
+        track = self._read(role, PoseTrack)
+        return None if track is None else overlay_pose(self._reference(track), track[0])
+
+    def _reference(self, track: PoseTrack) -> Picture:
+        image = read_image(Path(self._pair.reference_image))
+        return cover_resize(image, track.height, track.width)
+
+    def _driving_poses(self, role: str) -> Picture | None:
+        track = self._read(role, PoseTrack)
+        return None if track is None else _driver_sheet(Path(self._pair.driving_video), track)
+
+    def _motion(self, role: str) -> Picture | None:
+        motion = self._read(role, MotionField)
+        if motion is None:
+            return None
+        frames = sheet_positions(len(motion.cmp_flow), TILES)
+        return preview_motion(motion, frames, compat=self._pair.parameters["compat"])
+
+    def _correspondence(self, role: str) -> Picture | None:
+        features = self._read(role, Correspondence)
+        track = self._read("pose_image", PoseTrack)
+        if features is None or track is None:
+            return None
+        if features.feature_map is None:
+            self.remarks.append(
+                "no picture of correspondence: set correspondence.keep_feature_maps: true"
+            )
+            return None
+        if not features.embedding[self._keypoint].any():
+            self.remarks.append(
+                f"no picture of correspondence: keypoint {self._keypoint} is hidden"
+            )
+            return None
+        person = self._person(track)
+        point = track[0].keypoints[person, self._keypoint]
+        return preview_similarity(self._reference(track), features, point, self._keypoint)
+
+    def _person(self, track: PoseTrack) -> int:
+        config = read_run_config(self._outcomes.layout)
+        return select_reference_person(track[0], config.motion.person)
 
 
-def _driver_sheet(path: Path, track: PoseTrack) -> UInt8[np.ndarray, "h w 3"]:
+def _driver_sheet(path: Path, track: PoseTrack) -> Picture:
     shown = [int(track.frame_indices[p]) for p in sheet_positions(len(track), TILES)]
     with VideoReader(path) as video:
         return contact_sheet(list(preview_frames(video.frames(shown), track)))

@@ -1,0 +1,59 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dispose_stages.artifacts import Correspondence, Frame, PoseTrack
+from dispose_stages.cli import previews
+from dispose_stages.ledger import Entry, Status
+from dispose_stages.store.artifacts import ArtifactStore
+
+KEY = "0" * 40
+SHOWN, HIDDEN = 0, 5
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A pair whose reference has a pose."""
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "i.png")
+    return SimpleNamespace(pair_id="p", reference_image=str(tmp_path / "i.png"), parameters={})
+
+
+def make(tmp_path, pair, monkeypatch, feature_map, keypoint):
+    store = ArtifactStore(tmp_path / "store")
+    frame = Frame(
+        np.full((1, 134, 2), 0.5), np.ones((1, 134)), np.array([[0.0, 0, 64, 64]]), np.ones(1)
+    )
+    store.write("pose", KEY, PoseTrack.from_frames([frame], [0], 64, 64, 0.0))
+    embedding = np.ones((18, 6), np.float32)
+    embedding[HIDDEN] = 0
+    store.write("correspondence", KEY, Correspondence(embedding, feature_map))
+    done = {role: Entry(Status.DONE, key=KEY) for role in ("pose_image", "correspondence")}
+    outcomes = SimpleNamespace(entry=lambda _, role: done.get(role), layout=None)
+    config = SimpleNamespace(motion=SimpleNamespace(person="first"))
+    monkeypatch.setattr(previews, "read_run_config", lambda _: config)
+    return previews.Previews(outcomes, pair, store, keypoint)
+
+
+def test_correspondence_is_pictured_where_its_map_was_kept(tmp_path, pair, monkeypatch):
+    """The picture has the size of the reference at the target size."""
+    features = np.random.default_rng(0).standard_normal((6, 4, 4)).astype(np.float32)
+    pictures = make(tmp_path, pair, monkeypatch, features, SHOWN)
+    written = [path.name for path in pictures.write(tmp_path / "out")]
+    assert written == ["p.pose_image.png", "p.correspondence.png"]
+    assert Image.open(tmp_path / "out" / "p.correspondence.png").size == (64, 64)
+    assert not pictures.remarks
+
+
+@pytest.mark.parametrize(
+    ("kept", "keypoint", "remark"),
+    [(False, SHOWN, "keep_feature_maps"), (True, HIDDEN, "keypoint 5 is hidden")],
+)
+def test_why_there_is_no_picture(tmp_path, pair, monkeypatch, kept, keypoint, remark):
+    """The user learns what to change."""
+    features = np.ones((6, 4, 4), np.float32) if kept else None
+    pictures = make(tmp_path, pair, monkeypatch, features, keypoint)
+    assert [Path(p).name for p in pictures.write(tmp_path / "out")] == ["p.pose_image.png"]
+    assert remark in pictures.remarks[0]
