@@ -43,7 +43,8 @@ def test_correspondence_is_pictured_where_its_map_was_kept(tmp_path, pair, monke
     pictures = make(tmp_path, pair, monkeypatch, features, SHOWN)
     written = [path.name for path in pictures.write(tmp_path / "out")]
     assert written == ["p.pose_image.png", "p.correspondence.png"]
-    assert Image.open(tmp_path / "out" / "p.correspondence.png").size == (64, 64)
+    with Image.open(tmp_path / "out" / "p.correspondence.png") as picture:
+        assert picture.size == (64, 64)
     assert not pictures.remarks
 
 
