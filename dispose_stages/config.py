@@ -17,7 +17,7 @@ from dispose_stages.errors import ConfigError
 
 Compat = Literal["official", "corrected"]
 Precision = Literal["fp16", "bf16", "fp32"]
-Bundle = Literal["tiny", "official"]
+Bundle = Literal["tiny", "small", "official"]
 STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux")
 """Stages that compute units, in order of the data flow."""
 GPU_STAGES = ("pose", "motion", "correspondence", "sample", "mux")
@@ -31,10 +31,23 @@ BUNDLE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         },
         "sampling": {"precision": "fp32"},
     },
+    "small": {
+        "parameters": {
+            "resolution": 128,
+            "tile_size": 6,
+            "tile_overlap": 2,
+            "num_inference_steps": 8,
+            "guidance_min": 1.0,
+            "guidance_max": 1.0,
+        },
+        "sampling": {"precision": "fp32"},
+    },
     "official": {},
 }
 """What a bundle's networks are made for, where that is not the published models' default. Stands
 below what the user says, so that naming the published models is enough to get their defaults."""
+BUNDLE_ROOTS = {"small": "bundles/small"}
+"""Where a bundle lies that does not lie in ``models/<name>``."""
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -51,13 +64,16 @@ class Models(Section):
 
     bundle: Bundle = "tiny"
     """`official`: the published weights below `root`. `tiny`: random weights of small width, made
-    by `dispose weights make-tiny`; same files, same code, but the videos show noise."""
+    by `dispose weights make-tiny`; same files, same code, but the videos show noise. `small`:
+    trained on procedural figures, part of the repository (docs/quality.md)."""
     root: str = "models/tiny"
     """Folder that holds the checkpoints (layout: `dispose weights list`)."""
 
 
 def _expand_bundle(value: Any) -> Any:
-    return {"bundle": value, "root": f"models/{value}"} if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return {"bundle": value, "root": BUNDLE_ROOTS.get(value, f"models/{value}")}
 
 
 class Parameters(Section):

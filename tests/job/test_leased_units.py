@@ -1,6 +1,11 @@
 """Units that another job is computing: a run that shares the store, or an orphan."""
 
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,3 +150,45 @@ def test_no_lease_is_left_behind(run):
     assert list(run.root.rglob("*.lease*")) == []
     statuses = Counter(entry.status for entry in run.entries("pose").values())
     assert statuses == {Status.DONE: 3, Status.FAILED: 1}
+
+
+JOB = """
+import sys, time
+from pathlib import Path
+from dispose_stages.job import perform_shard
+from tests.toy_run import CountingStage
+
+def slowly(unit):
+    print(unit.key, flush=True)
+    time.sleep(0.1)
+
+root, shard, start = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+time.sleep(max(0.0, start - time.time()))
+sys.exit(perform_shard("pose", root, shard, stage=CountingStage("pose", slowly)))
+"""
+
+
+def test_two_runs_over_one_store_share_the_work(tmp_path):
+    """Started together, they compute every unit once between them and both finish."""
+    media, runs = plan_run(tmp_path, 3, 3), []
+    for name in ("one", "other"):
+        run = plan_run(tmp_path, 3, 3, run=name)
+        run.perform_all("ingest")
+        runs.append(run)
+    (shard,) = media.plan.shards("pose")
+    paths = [str(Path(__file__).parents[2]), *(path for path in sys.path if path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    start = str(time.time() + 3.0)
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", JOB, str(run.layout.root), shard, start],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for run in runs
+    ]
+    computed = [job.communicate(timeout=100)[0].split() for job in jobs]
+    assert [job.returncode for job in jobs] == [EXIT_DONE] * 2
+    assert len(computed[0] + computed[1]) == len(set(computed[0] + computed[1])) == 6
+    assert runs[0].entries("pose") == runs[1].entries("pose")

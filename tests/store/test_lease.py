@@ -7,7 +7,9 @@ import pytest
 
 from dispose_stages.atomic import readable_json
 from dispose_stages.host.liveness import this_process
+from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.lease import EXPIRY_SECONDS, Lease
+from dispose_stages.store.listing import stored_files
 
 
 @pytest.fixture
@@ -161,3 +163,14 @@ def test_processes_never_hold_it_together(path, tmp_path):
     for racer in racers:
         _, complaint = racer.communicate(timeout=100)
         assert racer.returncode == 0, complaint.decode()
+
+
+def test_forgotten_leases_are_found_by_gc(tmp_path):
+    """Nobody takes over the lease of a unit that was finished before its job died."""
+    store = ArtifactStore(tmp_path)
+    path = store.lease_path("pose", "abcdef00")
+    leave(path)
+    leave(path, 1)
+    listed = [(file.key, file.finished) for file in stored_files(tmp_path, ("pose",))]
+    assert listed == [("abcdef00", False)] * 2
+    assert list(store.keys("pose")) == []

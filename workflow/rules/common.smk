@@ -17,7 +17,11 @@ os.environ.update(PATH=os.pathsep.join(search_path))
 from dispose_stages.delivery import read_delivery
 from dispose_stages.errors import DisposeError
 from dispose_stages.host.gpus import gpu_count
-from dispose_stages.host.orphans import cancel_orphans, job_name_prefix
+from dispose_stages.host.slurm import (
+    cancel_orphans,
+    job_name_prefix,
+    settle_status_command,
+)
 from dispose_stages.layout import RunLayout
 from dispose_stages.summary import PlanSummary
 
@@ -54,7 +58,7 @@ def this_run():
 
     Nothing is written before `begin_run`, so a dry run leaves no trace.
     """
-    name_cluster_jobs()
+    settle_executor()
     settings = workflow.dag_settings
     targets = set(settings.forcerun)
     if settings.forcetargets:
@@ -93,11 +97,12 @@ def begin_run():
         raise WorkflowError(str(error)) from None
 
 
-def name_cluster_jobs():
-    """Let the names of SLURM jobs begin with the run, before the executor reads its settings."""
+def settle_executor():
+    """Adapt the settings of the SLURM executor to run and cluster, before it reads them."""
     settings = workflow.executor_settings
     if hasattr(settings, "jobname_prefix"):
         settings.jobname_prefix = job_name_prefix(settings.jobname_prefix, layout.root)
+        settings.status_command = settle_status_command(settings.status_command)
 
 
 def cancel_jobs_of_a_killed_run():

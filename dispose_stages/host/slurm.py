@@ -1,4 +1,4 @@
-"""Cluster jobs that outlived the process which submitted them.
+"""What the main process must know of SLURM: its jobs' names, orphans, and how to ask for states.
 
 After a kill -9 of snakemake its SLURM jobs wait and run on, known to nobody. Their names begin with
 a prefix that stands for the run, so the next start finds them and cancels them: those that run save
@@ -61,3 +61,23 @@ def _find(prefix: str, call: Command) -> list[str]:
     lines = call(["squeue", "--me", "--noheader", "--format", "%A|%j"]).splitlines()
     jobs = (line.strip().partition("|") for line in lines)
     return [number for number, _, name in jobs if name.startswith(f"{prefix}_")]
+
+
+def settle_status_command(given: str | None, call: Command = _call) -> str | None:
+    """``squeue`` instead of ``sacct`` on a cluster that keeps no accounts.
+
+    The plugin takes sacct wherever the program is installed, and would wait for its answers for
+    ever where there is no slurmdbd behind it.
+
+    Args:
+        given: By the profile or chosen by the plugin.
+        call: Runs a command.
+    """
+    if given != "sacct":
+        return given
+    try:
+        call(["sacct", "--allocations", "--noheader", "--starttime", "now"])
+    except (OSError, subprocess.SubprocessError):
+        _logger.info("sacct does not answer; asking squeue for the jobs' states")
+        return "squeue"
+    return given

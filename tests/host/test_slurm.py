@@ -1,7 +1,12 @@
 import re
 import subprocess
 
-from dispose_stages.host.orphans import LONGEST_PREFIX, cancel_orphans, job_name_prefix
+from dispose_stages.host.slurm import (
+    LONGEST_PREFIX,
+    cancel_orphans,
+    job_name_prefix,
+    settle_status_command,
+)
 
 
 class Slurm:
@@ -66,3 +71,23 @@ def test_a_scheduler_that_does_not_answer_stops_nobody(caplog):
 
     assert cancel_orphans("p", broken) == []
     assert "could not be" in caplog.text
+
+
+def test_accounts_are_asked_where_there_are_any():
+    """Any other wish of the profile is respected, and then sacct is not even tried."""
+    assert settle_status_command("sacct", lambda command: "") == "sacct"
+    for given in ("squeue", None):
+        assert settle_status_command(given, lambda command: 1 / 0) == given
+
+
+def test_without_accounts_the_queue_is_asked():
+    """sacct is installed everywhere, but has nobody to ask."""
+
+    def refused(command):
+        raise subprocess.CalledProcessError(1, command)
+
+    def missing(command):
+        raise FileNotFoundError(command[0])
+
+    assert settle_status_command("sacct", refused) == "squeue"
+    assert settle_status_command("sacct", missing) == "squeue"
