@@ -29,11 +29,11 @@ _README_HEAD = """\
 # Configuration
 
 `config.yaml` holds every key and, as it stands, runs the demo on the tiny bundle. Where a bundle
-brings a default of its own, the table says so, and the key is commented out in the file. For a run of
-your own, write a file with the keys that differ and pass it with
-`--configfile my.yaml`, or set single keys with `dispose run --set parameters.seed=7`. Unknown keys
-and wrong values are errors that name the key. Keys below `parameters` may be overridden by each row
-of the manifest ([manifests/README.md](../manifests/README.md)).
+brings a default of its own, the table says so, and the key is commented out in the file. For a run
+of your own, write a file with the keys that differ and pass it with `--configfile my.yaml`, or set
+single keys with `dispose run --set parameters.seed=7`. Unknown keys and wrong values are errors
+that name the key. Keys below `parameters` may be overridden by each row of the manifest
+([manifests/README.md](../manifests/README.md)).
 
 Relative paths start at the working directory; paths inside a manifest start at the manifest's
 folder. Changing a key recomputes only the stages whose results it enters; `compute`, `shards` and

@@ -12,15 +12,15 @@ from dispose_stages.artifacts import Latents
 from dispose_stages.atomic import readable_json, write_text
 from dispose_stages.config import STAGES, Config, load_config
 from dispose_stages.host.heartbeat import read_heartbeat
-from dispose_stages.job import perform_shard
-from dispose_stages.layout import RunLayout
-from dispose_stages.ledger import Ledger, Shard
-from dispose_stages.manifest import read_manifest, rejects_csv
-from dispose_stages.plan import Plan, build_plan, upstream_shards
-from dispose_stages.prepare import pairs_json
-from dispose_stages.run_files import write_stage_weights
-from dispose_stages.runner import ArtifactRepository, Committed
-from dispose_stages.summary import PlanSummary, ShardSummary
+from dispose_stages.jobs.job import perform_shard
+from dispose_stages.jobs.run_files import write_stage_weights
+from dispose_stages.jobs.runner import ArtifactRepository, Committed
+from dispose_stages.planning.layout import RunLayout
+from dispose_stages.planning.ledger import Ledger, Shard
+from dispose_stages.planning.manifest import read_manifest, rejects_csv
+from dispose_stages.planning.plan import Plan, build_plan, upstream_shards
+from dispose_stages.planning.prepare import pairs_json
+from dispose_stages.planning.summary import PlanSummary, ShardSummary
 
 MINUTE_SHARDS = {"minutes": 0.05}
 

@@ -21,8 +21,8 @@ def fingerprint(obj: dict[str, bool], *, run_dir: Path) -> None:
     """
     configure_logging(verbose=obj["verbose"])
     from dispose_stages.config import GPU_STAGES
-    from dispose_stages.layout import RunLayout
-    from dispose_stages.run_files import read_run_config, write_stage_weights
+    from dispose_stages.jobs.run_files import read_run_config, write_stage_weights
+    from dispose_stages.planning.layout import RunLayout
     from dispose_stages.weights.digests import DigestCache, digest_stages
     from dispose_stages.weights.verification import verify
 

@@ -25,9 +25,8 @@ from dispose_stages.config import Config, load_config
 from dispose_stages.errors import DisposeError, StoreError
 from dispose_stages.geometry.dense_field import from_fixed_point
 from dispose_stages.geometry.frames import cover_resize, target_size
-from dispose_stages.layout import RunLayout
-from dispose_stages.ledger import Status
-from dispose_stages.outcomes import ROLES, PairOutcome, PlannedPair, RunOutcomes
+from dispose_stages.planning.layout import RunLayout
+from dispose_stages.planning.ledger import Status
 from dispose_stages.report.content import (
     PairReport,
     PairStatus,
@@ -39,6 +38,7 @@ from dispose_stages.report.content import (
 )
 from dispose_stages.report.html import render
 from dispose_stages.report.thumbnails import motion_picture, picture, pose_overlay
+from dispose_stages.results.outcomes import ROLES, PairOutcome, PlannedPair, RunOutcomes
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_image
 from dispose_stages.store.shelf import VideoShelf

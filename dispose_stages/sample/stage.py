@@ -14,7 +14,8 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from dispose_stages.artifacts import Correspondence, Latents, MotionField
-from dispose_stages.contract import (
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.jobs.contract import (
     ArtifactRepository,
     Committed,
     Context,
@@ -23,7 +24,6 @@ from dispose_stages.contract import (
     Repository,
     Stage,
 )
-from dispose_stages.errors import Reason, UnitError
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.checkpoints import DiffusionWeights, load_diffusion_networks
 from dispose_stages.models.context import GuidanceBatch

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from dispose_stages.atomic import write_text
-from dispose_stages.layout import RunLayout
-from dispose_stages.ledger import Entry, Ledger, Shard, Status
-from dispose_stages.manifest import cross_product
+from dispose_stages.planning.layout import RunLayout
+from dispose_stages.planning.ledger import Entry, Ledger, Shard, Status
+from dispose_stages.planning.manifest import cross_product
+from dispose_stages.planning.summary import PlanSummary
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.summary import PlanSummary
 from tests.workflow.conftest import REPOSITORY, Workspace, fake_bundle, make_workspace
 
 pytestmark = pytest.mark.bench

@@ -11,16 +11,16 @@ from PIL import Image
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason
-from dispose_stages.layout import RunLayout
-from dispose_stages.ledger import Entry, Status
-from dispose_stages.outcomes import ROLES, PlannedPair, RunOutcomes, ShardState
+from dispose_stages.jobs.stats import Attempt, JobStats
+from dispose_stages.planning.layout import RunLayout
+from dispose_stages.planning.ledger import Entry, Status
+from dispose_stages.planning.summary import PlanSummary
 from dispose_stages.report.content import PairStatus
 from dispose_stages.report.html import render
 from dispose_stages.report.stage import gather, most_visible
-from dispose_stages.stats import Attempt, JobStats
+from dispose_stages.results.outcomes import ROLES, PlannedPair, RunOutcomes, ShardState
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.shelf import StagedVideo, VideoShelf
-from dispose_stages.summary import PlanSummary
 from tests.store.clips import write_clip
 
 KEY = "ab" * 20

@@ -14,8 +14,8 @@ from PIL import Image
 
 from dispose_stages.artifacts import Correspondence, Frame, Latents, MotionField, PoseTrack
 from dispose_stages.config import Config
-from dispose_stages.contract import Context, InterruptedUnitError, ReadyUnit, Upstream
 from dispose_stages.errors import Reason, UnitError
+from dispose_stages.jobs.contract import Context, InterruptedUnitError, ReadyUnit, Upstream
 from dispose_stages.sample.stage import STAGE, SampleWorker
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.tiny.bundle import make_tiny

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dispose_stages.ledger import Ledger
+from dispose_stages.planning.ledger import Ledger
 from dispose_stages.store.video import VideoReader
 from dispose_stages.tiny.bundle import make_tiny
 from tests.workflow.conftest import REPOSITORY, make_workspace

@@ -9,15 +9,15 @@ import pytest
 
 from dispose_stages.atomic import write_text
 from dispose_stages.config import STAGES
-from dispose_stages.control import Control
-from dispose_stages.delivery import Extent, read_delivery
 from dispose_stages.errors import ConfigError, ManifestError, Reason, StoreError
-from dispose_stages.ledger import Entry, Ledger, Shard, Status
-from dispose_stages.prepare import Forced, prepare_run
-from dispose_stages.reruns import renew_stamps, reopen_failed
-from dispose_stages.run_lock import RunBusyError
+from dispose_stages.planning.control import Control
+from dispose_stages.planning.ledger import Entry, Ledger, Shard, Status
+from dispose_stages.planning.prepare import Forced, prepare_run
+from dispose_stages.planning.reruns import renew_stamps, reopen_failed
+from dispose_stages.planning.run_lock import RunBusyError
+from dispose_stages.planning.summary import PlanSummary
+from dispose_stages.results.delivery import Extent, read_delivery
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.summary import PlanSummary
 from tests.workflow.conftest import REPOSITORY, write_manifest
 
 IMAGES = [f"{letter}.png" for letter in "abcd"]

@@ -1,0 +1,117 @@
+"""``dispose train``: train the small bundle, or the ControlNet on a data set of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from dispose_stages.train.settings import TrainSettings
+
+STEPS = ("data", "vae", "encode", "decoder", "base", "cmp", "guidance", "control")
+"""Steps that write into the working folder, in order."""
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--settings``, and what may be changed on the command line."""
+    options = (
+        click.option(
+            "--settings",
+            "settings_file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            default=Path("config/train.yaml"),
+            show_default=True,
+            help="Settings of the training.",
+        ),
+        click.option("--folder", type=click.Path(file_okay=False), help="Working folder."),
+        click.option("--device", help="cpu or cuda."),
+        click.option("--threads", type=int, help="CPU threads."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def train() -> None:
+    """Train the small bundle on procedural figures."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+@train.command()
+@click.argument("name", type=click.Choice(STEPS))
+@settings_options
+def step(name: str, settings_file: Path, **changes: Any) -> None:
+    """Run one step; a step that was interrupted goes on from its saved state."""
+    from dispose_stages.train.stages import Training
+
+    getattr(Training(_settings(settings_file, changes)), name)()
+
+
+@train.command()
+@settings_options
+def bundle(settings_file: Path, **changes: Any) -> None:
+    """Write the bundle from the working folder."""
+    from dispose_stages.train.bundle import bundle_size, write_bundle
+
+    settings = _settings(settings_file, changes)
+    write_bundle(settings.bundle, settings.folder, highest_sigma=settings.levels.highest)
+    click.echo(f"{settings.bundle}: {bundle_size(settings.bundle) / 1e6:.1f} MB")
+
+
+@train.command()
+@click.option("--variant", "variants", multiple=True, help="Measure these only.")
+@settings_options
+def quality(settings_file: Path, variants: tuple[str, ...], **changes: Any) -> None:
+    """Measure the bundle on held-out figures; tables and sheets go to the working folder."""
+    from dispose_stages.train.measurement import measure
+
+    settings = _settings(settings_file, changes)
+    click.echo(measure(settings, variants or None))
+
+
+@train.command()
+@click.argument("run_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("store"),
+    show_default=True,
+    help="Artifacts.",
+)
+@click.option("--media", type=click.Path(path_type=Path), default=Path(), help="Paths start here.")
+@click.option("--models", type=click.Path(path_type=Path), required=True, help="Checkpoints.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Written into.")
+@click.option("--steps", type=int, default=10_000, show_default=True, help="Optimiser steps.")
+@click.option("--learning-rate", type=float, default=1e-5, show_default=True, help="Peak.")
+@click.option("--batch", type=int, default=1, show_default=True, help="Clips per batch.")
+@click.option("--accumulate", type=int, default=8, show_default=True, help="Batches per step.")
+@click.option("--frames", type=int, default=16, show_default=True, help="Per clip.")
+@click.option("--device", default="cuda", show_default=True, help="cuda or cpu.")
+@click.option("--workers", type=int, default=4, show_default=True, help="Loading processes.")
+@click.option("--fresh", is_flag=True, help="Start from the UNet instead of DisPose.pth.")
+def finetune(run_dir: Path, store: Path, media: Path, **options: Any) -> None:
+    """Train the ControlNet on the artifacts of RUN_DIR, base frozen; writes DisPose.pth.
+
+    Every reference of the run's manifest is to be a frame of its own driving video.
+    """
+    from dispose_stages.train.artifact_clips import ArtifactClips, pairs_of_run
+    from dispose_stages.train.finetune import FinetuneOptions, Finetuning
+    from dispose_stages.train.loop import Schedule
+
+    names = ("steps", "learning_rate", "accumulate")
+    schedule = Schedule(**{name: options.pop(name) for name in names}, outer=("",))
+    clips = ArtifactClips(pairs_of_run(run_dir, media), store, frames=options.pop("frames"))
+    click.echo(f"{len(clips)} pairs")
+    click.echo(Finetuning(FinetuneOptions(schedule=schedule, **options), clips).run())
+
+
+def _settings(path: Path, changes: dict[str, Any]) -> TrainSettings:
+    from dispose_stages.train.settings import load_settings
+
+    return load_settings(path, **changes)

@@ -1,0 +1,155 @@
+# Training of the small bundle (docs/quality.md):
+#
+#   snakemake --snakefile workflow/train.smk --cores 2
+#   snakemake --snakefile workflow/train.smk --cores 8 --config device=cuda
+#
+# Every step may be interrupted; it goes on from the state it saved last. A state that belongs to
+# other settings is to be removed by hand (<folder>/state/<step>).
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+import yaml
+
+SETTINGS = config.get("settings", "config/train.yaml")
+with open(SETTINGS) as stream:
+    CHOSEN = yaml.safe_load(stream)
+FOLDER = config.get("folder", CHOSEN["folder"])
+DEVICE = config.get("device", CHOSEN["device"])
+BUNDLE = CHOSEN["bundle"]
+OPTIONS = f"--settings {SETTINGS} --folder {FOLDER} --device {DEVICE}"
+# A GPU is trained on by one step at a time.
+GPUS = 1 if DEVICE == "cuda" else 0
+WEIGHTS = ("vae", "embeddings", "decoder", "base", "cmp", "control")
+
+
+rule all:
+    default_target: True
+    input:
+        f"{FOLDER}/quality.md",
+    localrule: True
+
+
+rule data:
+    output:
+        touch(f"{FOLDER}/data.done"),
+    log:
+        f"{FOLDER}/logs/data.log",
+    shell:
+        "dispose train step data {OPTIONS} > {log:q} 2>&1"
+
+
+rule vae:
+    input:
+        f"{FOLDER}/data.done",
+    output:
+        f"{FOLDER}/vae.pt",
+    log:
+        f"{FOLDER}/logs/vae.log",
+    resources:
+        gpu=GPUS,
+    shell:
+        "dispose train step vae {OPTIONS} > {log:q} 2>&1"
+
+
+rule encode:
+    input:
+        f"{FOLDER}/vae.pt",
+    output:
+        f"{FOLDER}/embeddings.pt",
+        f"{FOLDER}/image_encoder.pt",
+    log:
+        f"{FOLDER}/logs/encode.log",
+    resources:
+        gpu=GPUS,
+    shell:
+        "dispose train step encode {OPTIONS} > {log:q} 2>&1"
+
+
+rule decoder:
+    input:
+        f"{FOLDER}/vae.pt",
+    output:
+        f"{FOLDER}/decoder.pt",
+    log:
+        f"{FOLDER}/logs/decoder.log",
+    resources:
+        gpu=GPUS,
+    shell:
+        "dispose train step decoder {OPTIONS} > {log:q} 2>&1"
+
+
+rule base:
+    input:
+        f"{FOLDER}/embeddings.pt",
+    output:
+        f"{FOLDER}/base.pt",
+    log:
+        f"{FOLDER}/logs/base.log",
+    resources:
+        gpu=GPUS,
+    shell:
+        "dispose train step base {OPTIONS} > {log:q} 2>&1"
+
+
+rule cmp:
+    output:
+        f"{FOLDER}/cmp.pt",
+    log:
+        f"{FOLDER}/logs/cmp.log",
+    resources:
+        gpu=GPUS,
+    shell:
+        "dispose train step cmp {OPTIONS} > {log:q} 2>&1"
+
+
+rule guidance:
+    input:
+        f"{FOLDER}/cmp.pt",
+        f"{FOLDER}/data.done",
+    output:
+        touch(f"{FOLDER}/guidance.done"),
+    log:
+        f"{FOLDER}/logs/guidance.log",
+    resources:
+        gpu=GPUS,
+    shell:
+        "dispose train step guidance {OPTIONS} > {log:q} 2>&1"
+
+
+rule control:
+    input:
+        f"{FOLDER}/guidance.done",
+        f"{FOLDER}/base.pt",
+    output:
+        f"{FOLDER}/control.pt",
+    log:
+        f"{FOLDER}/logs/control.log",
+    resources:
+        gpu=GPUS,
+    shell:
+        "dispose train step control {OPTIONS} > {log:q} 2>&1"
+
+
+rule bundle:
+    input:
+        [f"{FOLDER}/{name}.pt" for name in WEIGHTS],
+    output:
+        f"{BUNDLE}/bundle.json",
+    log:
+        f"{FOLDER}/logs/bundle.log",
+    shell:
+        "dispose train bundle {OPTIONS} > {log:q} 2>&1"
+
+
+rule quality:
+    input:
+        f"{BUNDLE}/bundle.json",
+    output:
+        f"{FOLDER}/quality.md",
+    log:
+        f"{FOLDER}/logs/quality.log",
+    resources:
+        gpu=GPUS,
+    shell:
+        "dispose train quality {OPTIONS} > {log:q} 2>&1"
