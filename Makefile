@@ -43,7 +43,7 @@ demo: $(RUNTIME) $(TINY)  ## animate the pairs of manifests/demo.csv; prints whe
 	$(BIN)/snakemake --profile profiles/local
 
 test: $(DEV)  ## all tests that need neither GPU nor SLURM
-	$(PYTEST) -n $(JOBS) -m "not slow and not gpu and not slurm and not bench"
+	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m "not slow and not gpu and not slurm and not bench"
 
 test-slow: $(DEV)  ## tests that need many gigabytes or minutes
 	$(PYTEST) -m "slow and not gpu and not slurm"
