@@ -37,8 +37,6 @@ BUNDLE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "tile_size": 6,
             "tile_overlap": 2,
             "num_inference_steps": 8,
-            "guidance_min": 1.0,
-            "guidance_max": 1.0,
         },
         "sampling": {"precision": "fp32"},
     },
@@ -65,7 +63,7 @@ class Models(Section):
     bundle: Bundle = "tiny"
     """`official`: the published weights below `root`. `tiny`: random weights of small width, made
     by `dispose weights make-tiny`; same files, same code, but the videos show noise. `small`:
-    trained on procedural figures, part of the repository (docs/quality.md)."""
+    what workflow/train.smk trains on procedural figures (docs/quality.md)."""
     root: str = "models/tiny"
     """Folder that holds the checkpoints (layout: `dispose weights list`)."""
 

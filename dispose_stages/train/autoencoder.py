@@ -51,8 +51,13 @@ def start_with_offsets(vae: Any) -> None:
 
 @torch.no_grad()
 def carry_offsets(layer: nn.Module, norm: nn.GroupNorm, offset: float = 4.0) -> None:
-    """Shift the last channel of every group by `offset` in `layer`; `norm` takes it out again."""
+    """Shift the last channel of every group by `offset` in `layer`; `norm` takes it out again.
+
+    Groups of one channel have nothing to compare it with; they are left as they are.
+    """
     size = norm.num_channels // norm.num_groups
+    if size == 1:
+        return
     bias: Tensor = layer.bias  # type: ignore[assignment]
     bias[size - 1 :: size] += offset
     norm.weight.fill_(offset * math.sqrt(size - 1) / size)

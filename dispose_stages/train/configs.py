@@ -48,7 +48,10 @@ SVD_IMAGE_ENCODER: Json = configs.SVD_IMAGE_ENCODER | {
 SVD_SCHEDULER: Json = configs.SVD_SCHEDULER | {"sigma_max": 80.0}
 """Few denoising steps are not to be spent where nothing but noise is seen."""
 
-SD_UNET: Json = configs.SD_UNET | {"layers_per_block": 1}
+SD_UNET: Json = configs.SD_UNET | {
+    "block_out_channels": [32, 32, POINT_CHANNELS, 32],
+    "layers_per_block": 1,
+}
 
 CMP_WIDTHS = CmpWidths(
     stem=16,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from dispose_stages.artifacts import Frame
 from dispose_stages.errors import UnitError
 from dispose_stages.sample.clip import SamplingParameters
 from dispose_stages.train.animate import Animation, Animator, Guidance, Image, body_of
@@ -31,6 +32,7 @@ class Scores:
     Attributes:
         pck: Keypoints of the aligned driver found in the right place in the output.
         pck_shuffled: The same against the driver of another clip: what chance gives.
+        pck_still: The same of the reference, unmoved: what following has to beat.
         psnr: Against the rendered truth, dB (self-driving only).
         ssim: Likewise.
         colour: Mean absolute RGB error of the clothes against the reference, in [0, 1].
@@ -39,6 +41,7 @@ class Scores:
 
     pck: float
     pck_shuffled: float
+    pck_still: float
     psnr: float
     ssim: float
     colour: float
@@ -51,8 +54,9 @@ class Scores:
 
 
 HEADER = (
-    "| variant | PCK@0.1 | shuffled driver | PSNR dB | SSIM | colour error | other's colour |\n"
-    "|---|---|---|---|---|---|---|"
+    "| variant | PCK@0.1 | shuffled driver | still reference | PSNR dB | SSIM "
+    "| colour error | other's colour |\n"
+    "|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -122,6 +126,7 @@ def score(pairs: Sequence[Pair], animations: Sequence[Animation | None]) -> Scor
     return Scores(
         pck=_mean(own),
         pck_shuffled=_mean(shuffled),
+        pck_still=_mean([_still_pck(a) for _, a in kept]),
         psnr=_mean([psnr(f, t) for f, t in images]),
         ssim=_mean([ssim(f, t) for f, t in images]),
         colour=_mean(colour),
@@ -140,6 +145,21 @@ def _pck(animation: Animation, driver: Animation) -> float:
     hits = [
         correct_keypoints(found, points[index], visible[index], width / height)
         for index, found in enumerate(animation.poses, start=1)
+    ]
+    return float(np.concatenate(hits).mean())
+
+
+def _still_pck(animation: Animation) -> float:
+    """PCK of the reference's own pose, as if nothing had moved."""
+    motion = animation.motion
+    points, visible = motion.body_track()
+    row = slice(int(motion.person[0]), int(motion.person[0]) + 1)
+    found = motion.poses[0]
+    still = Frame(found.keypoints[row], found.scores[row], found.boxes[row], found.box_scores[row])
+    aspect = motion.width / motion.height
+    hits = [
+        correct_keypoints(still, points[index], visible[index], aspect)
+        for index in range(1, len(points))
     ]
     return float(np.concatenate(hits).mean())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
@@ -9,6 +10,8 @@ from dispose_stages.tiny.configs import SVD_SCHEDULER
 from dispose_stages.train.diffusion import NoiseLevels, add_noise, denoising_loss
 
 
+# diffusers hands a tensor to NumPy, which is about to change how it asks for copies.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_the_target_takes_one_euler_step_to_the_clean_latents() -> None:
     """A network that predicts the target is read by the sampler's scheduler as the clean clip."""
     scheduler = EulerDiscreteScheduler.from_config(SVD_SCHEDULER)
@@ -50,6 +53,7 @@ def test_noise_levels_follow_the_distribution_and_its_bounds() -> None:
     levels = NoiseLevels(mean=1.0, deviation=1.6, lowest=0.01, highest=80.0)
     drawn = levels.draw(4000, torch.Generator().manual_seed(0))
     assert abs(float(drawn.median().log()) - 1.0) < 0.05
-    assert 0.01 <= float(drawn.min()) < float(drawn.max()) <= 80.0
+    assert float(drawn.min()) == pytest.approx(0.01)
+    assert float(drawn.min()) < float(drawn.max()) <= 80.0
     few = levels.draw(4, torch.Generator().manual_seed(1)).log()
     assert (few < 1.0).sum() == 2

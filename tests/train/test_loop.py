@@ -36,9 +36,9 @@ def loss_of(net: nn.Module, batch: int) -> dict[str, Tensor]:
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     """The averaged weights fit better than the initial ones."""
     net = network(32)
-    before = float(loss_of(net, 10_000)["mse"])
+    before = loss_of(net, 10_000)["mse"].item()
     trainer(net, tmp_path, 150).run(lambda batch: loss_of(net, batch))
-    assert float(loss_of(net, 10_000)["mse"]) < 0.5 * before
+    assert loss_of(net, 10_000)["mse"].item() < 0.5 * before
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:

@@ -70,12 +70,12 @@ def test_stage_one_trains_unet_and_pose_net(
     """A few steps on one batch lower its loss, and both networks take part."""
     unet, pose_net = base
     objective = BaseObjective(unet, pose_net, scaling_factor=0.18215, dropped=0.0)
-    before = float(objective(batch().base, seeded())["v"])
+    before = objective(batch().base, seeded())["v"].item()
     start = pose_net.final_proj.weight.clone()
     schedule = Schedule(steps=12, learning_rate=3e-3, warmup=2, precision="fp32", average=0.5)
     trainer = Trainer({"unet": unet, "pose_net": pose_net}, schedule, tmp_path)
     trainer.run(lambda _: objective(batch().base, seeded()))
-    assert float(objective(batch().base, seeded())["v"]) < 0.9 * before
+    assert objective(batch().base, seeded())["v"].item() < 0.9 * before
     assert not torch.equal(start, pose_net.final_proj.weight)
 
 
@@ -107,12 +107,12 @@ def test_stage_two_starts_from_the_base_and_leaves_it_frozen(
     )
     clips = batch()
     with torch.no_grad():
-        expected = float(plain(clips.base, seeded())["v"])
-    before = float(objective(clips, seeded())["v"])
+        expected = plain(clips.base, seeded())["v"].item()
+    before = objective(clips, seeded())["v"].item()
     assert before == pytest.approx(expected, rel=1e-5)
     frozen = [p.clone() for p in unet.parameters()]
     schedule = Schedule(steps=12, learning_rate=1e-2, warmup=2, precision="fp32", average=0.5)
     trainer = Trainer({"control_net": control_net}, schedule, tmp_path)
     trainer.run(lambda _: objective(clips, seeded()))
-    assert float(objective(clips, seeded())["v"]) < before
+    assert objective(clips, seeded())["v"].item() < before
     assert all(torch.equal(a, b) for a, b in zip(frozen, unet.parameters(), strict=True))

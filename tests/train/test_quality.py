@@ -53,6 +53,7 @@ def test_the_output_follows_its_driver_and_no_other(
     found = scores(animator, parameters, Guidance(), pairs=3, cross=cross)
     assert found.pck >= least
     assert found.pck_shuffled < found.pck - 0.3
+    assert found.pck_still < found.pck
 
 
 def test_the_figure_keeps_its_colours(animator: Animator, parameters: SamplingParameters) -> None:
