@@ -12,9 +12,9 @@ from dispose_stages.artifacts import Latents
 from dispose_stages.atomic import readable_json, write_text
 from dispose_stages.config import STAGES, Config, load_config
 from dispose_stages.host.heartbeat import read_heartbeat
+from dispose_stages.jobs.contract import ArtifactRepository, Committed
 from dispose_stages.jobs.job import perform_shard
 from dispose_stages.jobs.run_files import write_stage_weights
-from dispose_stages.jobs.runner import ArtifactRepository, Committed
 from dispose_stages.planning.layout import RunLayout
 from dispose_stages.planning.ledger import Ledger, Shard
 from dispose_stages.planning.manifest import read_manifest, rejects_csv

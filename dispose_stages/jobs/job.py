@@ -24,8 +24,9 @@ from dispose_stages.host.gpus import free_gpu, gpu_count, lock_folder
 from dispose_stages.host.heartbeat import Heartbeat
 from dispose_stages.host.stopping import StopSwitch, find_deadline
 from dispose_stages.host.threads import granted_threads, limit_threads
+from dispose_stages.jobs.contract import Context, Stage
 from dispose_stages.jobs.run_files import read_run_config, read_stage_weights
-from dispose_stages.jobs.runner import Context, ShardFailedError, ShardRun, Stage
+from dispose_stages.jobs.runner import ShardFailedError, ShardRun
 from dispose_stages.jobs.stats import Attempt, JobStats, Outcome
 from dispose_stages.planning.layout import RunLayout
 from dispose_stages.planning.ledger import Entry, Ledger, Shard, Status

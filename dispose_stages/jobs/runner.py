@@ -23,13 +23,11 @@ from dispose_stages.errors import (
     UnitError,
 )
 from dispose_stages.jobs.contract import (
-    ArtifactRepository,
     Committed,
     Context,
     InterruptedUnitError,
     LeasedRepository,
     ReadyUnit,
-    Repository,
     Stage,
     Upstream,
     Worker,
@@ -37,21 +35,6 @@ from dispose_stages.jobs.contract import (
 from dispose_stages.planning.ledger import Entry, Ledger, Shard, Status, artifact_key
 from dispose_stages.planning.plan import Unit
 from dispose_stages.store.lease import Lease
-
-__all__ = [  # stages need the contract and nothing else of this module
-    "ArtifactRepository",
-    "Committed",
-    "Context",
-    "InterruptedUnitError",
-    "ReadyUnit",
-    "Repository",
-    "ShardFailedError",
-    "ShardRun",
-    "ShardStats",
-    "Stage",
-    "Upstream",
-    "Worker",
-]
 
 logger = logging.getLogger(__name__)
 

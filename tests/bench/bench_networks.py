@@ -19,21 +19,11 @@ from diffusers import UNetSpatioTemporalConditionModel
 from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.models.conversion import convert_checkpoint
 from dispose_stages.models.unet import build_unet
+from tests.models.tiny_networks import CONFIG as TINY_CONFIG
 
 pytestmark = pytest.mark.bench
 
-CONFIG: dict[str, Any] = {
-    "in_channels": 8,
-    "out_channels": 4,
-    "down_block_types": ["CrossAttnDownBlockSpatioTemporal"] * 3 + ["DownBlockSpatioTemporal"],
-    "up_block_types": ["UpBlockSpatioTemporal"] + ["CrossAttnUpBlockSpatioTemporal"] * 3,
-    "block_out_channels": [32, 64, 64, 64],
-    "addition_time_embed_dim": 32,
-    "projection_class_embeddings_input_dim": 96,
-    "layers_per_block": 2,
-    "cross_attention_dim": 1024,
-    "num_attention_heads": [2, 4, 4, 4],
-}
+CONFIG: dict[str, Any] = {**TINY_CONFIG, "cross_attention_dim": 1024}
 FRAMES, SIZE = 8, (24, 16)
 LAYERS, CHANNELS = 75, 1000  # 75 x 4 MB
 

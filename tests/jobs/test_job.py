@@ -4,8 +4,8 @@ import signal
 import pytest
 
 from dispose_stages.errors import ArtifactCorruptError, DisposeError, Reason, StoreError, UnitError
+from dispose_stages.jobs.contract import InterruptedUnitError
 from dispose_stages.jobs.job import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED, perform_shard
-from dispose_stages.jobs.runner import InterruptedUnitError
 from dispose_stages.planning.ledger import Status
 from tests.toy_run import CountingStage, plan_run
 

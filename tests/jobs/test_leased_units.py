@@ -12,8 +12,8 @@ import pytest
 
 from dispose_stages.artifacts import Latents
 from dispose_stages.jobs import runner
+from dispose_stages.jobs.contract import ArtifactRepository
 from dispose_stages.jobs.job import EXIT_DONE, EXIT_UNFINISHED, Surroundings, perform_shard
-from dispose_stages.jobs.runner import ArtifactRepository
 from dispose_stages.planning.ledger import Status
 from dispose_stages.store.lease import Lease
 from tests.toy_run import CountingStage, plan_run

@@ -12,7 +12,7 @@ from dispose_stages.artifacts import Frame, MotionField, PoseTrack
 from dispose_stages.config import load_config
 from dispose_stages.errors import Reason, UnitError, WeightsError
 from dispose_stages.geometry.dense_field import FIXED_POINT_STEP
-from dispose_stages.jobs.runner import Context, ReadyUnit, Upstream
+from dispose_stages.jobs.contract import Context, ReadyUnit, Upstream
 from dispose_stages.models.cmp import CmpWidths
 from dispose_stages.motion.stage import MotionStage
 from dispose_stages.store.artifacts import ArtifactStore

@@ -22,8 +22,8 @@ import zarr  # noqa: F401 - once, not in every child
 
 from dispose_stages.artifacts import Latents
 from dispose_stages.config import STAGES
+from dispose_stages.jobs.contract import ArtifactRepository
 from dispose_stages.jobs.job import EXIT_DONE, perform_shard
-from dispose_stages.jobs.runner import ArtifactRepository
 from dispose_stages.planning.layout import RunLayout
 from tests.toy_run import FactsInMemory
 
