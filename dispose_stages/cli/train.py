@@ -47,10 +47,17 @@ def train() -> None:
 @click.argument("name", type=click.Choice(STEPS))
 @settings_options
 def step(name: str, settings_file: Path, **changes: Any) -> None:
-    """Run one step; a step that was interrupted goes on from its saved state."""
+    """Run one step; a step that was interrupted goes on from its saved state.
+
+    Under ``torchrun --nproc-per-node N --no-python dispose train step NAME`` N processes train together, with one
+    batch each per optimiser step.
+    """
+    from dispose_stages.train.parallel import joined
     from dispose_stages.train.stages import Training
 
-    getattr(Training(_settings(settings_file, changes)), name)()
+    settings = _settings(settings_file, changes)
+    with joined(settings.device) as device:
+        getattr(Training(settings.model_copy(update={"device": device})), name)()
 
 
 @train.command()

@@ -94,17 +94,23 @@ class Animator:
         """Detected persons of every image."""
         return [extract_pose(image, self.pose_networks) for image in images]
 
-    def motion(self, reference: Image, driver: Sequence[Image], fps: float = 12.0) -> MotionField:
-        """Stage ``motion``: the reference is expected at target size.
+    def motion(
+        self, reference: Image, found: list[Frame], size: tuple[int, int], fps: float = 12.0
+    ) -> MotionField:
+        """Stage ``motion``.
+
+        Args:
+            reference: At target size.
+            found: Persons in every driving frame.
+            size: Height and width of the driving frames.
+            fps: Of the driver.
 
         Raises:
             UnitError: The pair cannot be aligned.
         """
         height, width = reference.shape[:2]
         still = PoseTrack.from_frames(self.poses([reference]), [0], height, width, 0.0)
-        rows, columns = driver[0].shape[:2]
-        found = self.poses(driver)
-        driving = PoseTrack.from_frames(found, list(range(len(found))), rows, columns, fps)
+        driving = PoseTrack.from_frames(found, list(range(len(found))), *size, fps)
         pair = align_pair(still, driving)
         empty = np.empty((0, 2, 0, 0), dtype=np.int16)
         tracks = MotionField(

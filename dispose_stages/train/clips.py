@@ -55,6 +55,31 @@ def clip_scene(seed: int, *, frames: int, height: int, width: int) -> Scene:
     if rng.uniform() < _JUMP:
         still = random_motion(_motion_name(rng), times + 4.0, rng)
         driving = _joined(still, driving)
+    return _staged(figure, driving, rng, height, width)
+
+
+def motion_scene(
+    seed: int, motion: str, *, frames: int, height: int, width: int, fps: float = 12.0
+) -> Scene:
+    """One uninterrupted movement, as a driving video shows it; depends on the arguments only.
+
+    Args:
+        seed: Decides figure, background, camera and how it moves.
+        motion: One of `dispose_stages.world.motion.MOTIONS`.
+        frames: Number of frames.
+        height: Of the images, pixels.
+        width: Likewise.
+        fps: Frames per second.
+    """
+    rng = np.random.default_rng((seed, 43))
+    figure = Figure.random(rng)
+    return _staged(figure, random_motion(motion, np.arange(frames) / fps, rng), rng, height, width)
+
+
+def _staged(
+    figure: Figure, driving: BodyPose, rng: np.random.Generator, height: int, width: int
+) -> Scene:
+    """The figure, wholly inside the image in every frame, before some background."""
     joints = pose_joints(figure.shape, driving)
     spread = float(np.abs(joints.keypoints[:, :, 0]).max()) + 0.04
     top = float(joints.keypoints[:, :, 1].max()) + 0.06

@@ -1,4 +1,4 @@
-"""One training loop for all networks: mixed precision, moving average, exact resume, logging."""
+"""One training loop for all networks: mixed precision, moving average, resume, many processes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dispose_stages.atomic import replacing
 from dispose_stages.errors import ConfigError
 from dispose_stages.train.optimizer import MixedOptimizer
+from dispose_stages.train.parallel import processes, share_gradients
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Schedule:
         weight_decay: Of AdamW.
         clip: Largest norm of the gradient.
         average: Decay of the moving average of the weights that is kept as the result.
-        accumulate: Batches per optimiser step.
+        accumulate: Batches per optimiser step and process.
         save_every: Steps between saved states.
         log_every: Steps between log lines.
         precision: `bf16` computes in mixed precision; weights and optimiser stay float32.
@@ -83,6 +84,9 @@ class Trainer:
         modules: By name; names are part of the saved state.
         schedule: How long and how fast.
         folder: Where the state is kept; a state found there is continued.
+
+    Of several processes (`parallel`) each computes batches of its own; the first one writes and
+    logs. Initial weights are to be the same everywhere.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], schedule: Schedule, folder: Path) -> None:
@@ -120,7 +124,7 @@ class Trainer:
                 sums[name] = sums.get(name, 0.0) + value
             self.step += 1
             self.average.update(self.parameters, self.step)
-            if self.step % schedule.log_every == 0:
+            if self.step % schedule.log_every == 0 and processes().first:
                 rate = (time.perf_counter() - start) / (self.step - first)
                 terms = "  ".join(f"{k} {v / schedule.log_every:.5f}" for k, v in sums.items())
                 left = rate * (schedule.steps - self.step) / 60
@@ -140,14 +144,17 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         device = next(iter(self.parameters.values())).device.type
         sums: dict[str, float] = {}
+        mine = processes()
+        first = self.step * self.schedule.accumulate * mine.count
         for part in range(self.schedule.accumulate):
             mixed = self.schedule.precision == "bf16"
             with torch.autocast(device, dtype=torch.bfloat16, enabled=mixed):
-                terms = loss(self.step * self.schedule.accumulate + part)
+                terms = loss(first + part * mine.count + mine.rank)
             total = torch.stack(list(terms.values())).sum() / self.schedule.accumulate
             total.backward()  # type: ignore[no-untyped-call]
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / self.schedule.accumulate
+        share_gradients(list(self.parameters.values()))
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.schedule.clip)
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
@@ -163,6 +170,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write everything that is needed to continue, atomically."""
+        if not processes().first:
+            return
         state = {
             "step": self.step,
             "parameters": {k: v.detach() for k, v in self.parameters.items()},

@@ -13,9 +13,10 @@ from dispose_stages.train.animate import Animator
 from dispose_stages.train.quality import (
     HEADER,
     VARIANTS,
-    animate_pairs,
+    animate,
     contact_sheet,
     held_out_pairs,
+    prepare,
     score,
 )
 from dispose_stages.train.settings import TrainSettings
@@ -51,19 +52,16 @@ def measure(settings: TrainSettings, variants: Sequence[str] | None = None) -> s
     parts = []
     for title, cross in (("Self-driving", False), ("Cross-identity", True)):
         pairs = held_out_pairs(
-            settings.quality.pairs,
-            cross=cross,
-            frames=clips.frames,
-            height=clips.height,
-            width=clips.width,
+            settings.quality.pairs, cross=cross, height=clips.height, width=clips.width
         )
+        prepared = prepare(animator, pairs)
         lines = [f"### {title}", "", HEADER]
         for name in variants or VARIANTS:
-            animations = animate_pairs(animator, pairs, parameters, VARIANTS[name])
-            lines.append(score(pairs, animations).row(name))
+            animations = animate(animator, prepared, parameters, VARIANTS[name])
+            lines.append(score(prepared, animations).row(name))
             logger.info("%s, %s", title, lines[-1])
             sheet = settings.folder / f"{title}_{name}.png".lower().replace(" ", "_")
-            cv2.imwrite(str(sheet), contact_sheet(pairs, animations)[:, :, ::-1])
+            cv2.imwrite(str(sheet), contact_sheet(prepared, animations)[:, :, ::-1])
         parts.append("\n".join(lines))
     text = "\n\n".join(parts) + "\n"
     write_text(settings.folder / "quality.md", text)

@@ -17,29 +17,51 @@ _COLOUR_LIMBS = (((1, 8), (1, 11)), ((8, 9),), ((11, 12),))
 
 
 def correct_keypoints(
-    found: Frame, wanted: Float[np.ndarray, "18 2"], visible: Bool[np.ndarray, "18"], aspect: float
+    found: Frame,
+    wanted: Float[np.ndarray, "18 2"],
+    visible: Bool[np.ndarray, "18"],
+    asked: Bool[np.ndarray, "18"],
+    aspect: float,
 ) -> Bool[np.ndarray, "n"]:
     """Which wanted body keypoints the best-scored person shows in the right place (PCK@0.1).
 
-    A keypoint counts if it lies within a tenth of the larger side of the box around the wanted
-    keypoints. One that is found with a score of 0.3 or less is missed.
+    A keypoint counts if it lies within a tenth of the larger side of the box around the visible
+    wanted keypoints. One that is found with a score of 0.3 or less is missed.
 
     Args:
         found: Detection in the output.
         wanted: Aligned driver, normalised.
-        visible: Which of them count.
+        visible: Which of them the driver shows.
+        asked: For which of them an answer is wanted.
         aspect: Width over height of the image.
 
     Returns:
-        One entry per visible keypoint.
+        One entry per keypoint that is asked for.
+    """
+    points = found.keypoints[0, BODY_KEYPOINTS]
+    seen = found.scores[0, BODY_KEYPOINTS] > VISIBLE_SCORE
+    near = ~far_keypoints(points, wanted, visible, aspect)
+    return np.asarray((near & seen)[asked])
+
+
+def far_keypoints(
+    points: Float[np.ndarray, "18 2"],
+    wanted: Float[np.ndarray, "18 2"],
+    visible: Bool[np.ndarray, "18"],
+    aspect: float,
+) -> Bool[np.ndarray, "18"]:
+    """Which points are farther from the wanted ones than PCK@0.1 tolerates.
+
+    Args:
+        points: Normalised.
+        wanted: Likewise.
+        visible: Wanted ones whose box decides the tolerance.
+        aspect: Width over height of the image.
     """
     scale = np.array([aspect, 1.0])
     target = wanted * scale
     extent = float(np.ptp(target[visible], axis=0).max()) if visible.any() else 1.0
-    points = found.keypoints[0, BODY_KEYPOINTS] * scale
-    seen = found.scores[0, BODY_KEYPOINTS] > VISIBLE_SCORE
-    near = np.linalg.norm(points - target, axis=1) <= PCK_SHARE * extent
-    return np.asarray((near & seen)[visible])
+    return np.asarray(np.linalg.norm(points * scale - target, axis=1) > PCK_SHARE * extent)
 
 
 def psnr(image: UInt8[np.ndarray, "h w 3"], truth: UInt8[np.ndarray, "h w 3"]) -> float:

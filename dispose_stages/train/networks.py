@@ -17,6 +17,7 @@ from dispose_stages.models.pose_net import PoseNet, build_pose_net
 from dispose_stages.models.temporal_convolution import use_temporal_convolutions
 from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
 from dispose_stages.train import configs
+from dispose_stages.train.parallel import processes
 
 SCALING_FACTOR: float = configs.SVD_VAE["scaling_factor"]
 
@@ -45,7 +46,9 @@ def new_cmp() -> CmpNetwork:
 
 
 def save_weights(path: Path, **modules: nn.Module) -> None:
-    """Write state dicts by name, atomically."""
+    """Write state dicts by name, atomically; of several processes the first one does."""
+    if not processes().first:
+        return
     content = {
         name: {key: value.detach().cpu() for key, value in module.state_dict().items()}
         for name, module in modules.items()

@@ -24,8 +24,10 @@ def test_pck_counts_keypoints_within_a_tenth_of_the_extent() -> None:
     found[0, 1] += 0.09 * extent
     found[1, 1] += 0.11 * extent
     scores[2] = 0.3
-    hits = correct_keypoints(frame(found, scores), wanted, visible, aspect=1.0)
+    hits = correct_keypoints(frame(found, scores), wanted, visible, visible, aspect=1.0)
     assert hits.tolist() == [True, False, False] + [True] * 14
+    asked = np.arange(18) == 1
+    assert correct_keypoints(frame(found, scores), wanted, visible, asked, 1.0).tolist() == [False]
 
 
 def test_pck_measures_distances_in_pixels_not_in_normalised_units() -> None:
@@ -34,7 +36,9 @@ def test_pck_measures_distances_in_pixels_not_in_normalised_units() -> None:
     shifted = wanted + np.array([0.15, 0.0])
     everything = np.ones(18, dtype=bool)
     for aspect, expected in ((0.5, 1.0), (1.0, 0.0)):
-        hits = correct_keypoints(frame(shifted, np.ones(18)), wanted, everything, aspect)
+        hits = correct_keypoints(
+            frame(shifted, np.ones(18)), wanted, everything, everything, aspect
+        )
         assert hits.mean() == expected
 
 
