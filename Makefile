@@ -7,7 +7,6 @@ BIN := $(VENV)/bin
 EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 RUNTIME := $(VENV)/.installed-$(EXTRA)
 DEV := $(VENV)/.installed-dev-$(EXTRA)
-TINY := models/tiny/bundle.json
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
@@ -36,10 +35,7 @@ $(DEV): $(RUNTIME)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRA),dev]'
 	@touch $@
 
-$(TINY): | $(RUNTIME)
-	$(BIN)/dispose weights make-tiny
-
-demo: $(RUNTIME) $(TINY)  ## animate the pairs of manifests/demo.csv; prints where videos and report lie
+demo: $(RUNTIME)  ## animate the pairs of manifests/demo.csv; prints where videos and report lie
 	$(BIN)/snakemake --profile profiles/local
 
 test: $(DEV)  ## all tests that need neither GPU nor SLURM

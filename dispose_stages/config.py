@@ -60,11 +60,11 @@ class Section(BaseModel):
 class Models(Section):
     """Which checkpoints are used."""
 
-    bundle: Bundle = "tiny"
-    """`official`: the published weights below `root`. `tiny`: random weights of small width, made
-    by `dispose weights make-tiny`; same files, same code, but the videos show noise. `small`:
-    what workflow/train.smk trains on procedural figures (docs/quality.md)."""
-    root: str = "models/tiny"
+    bundle: Bundle = "small"
+    """`official`: the published weights below `root`. `small`: small networks trained on procedural
+    figures (docs/quality.md), part of the repository; they animate such figures only. `tiny`:
+    random weights, made by `dispose weights make-tiny`; for tests, the videos show noise."""
+    root: str = "bundles/small"
     """Folder that holds the checkpoints (layout: `dispose weights list`)."""
 
 

@@ -18,7 +18,7 @@ from dispose_stages.config import BUNDLE_DEFAULTS, Config, Section, json_schema
 FIXING_COMMAND = "dispose config"
 
 _HEAD = """\
-# Every key, checked against config.schema.json; as it stands, the demo on the tiny bundle.
+# Every key, checked against config.schema.json; as it stands, the demo on the small bundle.
 # Another run: write a file with the keys that differ and pass it with --configfile, or set single
 # keys: dispose run --set run=mine --set parameters.seed=7. One row per key: README.md.
 # Keys that are commented out have defaults that suit the bundle.
@@ -28,7 +28,7 @@ _HEAD = """\
 _README_HEAD = """\
 # Configuration
 
-`config.yaml` holds every key and, as it stands, runs the demo on the tiny bundle. Where a bundle
+`config.yaml` holds every key and, as it stands, runs the demo on the small bundle. Where a bundle
 brings a default of its own, the table says so, and the key is commented out in the file. For a run
 of your own, write a file with the keys that differ and pass it with `--configfile my.yaml`, or set
 single keys with `dispose run --set parameters.seed=7`. Unknown keys and wrong values are errors

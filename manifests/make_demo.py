@@ -20,7 +20,8 @@ from dispose_stages.store.video_writer import Encoding, VideoWriter
 from dispose_stages.world.scene import Scene, random_scene
 
 FOLDER = Path(__file__).parent / "media"
-HEIGHT, WIDTH = 512, 288
+HEIGHT, WIDTH = 480, 320
+"""The aspect of the small bundle's output, so that nothing is cut off."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Shot:
 
 
 REFERENCES = (
-    Shot("reference_blue.png", seed=2007, motion="wave", frames=25, fps=30.0),
-    Shot("reference_red.png", seed=2016, motion="wave", frames=25, fps=30.0),
+    Shot("reference_blue.png", seed=4003, motion="wave", frames=25, fps=30.0),
+    Shot("reference_green.png", seed=4001, motion="wave", frames=25, fps=30.0),
 )
 """The first frame of each."""
 DRIVERS = (
-    Shot("driver_dance.mp4", seed=1017, motion="dance", frames=24, fps=24.0),
-    Shot("driver_wave.mp4", seed=2013, motion="wave", frames=25, fps=30.0),
+    Shot("driver_dance.mp4", seed=3001, motion="dance", frames=36, fps=24.0),
+    Shot("driver_wave.mp4", seed=3103, motion="wave", frames=37, fps=30.0),
 )
 
 

@@ -66,10 +66,11 @@ def test_all_wrong_keys_are_named_at_once():
         assert key in str(caught.value)
 
 
-@pytest.mark.parametrize("bundle", ["tiny", "official"])
+@pytest.mark.parametrize("bundle", ["tiny", "small", "official"])
 def test_short_form_of_models(bundle):
     """A bundle's name stands for its folder, in the program and in the schema."""
-    assert load_config({"models": bundle}).models.root == f"models/{bundle}"
+    root = "bundles/small" if bundle == "small" else f"models/{bundle}"
+    assert load_config({"models": bundle}).models.root == root
     assert VALIDATOR.is_valid({"models": bundle})
     assert VALIDATOR.is_valid({"models": {"bundle": bundle, "root": "/data"}})
     assert not VALIDATOR.is_valid({"models": "large"})

@@ -125,7 +125,7 @@ def plan_run(root: Path, images: int = 2, videos: int = 2, **config) -> ToyRun:
         "manifest": str(manifest),
         "results": str(root / "results"),
         "store": str(root / "store"),
-        "models": {"root": str(root / "models")},
+        "models": {"bundle": "tiny", "root": str(root / "models")},
         "compute": {"device": "cpu"},
         **config,
     }

@@ -3,6 +3,7 @@
 #   snakemake --snakefile workflow/train.smk --cores 2
 #   snakemake --snakefile workflow/train.smk --cores 8 --config device=cuda
 #
+# The bundle of the repository was trained with the first of these: two processes of one thread.
 # Every step may be interrupted; it goes on from the state it saved last. A state that belongs to
 # other settings is to be removed by hand (<folder>/state/<step>).
 from snakemake.utils import min_version
@@ -18,6 +19,10 @@ FOLDER = config.get("folder", CHOSEN["folder"])
 DEVICE = config.get("device", CHOSEN["device"])
 BUNDLE = CHOSEN["bundle"]
 OPTIONS = f"--settings {SETTINGS} --folder {FOLDER} --device {DEVICE}"
+# Processes that train together, each with batches of its own; on GPUs, one for each.
+PROCESSES = int(config.get("processes", 1 if DEVICE == "cuda" else 2))
+TORCHRUN = f"torchrun --standalone --nproc-per-node {PROCESSES} --no-python"
+TOGETHER = f"OMP_NUM_THREADS=1 {TORCHRUN}" if PROCESSES > 1 else ""
 # A GPU is trained on by one step at a time.
 GPUS = 1 if DEVICE == "cuda" else 0
 WEIGHTS = ("vae", "embeddings", "decoder", "base", "cmp", "control")
@@ -46,10 +51,11 @@ rule vae:
         f"{FOLDER}/vae.pt",
     log:
         f"{FOLDER}/logs/vae.log",
+    threads: PROCESSES
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step vae {OPTIONS} > {log:q} 2>&1"
+        "{TOGETHER} dispose train step vae {OPTIONS} --threads 1 > {log:q} 2>&1"
 
 
 rule encode:
@@ -60,10 +66,11 @@ rule encode:
         f"{FOLDER}/image_encoder.pt",
     log:
         f"{FOLDER}/logs/encode.log",
+    threads: 2
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step encode {OPTIONS} > {log:q} 2>&1"
+        "dispose train step encode {OPTIONS} --threads {threads} > {log:q} 2>&1"
 
 
 rule decoder:
@@ -76,7 +83,7 @@ rule decoder:
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step decoder {OPTIONS} > {log:q} 2>&1"
+        "dispose train step decoder {OPTIONS} --threads 1 > {log:q} 2>&1"
 
 
 rule base:
@@ -86,10 +93,11 @@ rule base:
         f"{FOLDER}/base.pt",
     log:
         f"{FOLDER}/logs/base.log",
+    threads: PROCESSES
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step base {OPTIONS} > {log:q} 2>&1"
+        "{TOGETHER} dispose train step base {OPTIONS} --threads 1 > {log:q} 2>&1"
 
 
 rule cmp:
@@ -100,7 +108,7 @@ rule cmp:
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step cmp {OPTIONS} > {log:q} 2>&1"
+        "dispose train step cmp {OPTIONS} --threads 1 > {log:q} 2>&1"
 
 
 rule guidance:
@@ -114,7 +122,7 @@ rule guidance:
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step guidance {OPTIONS} > {log:q} 2>&1"
+        "dispose train step guidance {OPTIONS} --threads 1 > {log:q} 2>&1"
 
 
 rule control:
@@ -128,7 +136,7 @@ rule control:
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step control {OPTIONS} > {log:q} 2>&1"
+        "dispose train step control {OPTIONS} --threads 1 > {log:q} 2>&1"
 
 
 rule bundle:

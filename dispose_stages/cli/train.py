@@ -49,7 +49,7 @@ def train() -> None:
 def step(name: str, settings_file: Path, **changes: Any) -> None:
     """Run one step; a step that was interrupted goes on from its saved state.
 
-    Under ``torchrun --nproc-per-node N --no-python dispose train step NAME`` N processes train together, with one
+    Started by ``torchrun --nproc-per-node N --no-python``, N processes train together, with one
     batch each per optimiser step.
     """
     from dispose_stages.train.parallel import joined

@@ -78,6 +78,6 @@ def share_gradients(parameters: Sequence[Tensor]) -> None:
     message = torch.cat([*(g.flatten().float() for g in gradients), used.to(device)])
     dist.all_reduce(message)
     sizes = [p.numel() for p in parameters]
-    *means, anywhere = (message / processes().count).split([*sizes, len(sizes)])
+    *means, anywhere = torch.split(message / processes().count, [*sizes, len(sizes)])
     for parameter, mean, share in zip(parameters, means, anywhere.tolist(), strict=True):
         parameter.grad = mean.view_as(parameter).to(parameter.dtype) if share > 0 else None

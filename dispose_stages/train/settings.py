@@ -120,6 +120,8 @@ class TrainSettings(Section):
     """VAE, encoder and decoder."""
     decoder: Steps
     """VAE decoder alone, on the frozen latents."""
+    decoder_squares: int = Field(default=250, ge=0)
+    """Batches of squares that the decoder is trained on before it sees whole frames."""
     base: Steps
     """Stage 1: UNet and PoseNet."""
     cmp: Steps

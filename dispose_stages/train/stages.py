@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 PROMPT = Config().correspondence.prompt
 CROP = 64
 """Side of the squares the VAE is trained on, pixels."""
+WHOLE_FRAMES = 3
+"""Of a clip that the decoder is trained on at full size."""
 _STATISTICS = 100
 """Clips from which scale and directions of latents and embeddings are taken."""
 
@@ -127,15 +129,23 @@ class Training:
         torch.save(embeddings, self.layout.weights("embeddings"))
 
     def decoder(self) -> None:
-        """Train the decoder on, with the encoder frozen."""
+        """Train the decoder on, with the encoder frozen: on squares, then on whole frames.
+
+        Norms see other statistics in a whole frame than in a square around the figure; without the
+        second part colours drift from frame to frame.
+        """
         vae, steps = networks.new_vae(), self.settings.decoder
         networks.load_weights(self.layout.weights("vae"), vae=vae)
         freeze([vae.encoder, vae.quant_conv])
         store = ClipStore(self.layout.clips)
 
         def losses(batch: int) -> Losses:
-            crops, generator = self._crops(store, steps, batch)
-            return decoding_losses(vae, crops, generator=generator)
+            if batch < self.settings.decoder_squares:
+                clips, generator = self._crops(store, steps, batch)
+            else:
+                rng, generator = self._rng(batch), self._generator(batch)
+                clips = clip_batch(store, batch, clips=1, frames=WHOLE_FRAMES, rng=rng)
+            return decoding_losses(vae, clips.to(self.device), generator=generator)
 
         self._train("decoder", steps, losses, vae=vae)
         networks.save_weights(self.layout.weights("decoder"), vae=vae)
@@ -230,9 +240,12 @@ class Training:
         return ClipBatches(PoseStore(store), latents, embeddings, clips=clips, ready=ready)
 
     def _crops(self, store: ClipStore, steps: Steps, batch: int) -> tuple[Tensor, torch.Generator]:
-        rng = np.random.default_rng((self.settings.seed, batch))
+        rng = self._rng(batch)
         clips = clip_batch(store, batch, clips=steps.batch, frames=2, rng=rng)
         return random_crops(clips, CROP, rng).to(self.device), self._generator(batch)
+
+    def _rng(self, batch: int) -> np.random.Generator:
+        return np.random.default_rng((self.settings.seed, batch))
 
     def _generator(self, batch: int) -> torch.Generator:
         return torch.Generator().manual_seed(1_000_003 * self.settings.seed + batch)

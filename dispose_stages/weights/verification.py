@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dispose_stages.config import BUNDLE_ROOTS
 from dispose_stages.errors import WeightsError
 from dispose_stages.weights.bundle import MARKER, OFFICIAL, TINY, bundle_name
 from dispose_stages.weights.layout import FILES, CheckpointFile, Place, files_of
@@ -108,18 +109,18 @@ def verify(root: Path, stages: Iterable[str] | None, bundle: str) -> None:
     """
     if not root.is_dir():
         hint = (
-            f"; make it with `dispose weights make-tiny {root}`"
-            if bundle == TINY
-            else "; models.root in the configuration names the folder of the checkpoints"
+            "models.root in the configuration names the folder of the checkpoints"
+            if bundle == OFFICIAL
+            else f"the bundle {bundle!r} {_origin(bundle, root)}"
         )
-        raise WeightsError(f"the checkpoint folder {root} does not exist{hint}")
+        raise WeightsError(f"the checkpoint folder {root} does not exist; {hint}")
     held = bundle_name(root)
     if held != bundle and OFFICIAL in {held, bundle}:
         raise WeightsError(
             f"{root} holds the bundle {held!r} (says {MARKER}), but models.bundle is {bundle!r}"
             if held != OFFICIAL
-            else f"{root} has no {MARKER}, so it is not the bundle {bundle!r}; make that with "
-            f"`dispose weights make-{bundle} {root}`"
+            else f"{root} has no {MARKER}, so it is not the bundle {bundle!r}; that one "
+            + _origin(bundle, root)
         )
     problems = missing_files(root, stages, check_size=held == OFFICIAL)
     if problems:
@@ -145,3 +146,10 @@ def stage_files(root: Path, stage: str) -> list[Path]:
         if place is not None:
             found.append(root / place.path)
     return found
+
+
+def _origin(bundle: str, root: Path) -> str:
+    """Where a bundle that was not published comes from."""
+    if bundle == TINY:
+        return f"is made with `dispose weights make-tiny {root}`"
+    return f"is part of the repository, in {BUNDLE_ROOTS[bundle]}"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-CONFIG = {"run": "test", "parameters": {"resolution": 128}}
+CONFIG = {"run": "test", "models": "tiny", "parameters": {"resolution": 128}}
 
 
 @dataclass

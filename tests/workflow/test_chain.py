@@ -9,12 +9,13 @@ from tests.workflow.conftest import REPOSITORY, make_workspace
 
 PAIRS = {
     "blue_dances": ("reference_blue.png", "driver_dance.mp4"),
-    "red_waves": ("reference_red.png", "driver_wave.mp4"),
+    "green_waves": ("reference_green.png", "driver_wave.mp4"),
 }
 FRAMES = 4
 CONFIG = {
     "run": "chain",
     "manifest": "pairs.csv",
+    "models": "tiny",
     "parameters": {
         "resolution": 128,
         "max_frames": FRAMES,

@@ -32,7 +32,7 @@ def values(tmp_path):
         "manifest": str(manifest),
         "results": str(tmp_path / "results"),
         "store": str(tmp_path / "store"),
-        "models": {"root": str(tmp_path / "models")},
+        "models": {"bundle": "tiny", "root": str(tmp_path / "models")},
         "shards": {"minutes": 1, "seconds_per_unit": {"sample": 40, "mux": 20, "motion": 10}},
     }
 
