@@ -52,7 +52,7 @@ def triptych(record: pd.Series, run: Path, height: int, width: int) -> list[Fram
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--pairs", default=3, show_default=True, help="How many pairs, side by side.")
-@click.option("--scale", default=1.5, show_default=True, help="Enlargement.")
+@click.option("--scale", default=1.0, show_default=True, help="Enlargement.")
 def main(run: Path, output: Path, pairs: int, scale: float) -> None:
     """Write OUTPUT from the first delivered pairs of RUN."""
     table = pd.read_parquet(RunLayout(run).index)

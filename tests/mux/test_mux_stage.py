@@ -109,7 +109,7 @@ def test_the_file_says_what_it_is(vae: AutoencoderKLTemporalDecoder, context: Co
     )
     assert tags["pair_id"] == "pair.1"
     assert tags["seed"] == "7"
-    assert tags["weights"] == "tiny"
+    assert tags["weights"] == "small"
     assert tags["dispose_version"] == __version__
     assert (tags["sample_key"], tags["motion_key"]) == (SAMPLE_KEY, MOTION_KEY)
 

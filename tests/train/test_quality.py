@@ -23,6 +23,8 @@ from dispose_stages.train.quality import (
 from dispose_stages.train.settings import load_settings
 from dispose_stages.weights.verification import verify
 
+# diffusers' scheduler calls NumPy 2 on a tensor, which torch does not support without a warning.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "small"
 
