@@ -48,6 +48,7 @@ class Story:
         preempted: Jobs that were running where the urgent job went.
         jobs: All jobs of the cluster at the end.
         seconds: How long each act took.
+        slow: Jobs that had begun to sample, at the slow pace, before the preemption.
     """
 
     workspace: Workspace
@@ -58,6 +59,7 @@ class Story:
     preempted: list[Job] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    slow: set[str] = field(default_factory=set)
 
 
 class Narrator:
@@ -135,6 +137,8 @@ class Narrator:
         self.story.preempted = [j for j in self._running("sample") if j.node == job.node]
         options = ["--partition", "urgent", "--nodelist", job.node, "--exclusive", "--time", "1"]
         self.cluster.run("sbatch", "--job-name=urgent", "-o", "/dev/null", *options, "--wrap=true")
+        calls = self.workspace.calls(RUN)
+        self.story.slow = {c.job for c in calls if (c.event, c.stage) == ("load", "sample")}
         self.workspace.pace(RUN)  # the jobs that go on need not be slow
         self._end_of("preemption")
 

@@ -133,15 +133,17 @@ def test_a_preempted_clip_goes_on_at_its_step(story):
 
 
 def test_jobs_end_before_their_time_limit_and_are_continued(story):
-    """One minute is too short for any shard of clips; none is killed by SLURM for it."""
+    """At the slow pace a minute is too short for a shard of clips; none is killed for it."""
     assert "TIMEOUT" not in {each.state for each in story.jobs}
     disturbed = {each.id for each in story.preempted}
     for shard in story.workspace.stats(RUN, "sample").values():
         assert shard["attempts"][-1]["outcome"] == "done"
         first = shard["attempts"][0]
-        assert first["outcome"] == "unfinished"
-        if first["job"] not in disturbed:
+        # A job that began later, at full pace, may well be done in a minute.
+        if first["job"] in story.slow - disturbed:
+            assert first["outcome"] == "unfinished"
             assert job(story, first["job"]).state == "FAILED"  # status 75, of its own accord
+    assert "unfinished" in {attempt["outcome"] for attempt in attempts(story, "sample")}
     partial = story.workspace.layout(RUN).root.glob("stats/sample/*.partial.json")
     assert list(partial) == []
 
