@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 
 from dispose_stages.store.video_writer import Encoding, VideoWriter
-from dispose_stages.world.scene import Scene, random_scene
+from dispose_stages.training.world.scene import Scene, random_scene
 
 FOLDER = Path(__file__).parent / "media"
 HEIGHT, WIDTH = 480, 320

@@ -16,8 +16,8 @@ import pandas as pd
 from jaxtyping import UInt8
 from PIL import Image
 
+from dispose_stages.batch.layout import RunLayout
 from dispose_stages.geometry.frames import cover_resize, sampled_frames
-from dispose_stages.planning.layout import RunLayout
 from dispose_stages.store.media import read_image
 from dispose_stages.store.video import VideoReader
 

@@ -5,18 +5,18 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from dispose_stages.cli.config_files import (
+    config_readme,
+    config_yaml,
+    outdated_files,
+    write_files,
+)
 from dispose_stages.config import (
     BUNDLE_DEFAULTS,
     Config,
     Parameters,
     json_schema,
     load_config,
-)
-from dispose_stages.config_files import (
-    config_readme,
-    config_yaml,
-    outdated_files,
-    write_files,
 )
 from dispose_stages.errors import ConfigError
 

@@ -10,17 +10,17 @@ import numpy as np
 
 from dispose_stages.artifacts import Latents
 from dispose_stages.atomic import readable_json, write_text
+from dispose_stages.batch.heartbeat import read_heartbeat
+from dispose_stages.batch.job import perform_shard
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Ledger, Shard
+from dispose_stages.batch.manifest import read_manifest, rejects_csv
+from dispose_stages.batch.plan import Plan, build_plan, upstream_shards
+from dispose_stages.batch.prepare import pairs_json
+from dispose_stages.batch.run_files import write_stage_weights
+from dispose_stages.batch.summary import PlanSummary, ShardSummary
+from dispose_stages.batch.unit import ArtifactRepository, Committed
 from dispose_stages.config import STAGES, Config, load_config
-from dispose_stages.host.heartbeat import read_heartbeat
-from dispose_stages.jobs.contract import ArtifactRepository, Committed
-from dispose_stages.jobs.job import perform_shard
-from dispose_stages.jobs.run_files import write_stage_weights
-from dispose_stages.planning.layout import RunLayout
-from dispose_stages.planning.ledger import Ledger, Shard
-from dispose_stages.planning.manifest import read_manifest, rejects_csv
-from dispose_stages.planning.plan import Plan, build_plan, upstream_shards
-from dispose_stages.planning.prepare import pairs_json
-from dispose_stages.planning.summary import PlanSummary, ShardSummary
 
 MINUTE_SHARDS = {"minutes": 0.05}
 

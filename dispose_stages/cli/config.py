@@ -23,7 +23,7 @@ def config(*, check: bool, folder: Path) -> None:
     This overwrites the folder's config.yaml: keep your own settings in another file and pass that
     with `--configfile`.
     """
-    from dispose_stages.config_files import FIXING_COMMAND, outdated_files, write_files
+    from dispose_stages.cli.config_files import FIXING_COMMAND, outdated_files, write_files
 
     if not check:
         for path in write_files(folder):

@@ -20,9 +20,9 @@ def fingerprint(obj: dict[str, bool], *, run_dir: Path) -> None:
     read once and remembered by path, size and modification time.
     """
     configure_logging(verbose=obj["verbose"])
+    from dispose_stages.batch.layout import RunLayout
+    from dispose_stages.batch.run_files import read_run_config, write_stage_weights
     from dispose_stages.config import GPU_STAGES
-    from dispose_stages.jobs.run_files import read_run_config, write_stage_weights
-    from dispose_stages.planning.layout import RunLayout
     from dispose_stages.weights.digests import DigestCache, digest_stages
     from dispose_stages.weights.verification import verify
 

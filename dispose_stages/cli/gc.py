@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Status
 from dispose_stages.config import STAGES
 from dispose_stages.errors import StoreError
-from dispose_stages.planning.layout import RunLayout
-from dispose_stages.planning.ledger import Status
 
 _ARTIFACT_STAGES = tuple(stage for stage in STAGES if stage not in {"ingest", "mux"})
 
@@ -66,8 +66,8 @@ def gc(*, run_dirs: tuple[Path, ...], store: Path | None, older_than: float, del
 
 def _needed(run_dirs: tuple[Path, ...]) -> tuple[Path, set[tuple[str, str]]]:
     """The first run's store, and stage and key of everything the ledgers name."""
-    from dispose_stages.jobs.run_files import read_run_config
-    from dispose_stages.results.outcomes import RunOutcomes
+    from dispose_stages.batch.outcomes import RunOutcomes
+    from dispose_stages.batch.run_files import read_run_config
 
     needed: set[tuple[str, str]] = set()
     for run_dir in run_dirs:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dispose_stages.batch.ledger import Status
 from dispose_stages.cli.options import run_dir_option
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, StoreError
-from dispose_stages.planning.ledger import Status
 
 if TYPE_CHECKING:
-    from dispose_stages.planning.ledger import Entry
-    from dispose_stages.results.outcomes import PlannedPair, RunOutcomes
+    from dispose_stages.batch.ledger import Entry
+    from dispose_stages.batch.outcomes import PlannedPair, RunOutcomes
     from dispose_stages.store.artifacts import ArtifactStore
 
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 )
 def inspect(*, pair_id: str, run_dir: Path, preview: Path | None, keypoint: int) -> None:
     """Show what there is of PAIR: artifacts, their keys, arrays, shapes and sizes."""
-    from dispose_stages.jobs.run_files import read_run_config
-    from dispose_stages.results.outcomes import RunOutcomes
+    from dispose_stages.batch.outcomes import RunOutcomes
+    from dispose_stages.batch.run_files import read_run_config
     from dispose_stages.store.artifacts import ArtifactStore
 
     outcomes = RunOutcomes.read(run_dir)
@@ -58,7 +58,7 @@ def inspect(*, pair_id: str, run_dir: Path, preview: Path | None, keypoint: int)
 
 def pair_lines(outcomes: RunOutcomes, pair: PlannedPair, store: ArtifactStore) -> Iterator[str]:
     """The description of one pair."""
-    from dispose_stages.results.outcomes import ROLES
+    from dispose_stages.batch.outcomes import ROLES
 
     outcome = outcomes.pair_outcome(pair)
     yield f"{pair.pair_id}: {outcome.status}"

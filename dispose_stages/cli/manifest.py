@@ -12,7 +12,7 @@ import click
 from dispose_stages.cli.options import config_option, read_yaml
 
 if TYPE_CHECKING:
-    from dispose_stages.planning.manifest import Manifest, RowProblem
+    from dispose_stages.batch.manifest import Manifest, RowProblem
 
 
 @click.group()
@@ -30,8 +30,8 @@ def check(*, file: Path, config_file: Path, shallow: bool) -> None:
     Also opens every image and video. The configuration gives the parameters that a row does not
     set. Exit status 1 if any row is bad.
     """
+    from dispose_stages.batch.manifest import read_manifest
     from dispose_stages.config import load_config
-    from dispose_stages.planning.manifest import read_manifest
 
     values = read_yaml(config_file) if config_file.exists() else {}
     found = read_manifest(file, load_config(values).parameters)
@@ -46,8 +46,8 @@ def check(*, file: Path, config_file: Path, shallow: bool) -> None:
 
 def media_problems(found: Manifest) -> Iterable[RowProblem]:
     """What opening the media of all good rows brings up; each file is opened once."""
+    from dispose_stages.batch.manifest import RowProblem
     from dispose_stages.errors import UnitError
-    from dispose_stages.planning.manifest import RowProblem
     from dispose_stages.store.media import probe_media
 
     known: dict[tuple[str, str], str] = {}
@@ -92,7 +92,7 @@ def problem_table(problems: Iterable[RowProblem]) -> Iterable[str]:
 def cross(*, images: Path, videos: Path, output: Path) -> None:
     """Pair every image of the folder IMAGES with every video of the folder VIDEOS."""
     from dispose_stages.atomic import write_text
-    from dispose_stages.planning.manifest import cross_product
+    from dispose_stages.batch.manifest import cross_product
 
     text = cross_product(images, videos, output.parent)
     write_text(output, text)

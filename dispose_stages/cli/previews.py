@@ -11,19 +11,19 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dispose_stages.artifacts import Correspondence, MotionField, PoseTrack
+from dispose_stages.batch.ledger import Status
+from dispose_stages.batch.outcomes import ROLES, PlannedPair, RunOutcomes
+from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.correspondence.preview import preview_similarity
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import select_reference_person
-from dispose_stages.jobs.run_files import read_run_config
 from dispose_stages.motion.preview import preview_motion
-from dispose_stages.planning.ledger import Status
 from dispose_stages.pose.preview import (
     contact_sheet,
     overlay_pose,
     preview_frames,
     sheet_positions,
 )
-from dispose_stages.results.outcomes import ROLES, PlannedPair, RunOutcomes
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_image
 from dispose_stages.store.video import VideoReader

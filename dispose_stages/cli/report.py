@@ -20,9 +20,9 @@ def report(obj: dict[str, bool], *, run_dir: Path) -> None:
     the run goes on.
     """
     configure_logging(verbose=obj["verbose"])
+    from dispose_stages.batch.index import write_failures, write_index, write_rejects
+    from dispose_stages.batch.outcomes import RunOutcomes
     from dispose_stages.report.stage import write_report
-    from dispose_stages.results.index import write_failures, write_index, write_rejects
-    from dispose_stages.results.outcomes import RunOutcomes
 
     outcomes = RunOutcomes.read(run_dir)
     write_rejects(outcomes)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from dispose_stages.batch.layout import RunLayout
 from dispose_stages.cli.options import run_dir_argument
 from dispose_stages.config import STAGES
 from dispose_stages.errors import Reason
-from dispose_stages.planning.layout import RunLayout
 
 
 @click.command()
@@ -33,7 +33,7 @@ def retry(
     Finished units stay. Whole jobs are re-opened, so other failed units of the same job are tried
     again too.
     """
-    from dispose_stages.planning.reruns import failed_units, reopen_failed
+    from dispose_stages.batch.reruns import failed_units, reopen_failed
 
     act = failed_units if dry_run else reopen_failed
     found = act(RunLayout(run_dir), stages or None, [Reason(reason) for reason in reasons] or None)

@@ -13,10 +13,10 @@ from typing import Any
 import click
 
 from dispose_stages.atomic import readable_json, write_text_if_changed
+from dispose_stages.batch.layout import RunLayout
 from dispose_stages.cli.options import config_option, parse_settings, read_yaml
 from dispose_stages.config import STAGES, load_config
 from dispose_stages.errors import ConfigError, StoreError
-from dispose_stages.planning.layout import RunLayout
 
 EXIT_STATUS = {"all": 0, "some": 3, "none": 4}
 """By how much of the manifest was delivered."""
@@ -136,8 +136,8 @@ def find_snakefile() -> Path:
 
 def exit_status(layout: RunLayout, snakemake_status: int) -> int:
     """0, 3 or 4 for all, some or no rows delivered; 1 if the run failed beside that."""
-    from dispose_stages.planning.summary import PlanSummary
-    from dispose_stages.results.delivery import read_delivery
+    from dispose_stages.batch.delivery import read_delivery
+    from dispose_stages.batch.summary import PlanSummary
 
     try:
         delivery = read_delivery(layout, PlanSummary.read(layout.summary))
@@ -159,7 +159,7 @@ def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 def _force_pairs(layout: RunLayout, stage: str | None, pairs: list[str], *, dry_run: bool) -> None:
     """Make one stage's units of some pairs stale, once."""
-    from dispose_stages.planning.reruns import renew_stamps
+    from dispose_stages.batch.reruns import renew_stamps
 
     if stage is None:
         raise ConfigError("--pairs needs --force STAGE")

@@ -51,7 +51,7 @@ def _stage_command(stage: str) -> click.Command:
         obj: dict[str, bool], *, run_dir: Path, shard: str, attempt: int, deadline: float | None
     ) -> None:
         configure_logging(verbose=obj["verbose"])
-        from dispose_stages.jobs.job import perform_shard
+        from dispose_stages.batch.job import perform_shard
 
         with unit_progress(f"{stage} {shard}") as on_progress:
             status = perform_shard(

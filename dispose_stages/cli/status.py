@@ -13,8 +13,8 @@ import click
 from dispose_stages.cli.options import run_dir_argument
 
 if TYPE_CHECKING:
-    from dispose_stages.results.outcomes import RunOutcomes
-    from dispose_stages.results.status import RunStatus, StageStatus
+    from dispose_stages.batch.outcomes import RunOutcomes
+    from dispose_stages.batch.status import RunStatus, StageStatus
 
 _COLUMNS = ("stage", "done", "running", "failed", "blocked", "pending", "s/unit", "jobs")
 _WIDTHS = (15, 8, 8, 8, 8, 8, 8, 6)
@@ -38,8 +38,8 @@ def status(*, run_dir: Path, watch: bool, interval: float, pairs: bool) -> None:
     units lack something upstream that failed. Only plan, ledgers and statistics are read, so this
     may be called at any time and from any machine.
     """
-    from dispose_stages.results.outcomes import RunOutcomes
-    from dispose_stages.results.status import run_status
+    from dispose_stages.batch.outcomes import RunOutcomes
+    from dispose_stages.batch.status import run_status
 
     while True:
         outcomes = RunOutcomes.read(run_dir)
@@ -76,7 +76,7 @@ def status_lines(status: RunStatus) -> Iterator[str]:
 
 def pair_lines(outcomes: RunOutcomes) -> Iterator[str]:
     """A line per pair that is not delivered."""
-    from dispose_stages.results.outcomes import PairStatus
+    from dispose_stages.batch.outcomes import PairStatus
 
     yield ""
     for outcome in outcomes.pair_outcomes():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from dispose_stages.train.settings import TrainSettings
+    from dispose_stages.training.settings import TrainSettings
 
 STEPS = ("data", "vae", "encode", "decoder", "base", "cmp", "guidance", "control")
 """Steps that write into the working folder, in order."""
@@ -52,8 +52,8 @@ def step(name: str, settings_file: Path, **changes: Any) -> None:
     Started by ``torchrun --nproc-per-node N --no-python``, N processes train together, with one
     batch each per optimiser step.
     """
-    from dispose_stages.train.parallel import joined
-    from dispose_stages.train.stages import Training
+    from dispose_stages.training.parallel import joined
+    from dispose_stages.training.stages import Training
 
     settings = _settings(settings_file, changes)
     with joined(settings.device) as device:
@@ -64,7 +64,7 @@ def step(name: str, settings_file: Path, **changes: Any) -> None:
 @settings_options
 def bundle(settings_file: Path, **changes: Any) -> None:
     """Write the bundle from the working folder."""
-    from dispose_stages.train.bundle import bundle_size, write_bundle
+    from dispose_stages.training.bundle.small import bundle_size, write_bundle
 
     settings = _settings(settings_file, changes)
     write_bundle(settings.bundle, settings.folder, highest_sigma=settings.levels.highest)
@@ -76,7 +76,7 @@ def bundle(settings_file: Path, **changes: Any) -> None:
 @settings_options
 def quality(settings_file: Path, variants: tuple[str, ...], **changes: Any) -> None:
     """Measure the bundle on held-out figures; tables and sheets go to the working folder."""
-    from dispose_stages.train.measurement import measure
+    from dispose_stages.training.measurement import measure
 
     settings = _settings(settings_file, changes)
     click.echo(measure(settings, variants or None))
@@ -107,9 +107,9 @@ def finetune(run_dir: Path, store: Path, media: Path, **options: Any) -> None:
 
     Every reference of the run's manifest is to be a frame of its own driving video.
     """
-    from dispose_stages.train.artifact_clips import ArtifactClips, pairs_of_run
-    from dispose_stages.train.finetune import FinetuneOptions, Finetuning
-    from dispose_stages.train.loop import Schedule
+    from dispose_stages.training.artifact_clips import ArtifactClips, pairs_of_run
+    from dispose_stages.training.finetune import FinetuneOptions, Finetuning
+    from dispose_stages.training.loop import Schedule
 
     names = ("steps", "learning_rate", "accumulate")
     schedule = Schedule(**{name: options.pop(name) for name in names}, outer=("",))
@@ -119,6 +119,6 @@ def finetune(run_dir: Path, store: Path, media: Path, **options: Any) -> None:
 
 
 def _settings(path: Path, changes: dict[str, Any]) -> TrainSettings:
-    from dispose_stages.train.settings import load_settings
+    from dispose_stages.training.settings import load_settings
 
     return load_settings(path, **changes)

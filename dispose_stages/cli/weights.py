@@ -61,7 +61,7 @@ def make_tiny_bundle(*, root: Path, seed: int) -> None:
     For trying the pipeline without the published weights: same files, same code, but the videos
     show noise. The pose networks are trained and find the demo figure.
     """
-    from dispose_stages.tiny.bundle import make_tiny
+    from dispose_stages.training.bundle.tiny import make_tiny
 
     make_tiny(root, seed=seed)
     click.echo(f"{root}: tiny checkpoints written")
@@ -81,7 +81,7 @@ def convert(*, config_file: Path, root: Path | None) -> None:
     source beside it is unchanged.
     """
     from dispose_stages.config import load_config
-    from dispose_stages.models.conversion import (
+    from dispose_stages.weights.conversion import (
         conversion_path,
         convert_checkpoint,
         is_current,

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Correspondence, PoseTrack
+from dispose_stages.batch.unit import ArtifactRepository, Context, ReadyUnit, Repository
 from dispose_stages.correspondence import REVISION
 from dispose_stages.correspondence.embedding import keypoint_embedding
 from dispose_stages.correspondence.features import diffusion_features, draw_noise, noise_seed
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import select_reference_person
-from dispose_stages.jobs.contract import ArtifactRepository, Context, ReadyUnit, Repository
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.dift import DiftNetwork, load_dift
 from dispose_stages.store.media import read_image

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
+from dispose_stages.batch.unit import Committed, Context, ReadyUnit, Repository, Worker
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.ingest import REVISION
-from dispose_stages.jobs.contract import Committed, Context, ReadyUnit, Repository, Worker
 from dispose_stages.store.media import MediaProbe, probe_media
 
 FORMAT = "dispose-probe"

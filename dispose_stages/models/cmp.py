@@ -20,8 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dispose_stages.geometry.dense_field import FLOW_LIMIT
-from dispose_stages.models.renamed import load_renamed
-from dispose_stages.models.weight_files import open_weights
+from dispose_stages.weights.files import open_weights
+from dispose_stages.weights.renamed import load_renamed
 
 STAGE_BLOCKS = (3, 4, 6, 3)
 _STAGE_STRIDES = (1, 2, 1, 1)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dispose_stages.errors import WeightsError
-from dispose_stages.models.renamed import load_renamed
-from dispose_stages.models.weight_files import open_weights, read_json
+from dispose_stages.weights.files import open_weights, read_json
+from dispose_stages.weights.renamed import load_renamed
 
 UP_BLOCK = 1
 """The up block whose output is the feature (1/16 of the image, 1280 channels in SD 1.5)."""

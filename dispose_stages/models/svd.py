@@ -19,7 +19,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dispose_stages.errors import WeightsError
 from dispose_stages.models.temporal_convolution import use_temporal_convolutions
-from dispose_stages.models.weight_files import (
+from dispose_stages.weights.files import (
     fit_problems,
     open_weights,
     parameter_shapes,

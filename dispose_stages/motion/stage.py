@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Int16, UInt8
 
 from dispose_stages.artifacts import MotionField, PoseTrack
+from dispose_stages.batch.unit import ArtifactRepository, Context, ReadyUnit, Repository
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.geometry.frames import cover_resize
-from dispose_stages.jobs.contract import ArtifactRepository, Context, ReadyUnit, Repository
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.cmp import CmpNetwork, load_cmp
 from dispose_stages.motion import REVISION

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from dispose_stages import __version__
 from dispose_stages.artifacts import Latents
+from dispose_stages.batch.unit import Committed, Context, InterruptedUnitError, ReadyUnit
 from dispose_stages.errors import Reason, StoreError, UnitError
 from dispose_stages.geometry.frames import effective_stride
-from dispose_stages.jobs.contract import Committed, Context, InterruptedUnitError, ReadyUnit
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.svd import load_vae
 from dispose_stages.mux import REVISION

@@ -14,16 +14,16 @@ from typing import ClassVar
 import numpy as np
 
 from dispose_stages.artifacts import Frame, PoseTrack
-from dispose_stages.errors import Reason, UnitError
-from dispose_stages.geometry.frames import cover_resize, sampled_frames, target_size
-from dispose_stages.host.threads import granted_threads
-from dispose_stages.jobs.contract import (
+from dispose_stages.batch.machine import granted_threads
+from dispose_stages.batch.unit import (
     ArtifactRepository,
     Context,
     InterruptedUnitError,
     ReadyUnit,
     Repository,
 )
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.geometry.frames import cover_resize, sampled_frames, target_size
 from dispose_stages.models.dwpose import load_dwpose
 from dispose_stages.pose import REVISION
 from dispose_stages.pose.extraction import PoseNetworks, extract_pose, extract_poses

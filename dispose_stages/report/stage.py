@@ -21,12 +21,13 @@ import yaml
 from dispose_stages import __version__
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, MotionField, PoseTrack
 from dispose_stages.atomic import write_text
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Status
+from dispose_stages.batch.outcomes import ROLES, PairOutcome, PlannedPair, RunOutcomes
 from dispose_stages.config import Config, load_config
 from dispose_stages.errors import DisposeError, StoreError
 from dispose_stages.geometry.dense_field import from_fixed_point
 from dispose_stages.geometry.frames import cover_resize, target_size
-from dispose_stages.planning.layout import RunLayout
-from dispose_stages.planning.ledger import Status
 from dispose_stages.report.content import (
     PairReport,
     PairStatus,
@@ -38,7 +39,6 @@ from dispose_stages.report.content import (
 )
 from dispose_stages.report.html import render
 from dispose_stages.report.thumbnails import motion_picture, picture, pose_overlay
-from dispose_stages.results.outcomes import ROLES, PairOutcome, PlannedPair, RunOutcomes
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_image
 from dispose_stages.store.shelf import VideoShelf

@@ -14,8 +14,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from dispose_stages.artifacts import Correspondence, Latents, MotionField
-from dispose_stages.errors import Reason, UnitError
-from dispose_stages.jobs.contract import (
+from dispose_stages.batch.unit import (
     ArtifactRepository,
     Committed,
     Context,
@@ -24,8 +23,8 @@ from dispose_stages.jobs.contract import (
     Repository,
     Stage,
 )
+from dispose_stages.errors import Reason, UnitError
 from dispose_stages.models.arithmetic import full_float32
-from dispose_stages.models.checkpoints import DiffusionWeights, load_diffusion_networks
 from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.models.svd import (
     load_image_encoder,
@@ -42,6 +41,7 @@ from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, d
 from dispose_stages.sample.resume import Progress, from_arrays, save_every, to_arrays
 from dispose_stages.store.media import read_image
 from dispose_stages.weights import layout
+from dispose_stages.weights.checkpoints import DiffusionWeights, load_diffusion_networks
 from dispose_stages.weights.verification import find_file
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}

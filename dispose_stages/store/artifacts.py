@@ -66,7 +66,7 @@ class ArtifactStore:
         return self._path(stage, key, SUFFIX)
 
     def lease_path(self, stage: str, key: str) -> Path:
-        """Where a job says that it is computing an artifact (`dispose_stages.store.lease`)."""
+        """Where a job says that it is computing an artifact (`dispose_stages.batch.lease`)."""
         return self._path(stage, key, LEASE_SUFFIX)
 
     def _path(self, stage: str, key: str, suffix: str) -> Path:

@@ -17,8 +17,8 @@ import torch
 from diffusers import UNetSpatioTemporalConditionModel
 
 from dispose_stages.models.context import GuidanceBatch
-from dispose_stages.models.conversion import convert_checkpoint
 from dispose_stages.models.unet import build_unet
+from dispose_stages.weights.conversion import convert_checkpoint
 from tests.models.tiny_networks import CONFIG as TINY_CONFIG
 
 pytestmark = pytest.mark.bench
@@ -31,7 +31,7 @@ _LOAD = """
 import sys, time
 import torch
 from pathlib import Path
-from dispose_stages.models.weight_files import open_weights
+from dispose_stages.weights.files import open_weights
 path = Path(sys.argv[1])
 dtype = getattr(torch, sys.argv[3])
 def memory(name):

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from dispose_stages.atomic import write_text
-from dispose_stages.planning.layout import RunLayout
-from dispose_stages.planning.ledger import Entry, Ledger, Shard, Status
-from dispose_stages.planning.manifest import cross_product
-from dispose_stages.planning.summary import PlanSummary
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Entry, Ledger, Shard, Status
+from dispose_stages.batch.manifest import cross_product
+from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.store.artifacts import ArtifactStore
 from tests.workflow.conftest import REPOSITORY, Workspace, fake_bundle, make_workspace
 

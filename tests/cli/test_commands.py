@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from dispose_stages.batch.control import Control
+from dispose_stages.batch.run_lock import RunBusyError, RunLock
 from dispose_stages.cli import cli
 from dispose_stages.errors import ConfigError, DisposeError, Reason, StoreError, UnitError
-from dispose_stages.planning.control import Control
-from dispose_stages.planning.run_lock import RunBusyError, RunLock
 from tests.toy_run import CountingStage, plan_run
 
 

@@ -87,7 +87,7 @@ def test_defects_keep_their_traceback(tmp_path, monkeypatch):
     def broken(run_dir):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("dispose_stages.results.outcomes.RunOutcomes.read", broken)
+    monkeypatch.setattr("dispose_stages.batch.outcomes.RunOutcomes.read", broken)
     with pytest.raises(ZeroDivisionError):
         main(["status", str(tmp_path)])
 
@@ -99,7 +99,7 @@ def test_a_closed_pipe_is_no_traceback(monkeypatch, capsys):
     def closed(run_dir):
         raise BrokenPipeError
 
-    monkeypatch.setattr("dispose_stages.results.outcomes.RunOutcomes.read", closed)
+    monkeypatch.setattr("dispose_stages.batch.outcomes.RunOutcomes.read", closed)
     with pytest.raises(SystemExit):
         main(["status", "x"])
 

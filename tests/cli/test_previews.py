@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from dispose_stages.artifacts import Correspondence, Frame, PoseTrack
+from dispose_stages.batch.ledger import Entry, Status
 from dispose_stages.cli import previews
-from dispose_stages.planning.ledger import Entry, Status
 from dispose_stages.store.artifacts import ArtifactStore
 
 KEY = "0" * 40

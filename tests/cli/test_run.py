@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from dispose_stages.batch.control import Control
 from dispose_stages.cli import cli
 from dispose_stages.cli import run as module
 from dispose_stages.cli.options import parse_settings
 from dispose_stages.errors import ConfigError, DisposeError, Reason, UnitError
-from dispose_stages.planning.control import Control
 from tests.toy_run import CountingStage, plan_run
 
 

@@ -9,10 +9,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dispose_stages.artifacts import Correspondence, Frame, PoseTrack
+from dispose_stages.batch.unit import Context, ReadyUnit, Upstream
 from dispose_stages.config import load_config
 from dispose_stages.correspondence.stage import CorrespondenceStage
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.jobs.contract import Context, ReadyUnit, Upstream
 from dispose_stages.store.artifacts import ArtifactStore
 from tests.toy_sd import write_toy_sd
 

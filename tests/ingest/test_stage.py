@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dispose_stages.batch.job import perform_shard
+from dispose_stages.batch.ledger import Status
+from dispose_stages.batch.unit import Context, ReadyUnit
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason
 from dispose_stages.ingest import stage as module
 from dispose_stages.ingest.stage import STAGE
-from dispose_stages.jobs.contract import Context, ReadyUnit
-from dispose_stages.jobs.job import perform_shard
-from dispose_stages.planning.ledger import Status
 from dispose_stages.store.artifacts import ArtifactStore
 from tests.toy_run import plan_run
 

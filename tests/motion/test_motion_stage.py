@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
+from dispose_stages.batch.unit import Context, ReadyUnit, Upstream
 from dispose_stages.config import load_config
 from dispose_stages.errors import Reason, UnitError, WeightsError
 from dispose_stages.geometry.dense_field import FIXED_POINT_STEP
-from dispose_stages.jobs.contract import Context, ReadyUnit, Upstream
 from dispose_stages.models.cmp import CmpWidths
 from dispose_stages.motion.stage import MotionStage
 from dispose_stages.store.artifacts import ArtifactStore

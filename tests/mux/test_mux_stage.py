@@ -13,9 +13,9 @@ from PIL import Image
 
 from dispose_stages import __version__
 from dispose_stages.artifacts import Latents
+from dispose_stages.batch.unit import Context, InterruptedUnitError, ReadyUnit, Upstream
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.jobs.contract import Context, InterruptedUnitError, ReadyUnit, Upstream
 from dispose_stages.mux.decode import decode_video
 from dispose_stages.mux.stage import MuxStage, MuxWorker, VaeDecoder
 from dispose_stages.store.artifacts import ArtifactStore

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dispose_stages.batch.unit import Context, InterruptedUnitError, ReadyUnit
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.jobs.contract import Context, InterruptedUnitError, ReadyUnit
 from dispose_stages.pose.stage import PoseStage, PoseWorker
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.ffmpeg import ffmpeg_binary

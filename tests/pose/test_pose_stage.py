@@ -7,9 +7,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from dispose_stages.batch.unit import Context, ReadyUnit
 from dispose_stages.config import Config
 from dispose_stages.errors import DeviceError, WeightsError
-from dispose_stages.jobs.contract import Context, ReadyUnit
 from dispose_stages.models.dwpose import CUDA
 from dispose_stages.pose.stage import PoseStage
 from dispose_stages.store.artifacts import ArtifactStore

@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Entry, Status
+from dispose_stages.batch.outcomes import ROLES, PlannedPair, RunOutcomes, ShardState
+from dispose_stages.batch.stats import Attempt, JobStats
+from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason
-from dispose_stages.jobs.stats import Attempt, JobStats
-from dispose_stages.planning.layout import RunLayout
-from dispose_stages.planning.ledger import Entry, Status
-from dispose_stages.planning.summary import PlanSummary
 from dispose_stages.report.content import PairStatus
 from dispose_stages.report.html import render
 from dispose_stages.report.stage import gather, most_visible
-from dispose_stages.results.outcomes import ROLES, PlannedPair, RunOutcomes, ShardState
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.shelf import StagedVideo, VideoShelf
 from tests.store.clips import write_clip

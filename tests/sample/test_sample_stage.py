@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from dispose_stages.artifacts import Correspondence, Frame, Latents, MotionField, PoseTrack
+from dispose_stages.batch.unit import Context, InterruptedUnitError, ReadyUnit, Upstream
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.jobs.contract import Context, InterruptedUnitError, ReadyUnit, Upstream
 from dispose_stages.sample.stage import STAGE, SampleWorker
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.tiny.bundle import make_tiny
-from dispose_stages.tiny.configs import POINT_CHANNELS
+from dispose_stages.training.bundle.tiny import make_tiny
+from dispose_stages.training.bundle.tiny_configs import POINT_CHANNELS
 
 # diffusers' scheduler calls NumPy 2 on a tensor, which torch does not support without a warning.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 
 from dispose_stages.store.video_writer import Encoding, VideoWriter
-from dispose_stages.world.scene import random_scene
+from dispose_stages.training.world.scene import random_scene
 
 HEIGHT, WIDTH = 256, 144
 FRAMES = 5

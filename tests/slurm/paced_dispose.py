@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from dispose_stages.batch import job
 from dispose_stages.cli import main
-from dispose_stages.jobs import job
 
 RUN = os.environ["NOTED_RUN"]
 PACE = json.loads(Path(f"{RUN}.pace.json").read_text())

@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
+from dispose_stages.batch.ledger import Status
 from dispose_stages.config import STAGES
-from dispose_stages.planning.ledger import Status
 from tests.slurm.story import CALM, IMAGES, RUN, VIDEOS, Narrator, write_profile
 from tests.slurm.workspace import Workspace
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import yaml
 
-from dispose_stages.planning.layout import RunLayout
-from dispose_stages.planning.ledger import Entry, Ledger
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Entry, Ledger
 from tests.slurm.media import write_pairs
 
 REPOSITORY = Path(__file__).parents[2]

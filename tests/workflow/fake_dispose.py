@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 from dispose_stages.atomic import canonical_json, write_text
+from dispose_stages.batch.job import perform_shard
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.unit import Committed
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.jobs.contract import Committed
-from dispose_stages.jobs.job import perform_shard
-from dispose_stages.planning.layout import RunLayout
 
 
 class FakeStage:

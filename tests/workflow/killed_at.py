@@ -21,10 +21,10 @@ import numpy as np
 import zarr  # noqa: F401 - once, not in every child
 
 from dispose_stages.artifacts import Latents
+from dispose_stages.batch.job import EXIT_DONE, perform_shard
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.unit import ArtifactRepository
 from dispose_stages.config import STAGES
-from dispose_stages.jobs.contract import ArtifactRepository
-from dispose_stages.jobs.job import EXIT_DONE, perform_shard
-from dispose_stages.planning.layout import RunLayout
 from tests.toy_run import FactsInMemory
 
 OPERATIONS = frozenset(

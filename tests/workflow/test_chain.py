@@ -2,9 +2,9 @@
 
 import pytest
 
-from dispose_stages.planning.ledger import Ledger
+from dispose_stages.batch.ledger import Ledger
 from dispose_stages.store.video import VideoReader
-from dispose_stages.tiny.bundle import make_tiny
+from dispose_stages.training.bundle.tiny import make_tiny
 from tests.workflow.conftest import REPOSITORY, make_workspace
 
 PAIRS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dispose_stages.planning.ledger import Ledger, Status
+from dispose_stages.batch.ledger import Ledger, Status
 from tests.toy_run import plan_run
 
 POINTS = 30

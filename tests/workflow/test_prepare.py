@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from dispose_stages.atomic import write_text
+from dispose_stages.batch.control import Control
+from dispose_stages.batch.delivery import Extent, read_delivery
+from dispose_stages.batch.ledger import Entry, Ledger, Shard, Status
+from dispose_stages.batch.prepare import Forced, prepare_run
+from dispose_stages.batch.reruns import renew_stamps, reopen_failed
+from dispose_stages.batch.run_lock import RunBusyError
+from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.config import STAGES
 from dispose_stages.errors import ConfigError, ManifestError, Reason, StoreError
-from dispose_stages.planning.control import Control
-from dispose_stages.planning.ledger import Entry, Ledger, Shard, Status
-from dispose_stages.planning.prepare import Forced, prepare_run
-from dispose_stages.planning.reruns import renew_stamps, reopen_failed
-from dispose_stages.planning.run_lock import RunBusyError
-from dispose_stages.planning.summary import PlanSummary
-from dispose_stages.results.delivery import Extent, read_delivery
 from dispose_stages.store.artifacts import ArtifactStore
 from tests.workflow.conftest import REPOSITORY, write_manifest
 

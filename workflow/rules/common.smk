@@ -14,16 +14,16 @@ sys.path.insert(0, str(workflow.basedir))
 search_path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
 os.environ.update(PATH=os.pathsep.join(search_path))
 
-from dispose_stages.results.delivery import read_delivery
+from dispose_stages.batch.delivery import read_delivery
 from dispose_stages.errors import DisposeError
-from dispose_stages.host.gpus import gpu_count
-from dispose_stages.host.slurm import (
+from dispose_stages.batch.gpus import gpu_count
+from dispose_stages.batch.slurm import (
     cancel_orphans,
     job_name_prefix,
     settle_status_command,
 )
-from dispose_stages.planning.layout import RunLayout
-from dispose_stages.planning.summary import PlanSummary
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.summary import PlanSummary
 
 RUN = os.path.join(config.get("results", "results"), config.get("run", "demo"))
 layout = RunLayout(Path(RUN))
@@ -35,7 +35,7 @@ GPU = 1
 try:
     if workflow.is_main_process:
         from dispose_stages.config import load_config
-        from dispose_stages.planning.prepare import Forced, prepare_run
+        from dispose_stages.batch.prepare import Forced, prepare_run
 
         # Numbers in `--config 'parameters={seed: 7}'` arrive as text.
         config.update(load_config(config).model_dump(mode="json"))

@@ -11,12 +11,12 @@ from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from dispose_stages.models.checkpoints import copied_from_unet
 from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.pose_net import build_pose_net
 from dispose_stages.models.svd import _STEMS
 from dispose_stages.models.unet import build_unet
-from dispose_stages.models.weight_files import Shape, parameter_shapes
+from dispose_stages.weights.checkpoints import copied_from_unet
+from dispose_stages.weights.files import Shape, parameter_shapes
 from tests.parity.case import Case, Check, Family, SkipCase
 
 

@@ -1,0 +1,251 @@
+"""One job: a shard of one stage, from its plan file to its ledger.
+
+Around `dispose_stages.batch.runner.ShardRun` this module settles what depends on the machine
+(device, threads, GPU, time limit), keeps other jobs off the shard, and writes what outlives the
+process: statistics, the ledger of an unfinished job, and last, by rename, the ledger itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from dispose_stages.atomic import write_text
+from dispose_stages.batch.gpus import free_gpu, gpu_count, lock_folder
+from dispose_stages.batch.heartbeat import Heartbeat
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Entry, Ledger, Shard, Status
+from dispose_stages.batch.machine import granted_threads, limit_threads, settle_device
+from dispose_stages.batch.run_files import read_run_config, read_stage_weights
+from dispose_stages.batch.runner import ShardFailedError, ShardRun
+from dispose_stages.batch.stats import Attempt, JobStats, Outcome
+from dispose_stages.batch.stopping import StopSwitch, find_deadline
+from dispose_stages.batch.unit import Context, Stage
+from dispose_stages.config import GPU_STAGES, Config
+from dispose_stages.store.artifacts import ArtifactStore
+
+logger = logging.getLogger(__name__)
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_UNFINISHED = 75
+"""Something is left; the same command continues (``EX_TEMPFAIL``)."""
+BAD_NODE_ATTEMPTS = 3
+"""After so many attempts that failed as a whole, the units are at fault and the rest goes on."""
+SAVE_STATS_SECONDS = 30.0
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What a test replaces.
+
+    Attributes:
+        environ: The process's environment.
+        now: Clock, seconds since the epoch.
+        gpus: Number of GPUs of the machine.
+    """
+
+    environ: MutableMapping[str, str] = field(default_factory=lambda: os.environ)
+    now: Callable[[], float] = time.time
+    gpus: Callable[[], int] = gpu_count
+
+
+def load_stage(name: str) -> Stage:
+    """A stage's code, and nothing of the others."""
+    return cast("Stage", importlib.import_module(f"dispose_stages.{name}.stage").STAGE)
+
+
+def read_upstream(layout: RunLayout, shard: Shard) -> dict[str, dict[str, Entry]]:
+    """Outcomes of everything the shard reads, by stage and unit id.
+
+    Raises:
+        StoreError: A ledger is missing.
+    """
+    entries: dict[str, dict[str, Entry]] = {}
+    for stage, names in shard.upstream.items():
+        merged = entries.setdefault(stage, {})
+        for name in names:
+            merged.update(Ledger.read(layout.ledger(stage, name)).units)
+    return entries
+
+
+class ShardJob:
+    """One attempt at a shard.
+
+    Args:
+        stage: The stage's code.
+        layout: Of the run.
+        shard: The units.
+        switch: Says when to stop.
+        attempt: As counted by the caller, from 1.
+        on_progress: Called with (done, total, label) after every unit.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        layout: RunLayout,
+        shard: Shard,
+        switch: StopSwitch,
+        attempt: int,
+        on_progress: Progress,
+    ) -> None:
+        self._stage = stage
+        self._layout = layout
+        self._shard = shard
+        self._switch = switch
+        self._on_progress = on_progress
+        self._stats_path = layout.stats(shard.stage, shard.name)
+        self._stats = JobStats.read(self._stats_path)
+        self._attempt = Attempt(attempt)
+        self._saved_at = time.monotonic()
+        self._run: ShardRun | None = None
+
+    def perform(self, config: Config, device: str, heartbeat: Heartbeat) -> int:
+        """Run the shard and write what is to be written; returns the exit status."""
+        self._attempt.device = device
+        self._stats.attempts.append(self._attempt)
+        self._attempt.outcome = Outcome.ERROR  # unless something better is known
+        try:
+            context = Context(
+                config=config,
+                store=ArtifactStore(Path(config.store)),
+                models_root=Path(config.models.root),
+                device=device,
+                videos=self._layout.videos,
+                stop_requested=self._switch,
+            )
+            upstream = read_upstream(self._layout, self._shard)
+            weights = read_stage_weights(self._layout, self._shard.stage)
+            progress = self._progress(heartbeat)
+            self._run = ShardRun(self._stage, self._shard, upstream, weights, context, progress)
+            return self._finish(self._run.run())
+        except ShardFailedError as error:
+            return self._bad_node(error)
+        finally:
+            self._save_stats()
+
+    def _progress(self, heartbeat: Heartbeat) -> Progress:
+        def report(done: int, total: int, label: str) -> None:
+            seconds = self._run.stats.seconds if self._run else {}
+            self._switch.unit_ended(max(seconds.values(), default=0.0))
+            heartbeat.progress(done, total, label)
+            self._on_progress(done, total, label)
+            if time.monotonic() - self._saved_at > SAVE_STATS_SECONDS:
+                self._save_stats(outcome=Outcome.RUNNING)
+
+        return report
+
+    def _finish(self, ledger: Ledger) -> int:
+        pending = sum(entry.status is Status.PENDING for entry in ledger.units.values())
+        partial = self._layout.partial(self._shard.stage, self._shard.name)
+        if pending:
+            write_text(partial, ledger.to_json())
+            self._attempt.outcome = Outcome.UNFINISHED
+            reason = self._switch.reason or "inputs are not there yet"
+            logger.warning("%d of %d units are left: %s", pending, len(ledger.units), reason)
+            return EXIT_UNFINISHED
+        if self._attempt.outcome is not Outcome.GIVEN_UP:
+            self._attempt.outcome = Outcome.DONE
+        self._save_stats()
+        partial.unlink(missing_ok=True)
+        # Also rewritten when nothing changed: Snakemake wants outputs newer than their inputs.
+        write_text(self._layout.ledger(self._shard.stage, self._shard.name), ledger.to_json())
+        return EXIT_DONE
+
+    def _bad_node(self, error: ShardFailedError) -> int:
+        failures = self._stats.bad_nodes_in_a_row() + 1
+        logger.error("%s (attempt %d of %d)", error, failures, BAD_NODE_ATTEMPTS)
+        if failures >= BAD_NODE_ATTEMPTS:
+            logger.error("giving these units up so that everything else is delivered")
+            self._attempt.outcome = Outcome.GIVEN_UP
+            return self._finish(error.ledger)
+        self._attempt.outcome = Outcome.BAD_NODE
+        return EXIT_FAILED
+
+    def _save_stats(self, outcome: Outcome | None = None) -> None:
+        settled = self._attempt.outcome
+        if self._run is not None:
+            done = self._run.stats
+            self._stats.seconds.update(done.seconds)
+            self._stats.notes.update(done.notes)
+            self._attempt.found, self._attempt.computed = done.found, len(done.seconds)
+            self._attempt.loads, self._attempt.load_seconds = done.loads, done.load_seconds
+        self._attempt.measure()
+        self._attempt.outcome = outcome or settled
+        self._stats.write(self._stats_path)
+        self._attempt.outcome = settled
+        self._saved_at = time.monotonic()
+
+
+@contextmanager
+def _machine(
+    config: Config, stage: str, switch: StopSwitch, surroundings: Surroundings
+) -> Iterator[str]:
+    """Threads and GPU of this job; yields the device. Before the stage (and torch) is imported."""
+    environ = surroundings.environ
+    limit_threads(granted_threads(config.compute.threads, environ), environ)
+    with ExitStack() as stack:
+        if stage in GPU_STAGES and config.compute.device != "cpu":
+            count = surroundings.gpus()
+            claim = free_gpu(environ, count=count, folder=lock_folder(), stop_requested=switch)
+            stack.enter_context(claim)
+        yield settle_device(config.compute, stage)
+
+
+def perform_shard(
+    stage_name: str,
+    run_dir: Path,
+    shard_name: str,
+    *,
+    attempt: int = 1,
+    deadline: float | None = None,
+    stage: Stage | None = None,
+    on_progress: Progress = lambda *_: None,
+    surroundings: Surroundings | None = None,
+) -> int:
+    """Bring every unit of a shard to an outcome.
+
+    Args:
+        stage_name: Which stage.
+        run_dir: ``<results>/<run>``.
+        shard_name: Which shard.
+        attempt: As counted by the caller, from 1.
+        deadline: Unix time at which the job is killed; None asks SLURM.
+        stage: The stage's code; None imports it.
+        on_progress: Called with (done, total, label) after every unit.
+        surroundings: For tests.
+
+    Returns:
+        0: the ledger is written. 1: everything failed in a way that smells of the machine; try on
+        another. 75: asked to stop, or out of time; the same call continues.
+
+    Raises:
+        DisposeError: The set-up is wrong.
+    """
+    around = surroundings or Surroundings()
+    layout = RunLayout(run_dir)
+    config = read_run_config(layout)
+    shard = Shard.read(layout.shard(stage_name, shard_name))
+    if deadline is None:
+        deadline = find_deadline(around.environ)
+    switch = StopSwitch(deadline, around.now)
+    facts = {"stage": stage_name, "shard": shard_name, "total": len(shard.units)}
+    beat = Heartbeat(layout.heartbeat(stage_name, shard_name), {**facts, "attempt": attempt})
+    with switch.on_signals():
+        if not beat.hold(switch):
+            logger.warning("asked to stop while another job has this shard")
+            return EXIT_UNFINISHED
+        with beat, _machine(config, stage_name, switch, around) as device:
+            code = stage or load_stage(stage_name)
+            job = ShardJob(code, layout, shard, switch, attempt, on_progress)
+            return job.perform(config, device, beat)

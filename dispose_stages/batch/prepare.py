@@ -1,0 +1,281 @@
+"""From configuration and manifest to the files that jobs read.
+
+`prepare_run` works everything out in memory and touches nothing, so that ``snakemake -n`` or
+``--lint`` leave no trace; `PreparedRun.commit` writes, and is called once the run really starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dispose_stages.atomic import canonical_json, readable_json, write_text_if_changed
+from dispose_stages.batch.audit import ShardId, audit_ledgers
+from dispose_stages.batch.control import Control
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Shard
+from dispose_stages.batch.manifest import Manifest, RowProblem, read_manifest, rejects_csv
+from dispose_stages.batch.plan import Plan, Unit, build_plan, upstream_shards
+from dispose_stages.batch.run_lock import RunLock
+from dispose_stages.batch.summary import PlanSummary, ShardSummary
+from dispose_stages.config import STAGES, Config, load_config
+from dispose_stages.errors import ManifestError, StoreError
+from dispose_stages.store.artifacts import ArtifactStore
+
+_SHOWN_REJECTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """What the user wants computed again although nothing changed.
+
+    Attributes:
+        stages: All units of these.
+        ledgers: All units of the shards that write these files.
+    """
+
+    stages: frozenset[str] = frozenset()
+    ledgers: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        """Whether anything is forced."""
+        return bool(self.stages or self.ledgers)
+
+    @classmethod
+    def of(cls, targets: Iterable[str], *, everything: bool = False) -> Forced:
+        """Sort rule names from file names, as ``snakemake --forcerun`` takes both."""
+        names = {str(target) for target in targets}
+        stages = set(STAGES) if everything else names & set(STAGES)
+        return cls(frozenset(stages), frozenset(names - set(STAGES)))
+
+
+@dataclass(slots=True)
+class PreparedRun:
+    """A run, worked out but not yet written down.
+
+    Attributes:
+        config: Checked configuration.
+        layout: Where things lie.
+        manifest: Its good rows and the problems of the others.
+        plan: Units, pairs and numbers of shards.
+        control: Standing requests, with those of this command.
+        shards: (stage, shard) to the text of its file.
+        pairs: Text of the file that lists the pairs.
+        summary: What Snakemake works from.
+        stale: (stage, shard)s whose ledger belongs to another plan.
+    """
+
+    config: Config
+    layout: RunLayout
+    manifest: Manifest
+    plan: Plan
+    control: Control
+    shards: Mapping[ShardId, str]
+    pairs: str
+    summary: PlanSummary
+    stale: tuple[ShardId, ...]
+    _lock: RunLock | None = field(default=None, repr=False)
+
+    def commit(self) -> None:
+        """Take hold of the run and write its plan; files that say the same are left alone.
+
+        Raises:
+            RunBusyError: Another process works on it.
+        """
+        layout = self.layout
+        self._lock = RunLock(layout.run_lock)
+        self._lock.acquire()
+        self.control.write(layout.control)
+        for (stage, shard), text in self.shards.items():
+            write_text_if_changed(layout.shard(stage, shard), text)
+        self._remove_former_shards()
+        config = readable_json(self.config.model_dump(mode="json"))
+        write_text_if_changed(layout.config, config)
+        write_text_if_changed(layout.pairs, self.pairs)
+        write_text_if_changed(layout.rejects, rejects_csv(self.manifest.problems))
+        write_text_if_changed(layout.summary, self.summary.to_json())
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it is certain that no other process works on the run."""
+        return self._lock is not None and self._lock.exclusive
+
+    def release(self) -> None:
+        """Let go of the run before the process ends."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def reject_lines(self) -> Iterator[str]:
+        """Which rows were set aside and why, for people."""
+        problems = self.manifest.problems
+        if problems:
+            name, rejects = self.config.manifest, self.layout.rejects
+            yield f"{self.summary.rejects} rows of {name} are set aside (all in {rejects}):"
+        yield from _first_lines(problems)
+
+    def _remove_former_shards(self) -> None:
+        """Forget shards that the plan no longer has, so that nobody counts their units."""
+        for stage in STAGES:
+            for name in (self.layout.shard, self.layout.ledger):
+                folder = name(stage, "x").parent
+                for path in folder.glob("*.json"):
+                    if (stage, path.stem) not in self.shards:
+                        path.unlink(missing_ok=True)
+
+
+def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> PreparedRun:
+    """Work out a run; reads the manifest, sizes and times of media, and earlier ledgers.
+
+    Args:
+        values: The configuration as given.
+        forced: What is to be computed again.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+        ManifestError: The manifest is unusable as a whole, or none of its rows can run.
+    """
+    config = load_config(values)
+    layout = RunLayout(config.run_dir)
+    manifest = read_manifest(Path(config.manifest), config.parameters)
+    _check_rows(manifest, config.manifest)
+    control = Control.read(layout.control)
+    forced = forced or Forced()
+    for stage in sorted(forced.stages):
+        control = control.with_stamp(stage)
+    counts = _previous_counts(layout)
+    plan = build_plan(config, manifest, stamps=control.stamps, previous_counts=counts)
+    by_shard = _units_by_shard(plan)
+    again = [i for i in by_shard if str(layout.ledger(*i)) in forced.ledgers]
+    if again:
+        for stage, shard in again:
+            control = control.with_stamp(stage, [unit.id for unit in by_shard[stage, shard]])
+        plan = build_plan(config, manifest, stamps=control.stamps, previous_counts=counts)
+        by_shard = _units_by_shard(plan)
+    unit_ids = {i: [unit.id for unit in units] for i, units in by_shard.items()}
+    store = ArtifactStore(Path(config.store))
+    audit = audit_ledgers(layout, store, unit_ids, config.encoding.container)
+    control = control.reopened(audit.lost)
+    shards = _shard_files(plan, by_shard)
+    texts = {shard_id: shard.to_json() for shard_id, shard in shards.items()}
+    pairs = pairs_json(plan)
+    return PreparedRun(
+        config=config,
+        layout=layout,
+        manifest=manifest,
+        plan=plan,
+        control=control,
+        shards=texts,
+        pairs=pairs,
+        summary=PlanSummary(
+            pairs=len(plan.pairs),
+            rejects=len({problem.line for problem in manifest.problems}),
+            counts=dict(plan.shard_counts),
+            shards=_summarize(shards, texts, control),
+            weights=weights_signature(Path(config.models.root)),
+            report=_digest(pairs + rejects_csv(manifest.problems)),
+            shard_minutes=config.shards.minutes,
+        ),
+        stale=audit.stale,
+    )
+
+
+def _first_lines(problems: Sequence[RowProblem]) -> Iterator[str]:
+    for problem in problems[:_SHOWN_REJECTS]:
+        where = f"line {problem.line}" + (f", {problem.column}" if problem.column else "")
+        yield f"  {where}: {problem.reason}"
+    if len(problems) > _SHOWN_REJECTS:
+        yield f"  and {len(problems) - _SHOWN_REJECTS} more"
+
+
+def _check_rows(manifest: Manifest, name: str) -> None:
+    if not manifest.rows:
+        what = "no row can run:" if manifest.problems else "has no rows"
+        raise ManifestError("\n".join([f"{name}: {what}", *_first_lines(manifest.problems)]))
+
+
+def _previous_counts(layout: RunLayout) -> Mapping[str, int]:
+    try:
+        return PlanSummary.read(layout.summary).counts
+    except StoreError:  # the first plan of this run, or one of another version
+        return {}
+
+
+def _units_by_shard(plan: Plan) -> dict[ShardId, list[Unit]]:
+    return {(stage, name): units for stage in STAGES for name, units in plan.shards(stage).items()}
+
+
+def _shard_files(plan: Plan, by_shard: Mapping[ShardId, list[Unit]]) -> dict[ShardId, Shard]:
+    revisions = {
+        stage: int(importlib.import_module(f"dispose_stages.{stage}").REVISION) for stage in STAGES
+    }
+    return {
+        (stage, name): Shard(
+            stage=stage,
+            name=name,
+            revision=revisions[stage],
+            units=tuple(units),
+            upstream={s: tuple(names) for s, names in upstream_shards(plan, units).items()},
+        )
+        for (stage, name), units in by_shard.items()
+    }
+
+
+def _summarize(
+    shards: Mapping[ShardId, Shard], texts: Mapping[ShardId, str], control: Control
+) -> dict[str, dict[str, ShardSummary]]:
+    summaries: dict[str, dict[str, ShardSummary]] = {stage: {} for stage in STAGES}
+    for (stage, name), shard in shards.items():
+        parts = [_digest(texts[stage, name])]
+        if stage == "ingest":
+            media = {path for unit in shard.units for path in unit.sources.values()}
+            parts.append(_digest(canonical_json([_state(path) for path in sorted(media)])))
+        if epoch := control.epoch(stage, name):
+            parts.append(f"again {epoch}")
+        summaries[stage][name] = ShardSummary(len(shard.units), ", ".join(parts), shard.upstream)
+    return summaries
+
+
+def pairs_json(plan: Plan) -> str:
+    """The text of ``plan/pairs.json``: every pair with its parameters and units by role."""
+    pairs = (
+        {
+            "pair_id": pair.row.pair_id,
+            "line": pair.row.line,
+            "reference_image": pair.row.reference_image,
+            "driving_video": pair.row.driving_video,
+            "parameters": pair.row.parameters.model_dump(),
+            "units": pair.units,
+        }
+        for pair in plan.pairs
+    )
+    lines = ",\n".join(canonical_json(pair) for pair in pairs)
+    return f'{{"format":"dispose-pairs","version":1,"pairs":[\n{lines}\n]}}\n'
+
+
+def weights_signature(root: Path) -> str:
+    """Sizes and times of all files below `root`; changes when a checkpoint is replaced."""
+    return _digest(canonical_json(sorted(_states_below(root))))
+
+
+def _states_below(root: Path) -> Iterator[list[Any]]:
+    for folder, _, names in os.walk(root, followlinks=True):
+        for name in names:
+            path = os.path.join(folder, name)  # noqa: PTH118 - os.walk gives strings
+            yield _state(path)
+
+
+def _state(path: str) -> list[Any]:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - one call serves size and time
+    except (OSError, ValueError):
+        return [path]
+    return [path, status.st_size, status.st_mtime_ns]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

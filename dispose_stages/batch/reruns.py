@@ -1,0 +1,127 @@
+"""Requests of the command line to compute something again; the next `snakemake` honours them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from dispose_stages.batch.audit import ShardId
+from dispose_stages.batch.control import Control
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Ledger, Status
+from dispose_stages.batch.run_lock import RunLock
+from dispose_stages.batch.summary import PlanSummary
+from dispose_stages.config import STAGES
+from dispose_stages.errors import ManifestError, Reason, StoreError
+
+
+@contextmanager
+def _holding(layout: RunLayout) -> Iterator[None]:
+    lock = RunLock(layout.run_lock)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def renew_stamps(layout: RunLayout, stage: str, pair_ids: Collection[str] | None = None) -> int:
+    """Make a stage's units stale once: all, or those that some pairs need.
+
+    Args:
+        layout: Of a run that was planned before.
+        stage: Which stage.
+        pair_ids: Whose units; None for all.
+
+    Returns:
+        Number of units, 0 standing for all.
+
+    Raises:
+        ManifestError: The run has no such pair.
+        StoreError: The run was never planned.
+        RunBusyError: Another process works on it.
+    """
+    units = None if pair_ids is None else _units_of(layout, stage, set(pair_ids))
+    with _holding(layout):
+        Control.read(layout.control).with_stamp(stage, units).write(layout.control)
+    return len(units or ())
+
+
+def _units_of(layout: RunLayout, stage: str, wanted: set[str]) -> list[str]:
+    try:
+        pairs = json.loads(layout.pairs.read_text(encoding="utf-8"))["pairs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{layout.root} holds no planned run: {error}") from None
+    units_of = {pair["pair_id"]: pair["units"] for pair in pairs}
+    if unknown := sorted(wanted - units_of.keys()):
+        raise ManifestError(f"{layout.root} has no pair {', '.join(unknown)}")
+    # Roles are called after their stage: `pose`, `pose_image`, `pose_video`.
+    return sorted(
+        {
+            unit
+            for pair in wanted
+            for role, unit in units_of[pair].items()
+            if role == stage or role.startswith(f"{stage}_")
+        }
+    )
+
+
+def reopen_failed(
+    layout: RunLayout,
+    stages: Collection[str] | None = None,
+    reasons: Collection[Reason] | None = None,
+) -> dict[ShardId, list[str]]:
+    """Let the shards of failed units run again; finished units stay as they are.
+
+    Args:
+        layout: Of the run.
+        stages: Look at these only.
+        reasons: Look at failures with these reasons only.
+
+    Returns:
+        (stage, shard) to the units that will be tried again.
+
+    Raises:
+        StoreError: The run was never planned.
+        RunBusyError: Another process works on it.
+    """
+    found = failed_units(layout, stages, reasons)
+    if found:
+        with _holding(layout):
+            Control.read(layout.control).reopened(found).write(layout.control)
+    return found
+
+
+def failed_units(
+    layout: RunLayout,
+    stages: Collection[str] | None = None,
+    reasons: Collection[Reason] | None = None,
+) -> dict[ShardId, list[str]]:
+    """What `reopen_failed` would open; arguments and result as there.
+
+    Raises:
+        StoreError: The run was never planned.
+    """
+    found: dict[ShardId, list[str]] = {}
+    plan = PlanSummary.read(layout.summary)
+    for stage in (s for s in STAGES if stages is None or s in stages):
+        for shard in plan.shards[stage]:
+            failed = _failed_units(layout, stage, shard, reasons)
+            if failed:
+                found[stage, shard] = failed
+    return found
+
+
+def _failed_units(
+    layout: RunLayout, stage: str, shard: str, reasons: Collection[Reason] | None
+) -> list[str]:
+    try:
+        entries = Ledger.read(layout.ledger(stage, shard)).units
+    except StoreError:  # not finished: it will run anyway
+        return []
+    return [
+        unit
+        for unit, entry in entries.items()
+        if entry.status is Status.FAILED and (reasons is None or entry.reason in reasons)
+    ]

@@ -1,1 +1,0 @@
-"""What a job must know of the machine it runs on: device, threads, time left, other jobs."""

@@ -1,0 +1,172 @@
+"""Training clips from the pipeline's own artifacts: stage 2 on a data set of one's own.
+
+Run the pipeline up to ``motion`` and ``correspondence`` over a manifest in which every reference is
+a frame of its own driving video. The alignment is then nearly the identity, the driving frames are
+the truth, and the artifacts hold every condition of the ControlNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dispose_stages.artifacts import Correspondence, MotionField
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.geometry.frames import cover_resize
+from dispose_stages.sample.inputs import motion_fields, pose_rasters
+from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.media import read_image
+from dispose_stages.store.video import VideoReader
+from dispose_stages.training.base import BaseBatch
+from dispose_stages.training.control import ControlBatch
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactPair:
+    """A pair of a run whose conditions are in the store."""
+
+    reference: Path
+    video: Path
+    motion_key: str
+    correspondence_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactClip:
+    """The reference and some consecutive driving frames, with the ControlNet's conditions.
+
+    Attributes:
+        images: RGB at target size, the reference first.
+        poses: Pose images.
+        dense: Dense motion field of frames 1.., pixels.
+        trajectory: Trajectory field of the same frames, pixels.
+        embedding: Correspondence feature per keypoint.
+        points: Body keypoints, normalised.
+        visible: Whether each keypoint counts.
+    """
+
+    images: UInt8[Tensor, "f 3 h w"]
+    poses: UInt8[Tensor, "f 3 h w"]
+    dense: Float[Tensor, "f_minus_1 2 h w"]
+    trajectory: Float[Tensor, "f_minus_1 2 h w"]
+    embedding: Float[Tensor, "18 d"]
+    points: Float[Tensor, "f 18 2"]
+    visible: Bool[Tensor, "f 18"]
+
+
+def pairs_of_run(run_dir: Path, media_root: Path) -> list[ArtifactPair]:
+    """Pairs whose motion and correspondence are done, from the run's ``index.parquet``.
+
+    Args:
+        run_dir: Results of the run; `dispose report` has written its index.
+        media_root: Folder that the manifest's paths start at.
+    """
+    import pandas as pd
+
+    table = pd.read_parquet(RunLayout(run_dir).index)
+    done = table.dropna(subset=["key_motion", "key_correspondence"])
+    return [
+        ArtifactPair(
+            media_root / str(row.reference_image),
+            media_root / str(row.driving_video),
+            str(row.key_motion),
+            str(row.key_correspondence),
+        )
+        for row in done.itertuples()
+    ]
+
+
+class ArtifactClips(Dataset[ArtifactClip]):
+    """One clip per pair and epoch; which frames, is drawn from the epoch and the pair.
+
+    Args:
+        pairs: From `pairs_of_run`.
+        store: Root of the artifact store.
+        frames: Of a clip, the reference included.
+    """
+
+    def __init__(self, pairs: Sequence[ArtifactPair], store: Path, *, frames: int) -> None:
+        self.pairs, self.frames, self.epoch = list(pairs), frames, 0
+        self._store = ArtifactStore(store)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> ArtifactClip:
+        pair = self.pairs[index]
+        motion = self._store.read("motion", pair.motion_key, MotionField)
+        features = self._store.read("correspondence", pair.correspondence_key, Correspondence)
+        rng = np.random.default_rng((self.epoch, index, 43))
+        driving = len(motion.poses) - 1
+        length = min(self.frames - 1, driving)
+        start = int(rng.integers(0, driving - length + 1))
+        chosen = slice(start, start + length)
+        with ThreadPoolExecutor(1) as executor:
+            rasters = pose_rasters(motion, device=torch.device("cpu"), executor=executor)
+            drawn = [rasters(slice(0, 1)), rasters(slice(start + 1, start + 1 + length))]
+        fields = motion_fields(
+            motion, compat="official", device=torch.device("cpu"), dtype=torch.float32
+        )
+        dense, trajectory = fields(chosen)
+        points, visible = motion.body_track()
+        rows = [0, *range(start + 1, start + 1 + length)]
+        return ArtifactClip(
+            images=_images(pair, motion, chosen),
+            poses=torch.cat(drawn),
+            dense=dense,
+            trajectory=trajectory,
+            embedding=torch.from_numpy(features.embedding),
+            points=torch.from_numpy(points[rows]),
+            visible=torch.from_numpy(visible[rows]),
+        )
+
+
+def _images(pair: ArtifactPair, motion: MotionField, chosen: slice) -> UInt8[Tensor, "f 3 h w"]:
+    indices = motion.poses.frame_indices[1:][chosen].tolist()
+    with VideoReader(pair.video) as reader:
+        frames = [frame for _, frame in reader.frames(indices)]
+    images = [
+        cover_resize(image, motion.height, motion.width)
+        for image in (read_image(pair.reference), *frames)
+    ]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def encode_clips(
+    clips: Sequence[ArtifactClip],
+    posterior_mode: Callable[[Float32[Tensor, "n 3 h w"]], Float[Tensor, "n 4 h8 w8"]],
+    image_embedding: Callable[[UInt8[Tensor, "3 h w"]], Float[Tensor, "d"]],
+    device: torch.device | str,
+) -> ControlBatch:
+    """A batch for `ControlObjective`; all clips have the same size and length.
+
+    Args:
+        clips: Loaded, e.g. by a `DataLoader` with ``collate_fn=list``.
+        posterior_mode: Frozen VAE encoder; frames in [-1, 1] to unscaled latents.
+        image_embedding: Frozen CLIP with its preparation.
+        device: Of the networks.
+    """
+
+    def stacked(name: str) -> Tensor:
+        return torch.stack([getattr(clip, name) for clip in clips]).to(device)
+
+    images = stacked("images")
+    with torch.no_grad():
+        latents = torch.stack([posterior_mode(clip.float() / 127.5 - 1).float() for clip in images])
+        context = torch.stack([image_embedding(clip[0]).float() for clip in images])
+    base = BaseBatch(
+        latents=latents,
+        poses=stacked("poses"),
+        context=context,
+        weight=torch.ones_like(latents[:, :, :1]),
+    )
+    names = ("dense", "trajectory", "embedding", "points", "visible")
+    return ControlBatch(base=base, **{name: stacked(name) for name in names})

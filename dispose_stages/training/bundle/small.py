@@ -1,0 +1,123 @@
+"""Write the small bundle: the tiny one's files, with trained networks in place of random ones."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from dispose_stages.atomic import readable_json, write_bytes, write_text
+from dispose_stages.training import networks
+from dispose_stages.training.bundle import small_configs as configs
+from dispose_stages.training.bundle.random_state import random_state
+from dispose_stages.training.bundle.tiny import make_tiny
+from dispose_stages.training.control import initialise_control_net
+from dispose_stages.weights.bundle import MARKER, write_marker
+from dispose_stages.weights.conversion import conversion_path
+from dispose_stages.weights.layout import CMP, DISPOSE, MIMIC_MOTION, SD15, SVD
+
+SMALL = "small"
+_HALF = "fp16.safetensors"
+
+
+def write_bundle(root: Path, training: Path, *, highest_sigma: float, **details: Any) -> None:
+    """Write the bundle; steps of the training that were left out stay random.
+
+    Args:
+        root: Folder of the bundle.
+        training: Working folder of the training.
+        highest_sigma: Of the scheduler.
+        details: For the marker: how long everything was trained.
+    """
+    start_bundle(root)
+    svd = root / SVD
+    scheduler = configs.SVD_SCHEDULER | {"sigma_max": highest_sigma}
+    _write_json(svd / "scheduler" / "scheduler_config.json", scheduler)
+    _write_json(svd / "unet" / "config.json", configs.SVD_UNET)
+    _write_json(svd / "vae" / "config.json", configs.SVD_VAE)
+    _write_json(svd / "image_encoder" / "config.json", configs.SVD_IMAGE_ENCODER)
+    states = read_states(training)
+    _write_safetensors(svd / "vae" / f"diffusion_pytorch_model.{_HALF}", states["vae"])
+    _write_safetensors(svd / "image_encoder" / f"model.{_HALF}", states["image_encoder"])
+    base = {f"unet.{k}": v for k, v in states["unet"].items()}
+    base |= {f"pose_net.{k}": v for k, v in states["pose_net"].items()}
+    _write_checkpoint(root / MIMIC_MOTION, base)
+    _write_checkpoint(root / DISPOSE, states["control_net"])
+    flow = OrderedDict((f"module.{k}", v) for k, v in _half(states["cmp"]).items())
+    torch.save({"step": 0, "state_dict": flow, "optimizer": {}}, root / CMP)
+    write_marker(root, SMALL, **details)
+
+
+def start_bundle(root: Path) -> None:
+    """The tiny bundle without its marker and with a narrower UNet of Stable Diffusion.
+
+    That one gives diffusion features; random weights do, and they need not take room.
+    """
+    make_tiny(root)
+    (root / MARKER).unlink()
+    unet = root / SD15 / "unet"
+    _write_json(unet / "config.json", configs.SD_UNET)
+    with torch.device("meta"):
+        network = UNet2DConditionModel.from_config(configs.SD_UNET)  # type: ignore[no-untyped-call]
+    state = random_state(network, seed=0, name="sd.unet")
+    _write_safetensors(unet / f"diffusion_pytorch_model.{_HALF}", state)
+
+
+def read_states(training: Path) -> dict[str, dict[str, Tensor]]:
+    """State dicts by the names of `write_bundle`: trained, or new where a step was left out."""
+    vae = "decoder" if (training / "decoder.pt").exists() else "vae"
+    states = _read(training / f"{vae}.pt") | _read(training / "image_encoder.pt")
+    states |= _read(training / "base.pt")
+    if (training / "cmp.pt").exists():
+        states |= _read(training / "cmp.pt")
+    else:
+        states["cmp"] = networks.new_cmp().state_dict()
+    if (training / "control.pt").exists():
+        states |= _read(training / "control.pt")
+    else:
+        states["control_net"] = _idle_control_net(states["unet"])
+    return states
+
+
+def _idle_control_net(unet_state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A ControlNet that adds nothing to the base."""
+    unet, _ = networks.new_base()
+    unet.load_state_dict(unet_state)
+    control_net = networks.new_control_net()
+    initialise_control_net(control_net, unet)
+    return control_net.state_dict()
+
+
+def bundle_size(root: Path) -> int:
+    """Bytes of all files."""
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+
+
+def _read(path: Path) -> dict[str, dict[str, Tensor]]:
+    content: dict[str, dict[str, Tensor]] = torch.load(path, weights_only=True)
+    return content
+
+
+def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in state.items()
+    }
+
+
+def _write_checkpoint(path: Path, state: dict[str, Tensor]) -> None:
+    conversion_path(path).unlink(missing_ok=True)
+    torch.save(OrderedDict(_half(state)), path)
+
+
+def _write_safetensors(path: Path, state: dict[str, Tensor]) -> None:
+    write_bytes(path, safetensors.torch.save(_half(state), metadata={"format": "pt"}))
+
+
+def _write_json(path: Path, content: Any) -> None:
+    write_text(path, readable_json(content))

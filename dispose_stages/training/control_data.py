@@ -1,0 +1,130 @@
+"""What the ControlNet reads about the procedural clips: motion fields and correspondence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float16, Float32
+
+from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE
+from dispose_stages.atomic import write_text
+from dispose_stages.config import Compat
+from dispose_stages.correspondence.embedding import keypoint_embedding
+from dispose_stages.correspondence.features import diffusion_features, draw_noise, noise_seed
+from dispose_stages.geometry.dense_field import dense_field, to_fixed_point
+from dispose_stages.geometry.trajectory import trajectory_field
+from dispose_stages.motion.propagation import propagate_flow
+from dispose_stages.motion.sparse_input import sparse_impulses
+from dispose_stages.training.clip_batches import ClipBatches
+from dispose_stages.training.control import ControlBatch
+from dispose_stages.training.pose_store import PoseStore
+
+_COUNT = "control_count"
+_ENSEMBLE, _TIMESTEP = 8, 261
+COMPAT: Compat = "official"
+"""The bundle is trained on what the official mode computes, quirks included."""
+
+
+class ControlStore:
+    """Dense fields and keypoint features of every clip; those below `ready` are complete."""
+
+    def __init__(self, poses: PoseStore, point_channels: int) -> None:
+        self.poses = poses
+        sizes, folder = poses.clips.sizes, poses.clips.folder
+        self._counter = folder / _COUNT
+        mode = "r+" if self._counter.exists() else "w+"
+        fields = (sizes.clips, sizes.frames - 1, 2, sizes.height, sizes.width)
+        self.dense: Float16[np.ndarray, "n f 2 h w"] = np.memmap(  # type: ignore[call-overload]
+            folder / "dense.bin", dtype=np.float16, mode=mode, shape=fields
+        )
+        features = (sizes.clips, 18, point_channels)
+        self.features: Float32[np.ndarray, "n 18 d"] = np.memmap(  # type: ignore[call-overload]
+            folder / "features.bin", dtype=np.float32, mode=mode, shape=features
+        )
+        if mode == "w+":
+            write_text(self._counter, "0")
+
+    @property
+    def ready(self) -> int:
+        """Clips that are complete."""
+        return int(self._counter.read_text())
+
+    def body(self, clip: int) -> tuple[Float[np.ndarray, "f 18 2"], Bool[np.ndarray, "f 18"]]:
+        """Body keypoints of a clip, normalised, and whether each counts."""
+        points = self.poses.points[clip][:, BODY_KEYPOINTS].astype(np.float64)
+        return points, self.poses.scores[clip][:, BODY_KEYPOINTS] > VISIBLE_SCORE
+
+    def fill(self, cmp: Any, dift: Any, *, clips: int, device: torch.device | str = "cpu") -> None:
+        """Compute what is missing of the first `clips` clips.
+
+        Args:
+            cmp: Gives the dense field.
+            dift: Gives the features.
+            clips: How many are needed.
+            device: Where both networks are.
+        """
+        for clip in range(self.ready, min(clips, self.poses.clips.sizes.clips)):
+            self._fill(clip, cmp, dift, device)
+            write_text(self._counter, str(clip + 1))
+
+    def _fill(self, clip: int, cmp: Any, dift: Any, device: torch.device | str) -> None:
+        image = np.array(self.poses.clips.images[clip, 0])
+        height, width = image.shape[:2]
+        points, visible = self.body(clip)
+        impulses = sparse_impulses(points, visible, height, width, compat=COMPAT)
+        flow = to_fixed_point(propagate_flow(cmp, image, impulses, batch=8, device=device))
+        dense = dense_field(flow, height, width, device="cpu", dtype=torch.float32)
+        self.dense[clip] = dense.numpy()
+        noise = draw_noise(noise_seed(image, 42), _ENSEMBLE, height, width)
+        with torch.inference_mode():
+            features = diffusion_features(
+                dift,
+                image,
+                noise,
+                timestep=_TIMESTEP,
+                batch=_ENSEMBLE,
+                device=device,
+                dtype=torch.float32,
+            ).cpu()
+        embedding = keypoint_embedding(features, points[0], visible[0], height, width)
+        self.features[clip] = embedding.numpy()
+
+
+class ControlBatches:
+    """Batches for stage 2.
+
+    Args:
+        base: Batches of what the base reads; draws from clips that `store` holds.
+        store: What the ControlNet reads beside.
+    """
+
+    def __init__(self, base: ClipBatches, store: ControlStore) -> None:
+        self.base, self.store = base, store
+
+    def __call__(self, batch: int) -> ControlBatch:
+        """Batch number `batch`."""
+        chosen = self.base.indices(batch)
+        height, width = self.store.dense.shape[-2:]
+        bodies = [self.store.body(clip) for clip in chosen]
+        trajectories = [
+            trajectory_field(
+                points,
+                visible,
+                height,
+                width,
+                compat=COMPAT,
+                device="cpu",
+                dtype=torch.float32,
+            )
+            for points, visible in bodies
+        ]
+        return ControlBatch(
+            base=self.base(batch),
+            dense=torch.from_numpy(self.store.dense[chosen].astype(np.float32)),
+            trajectory=torch.stack(trajectories),
+            embedding=torch.from_numpy(self.store.features[chosen]),
+            points=torch.from_numpy(np.stack([points for points, _ in bodies])),
+            visible=torch.from_numpy(np.stack([visible for _, visible in bodies])),
+        )

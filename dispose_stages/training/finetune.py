@@ -1,0 +1,167 @@
+"""Stage 2 on a data set of one's own: the ControlNet of any bundle, the published one included."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dispose_stages.atomic import replacing
+from dispose_stages.errors import ConfigError
+from dispose_stages.models.control_net import ControlNet, build_control_net
+from dispose_stages.models.svd import load_image_encoder, load_image_normalization, load_vae
+from dispose_stages.sample.reference import clip_pixels, normalise_image
+from dispose_stages.training.artifact_clips import ArtifactClip, ArtifactClips, encode_clips
+from dispose_stages.training.control import ControlBatch, ControlObjective, initialise_control_net
+from dispose_stages.training.loop import Losses, Schedule, Trainer, freeze
+from dispose_stages.weights import layout
+from dispose_stages.weights.checkpoints import (
+    DiffusionWeights,
+    load_diffusion_networks,
+    read_unet_config,
+)
+from dispose_stages.weights.verification import find_file
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneOptions:
+    """How the ControlNet is trained.
+
+    Attributes:
+        models: Folder of the checkpoints.
+        output: Folder of the saved state and of the result, ``DisPose.pth``.
+        schedule: Length and speed.
+        batch: Clips per batch; all of one size and length.
+        device: Where to train.
+        fresh: Start from the UNet's encoder instead of the bundle's ``DisPose.pth``.
+        point_channels: Width of the correspondence features, for a fresh start.
+        workers: Processes that load clips.
+        checkpointing: Recompute activations in the backward pass.
+    """
+
+    models: Path
+    output: Path
+    schedule: Schedule
+    batch: int = 1
+    device: str = "cuda"
+    fresh: bool = False
+    point_channels: int = 1280
+    workers: int = 4
+    checkpointing: bool = True
+
+
+class Finetuning:
+    """The networks and the data of one training.
+
+    Args:
+        options: How to train.
+        clips: The data.
+    """
+
+    def __init__(self, options: FinetuneOptions, clips: ArtifactClips) -> None:
+        if len(clips) < options.batch:
+            raise ConfigError(f"{len(clips)} pairs do not fill a batch of {options.batch}")
+        self.options, self.clips = options, clips
+        self.device = torch.device(options.device)
+        svd = options.models / layout.SVD
+        # Frozen networks in half the memory; the trained one keeps float32 weights.
+        frozen = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        dispose = None if options.fresh else find_file(options.models, layout.DISPOSE)
+        mimic_motion = find_file(options.models, layout.MIMIC_MOTION)
+        weights = DiffusionWeights(svd=svd, mimic_motion=mimic_motion, dispose=dispose)
+        loaded = load_diffusion_networks(weights, dtype=frozen, device=self.device)
+        self.unet, self.pose_net = loaded.unet, loaded.pose_net
+        self.control_net = self._control_net(loaded.control_net)
+        self.vae: Any = load_vae(svd, dtype=torch.float32, device=self.device)
+        self.encoder: Any = load_image_encoder(svd, dtype=torch.float32, device=self.device)
+        self.normalization = load_image_normalization(svd)
+        freeze([self.unet, self.pose_net, self.vae, self.encoder])  # type: ignore[list-item]
+        self.unet.gradient_checkpointing = options.checkpointing
+        self.control_net.gradient_checkpointing = options.checkpointing
+
+    def run(self) -> Path:
+        """Train to the end, or go on from a saved state; returns the checkpoint written."""
+        options = self.options
+        objective = ControlObjective(
+            self.control_net,
+            self.unet,
+            self.pose_net,
+            scaling_factor=float(self.vae.config.scaling_factor),
+        )
+        batches = _Batches(self)
+
+        def losses(batch: int) -> Losses:
+            return objective(batches(batch), torch.Generator().manual_seed(batch))
+
+        modules = {"control_net": self.control_net}
+        Trainer(modules, options.schedule, options.output / "state").run(losses)
+        state = OrderedDict((k, v.detach().cpu()) for k, v in self.control_net.state_dict().items())
+        path = options.output / layout.DISPOSE
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+        return path
+
+    def encoded(self, clips: list[ArtifactClip]) -> ControlBatch:
+        """Latents and embedding by the frozen encoders."""
+
+        def posterior_mode(frames: Tensor) -> Tensor:
+            # One by one: the VAE's activations of a full-size frame take gigabytes.
+            modes = [self.vae.encode(frame[None]).latent_dist.mode() for frame in frames]
+            return torch.cat(modes)
+
+        def image_embedding(image: Tensor) -> Tensor:
+            pixels = clip_pixels(normalise_image(image), *self.normalization)
+            embedding: Tensor = self.encoder(pixels).image_embeds[0]
+            return embedding
+
+        return encode_clips(clips, posterior_mode, image_embedding, self.device)
+
+    def _control_net(self, loaded: ControlNet | None) -> ControlNet:
+        network = loaded
+        if network is None:
+            svd = self.options.models / layout.SVD
+            network = build_control_net(read_unet_config(svd), self.options.point_channels)
+            initialise_control_net(network.to(self.device), self.unet)
+        return network.float().to(self.device).requires_grad_(requires_grad=True).train()
+
+
+class _Batches:
+    """Batch number to batch: a new order of the pairs in every epoch, loaded ahead."""
+
+    def __init__(self, training: Finetuning) -> None:
+        self.training = training
+        self._next: int | None = None
+        self._loaded: Any = None
+
+    def __call__(self, batch: int) -> ControlBatch:
+        if self._next != batch:
+            self._loaded = iter(self._loader(batch))
+        clips = next(self._loaded, None)
+        if clips is None:
+            self._loaded = iter(self._loader(batch))
+            clips = next(self._loaded)
+        self._next = batch + 1
+        return self.training.encoded(clips)
+
+    def _loader(self, batch: int) -> DataLoader[ArtifactClip]:
+        """The rest of the epoch that batch number `batch` lies in."""
+        data, options = self.training.clips, self.training.options
+        per_epoch = len(data) // options.batch
+        data.epoch, position = divmod(batch, per_epoch)
+        order = np.random.default_rng((data.epoch, 47)).permutation(len(data))
+        rows = order[: per_epoch * options.batch].reshape(per_epoch, options.batch)
+        return DataLoader(
+            data,
+            batch_sampler=rows[position:].tolist(),
+            collate_fn=list,
+            num_workers=options.workers,
+        )

@@ -1,0 +1,114 @@
+"""Training of conditional motion propagation against the true flow of the procedural world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE
+from dispose_stages.geometry.dense_field import FLOW_LIMIT, resize_flow
+from dispose_stages.models.cmp import CmpNetwork, ImageFeatures, expected_flow
+from dispose_stages.motion.sparse_input import (
+    CMP_SIZE,
+    image_input,
+    sparse_impulses,
+    sparse_input,
+)
+from dispose_stages.training.clips import clip_scene
+from dispose_stages.training.poses import observed_poses
+from dispose_stages.training.world.scene import Scene
+
+_STRIDE = 3
+"""Every so many pixels, in both directions, one is looked at by the loss over bins."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowBatch:
+    """References with sparse displacements and the flow they stand for.
+
+    Attributes:
+        image: In [-1, 1].
+        sparse: ``(dx, dy, mask, mask)``.
+        flow: At half size, pixels of the full one, cut off at the network's limit.
+    """
+
+    image: Float[Tensor, "b 3 size size"]
+    sparse: Float[Tensor, "b 4 size size"]
+    flow: Float[Tensor, "b 2 half half"]
+
+    def to(self, device: torch.device | str) -> FlowBatch:
+        """The same elsewhere."""
+        return FlowBatch(self.image.to(device), self.sparse.to(device), self.flow.to(device))
+
+
+def flow_batch(
+    batch: int, *, clips: int, frames: int, height: int, width: int, first_seed: int
+) -> FlowBatch:
+    """Of every scene one driving frame; depends on the arguments only."""
+    items = []
+    for index in range(clips):
+        seed = first_seed + batch * clips + index
+        scene = clip_scene(seed, frames=frames, height=height, width=width)
+        rng = np.random.default_rng((seed, 41))
+        items.append(_example(scene, int(rng.integers(1, frames)), rng))
+    image, sparse, flow = (torch.cat(parts) for parts in zip(*items, strict=True))
+    return FlowBatch(image, sparse, flow)
+
+
+def _example(scene: Scene, frame: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    height, width = scene.background.shape[:2]
+    first, second = scene.render(0), scene.render(frame)
+    keypoints = np.stack([first.keypoints[0], second.keypoints[0]])
+    points, scores = observed_poses(keypoints, height, width, rng)
+    impulses = sparse_impulses(
+        points[:, BODY_KEYPOINTS],
+        scores[:, BODY_KEYPOINTS] > VISIBLE_SCORE,
+        height,
+        width,
+        compat="official",
+    )
+    truth = torch.from_numpy(scene.flow(0, frame)).permute(2, 0, 1)[None].float()
+    # On the network's square, at half of its size, in pixels of the full one.
+    flow = 2 * resize_flow(truth, CMP_SIZE // 2, CMP_SIZE // 2)
+    return image_input(first.image), sparse_input(impulses), flow.clamp(-FLOW_LIMIT, FLOW_LIMIT)
+
+
+def flow_losses(
+    network: CmpNetwork, batch: FlowBatch, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """Cross-entropy over the flow's bins, at some pixels; those that move count more."""
+    features, quarter, half = network.image_encoder(batch.image)
+    decoder = network.flow_decoder
+    encoded = ImageFeatures(features, decoder.skipconv4(quarter), decoder.skipconv2(half))
+    logits = decoder(encoded, network.flow_encoder(batch.sparse))
+    row, column = (int(start) for start in rng.integers(0, _STRIDE, 2))
+    logits = logits[:, :, row::_STRIDE, column::_STRIDE].float()
+    flow = batch.flow[:, :, row::_STRIDE, column::_STRIDE]
+    moving = 0.2 + (flow.abs().sum(dim=1, keepdim=True) > 1).float()
+    weight = moving / moving.mean()
+    error = (expected_flow(logits) - flow).abs()
+    return {
+        "bins": (weight * bin_cross_entropy(logits, flow)).mean(),
+        "pixels": 0.02 * (weight * error).mean(),
+    }
+
+
+def bin_cross_entropy(
+    logits: Float[Tensor, "b bins_2 h w"], flow: Float[Tensor, "b 2 h w"], limit: float = FLOW_LIMIT
+) -> Float[Tensor, "b 2 h w"]:
+    """Cross-entropy with the flow's value shared between the two nearest bin centres."""
+    bins = logits.shape[1] // 2
+    logs = logits.reshape(len(logits), 2, bins, *logits.shape[2:]).log_softmax(dim=2)
+    position = (flow + limit) * bins / (2 * limit) - 0.5
+    position = position.clamp(0, bins - 1 - 1e-3)
+    lower = position.floor()
+    share = position - lower
+    index = lower.long().unsqueeze(2)
+    below = logs.gather(2, index).squeeze(2)
+    above = logs.gather(2, index + 1).squeeze(2)
+    entropy: Tensor = (share - 1) * below - share * above
+    return entropy

@@ -1,0 +1,155 @@
+"""Settings of a training, read from ``config/train.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from dispose_stages.config import Section
+from dispose_stages.errors import ConfigError
+from dispose_stages.training.diffusion import NoiseLevels
+from dispose_stages.training.loop import Schedule
+
+
+class Steps(Section):
+    """Length and speed of one training."""
+
+    steps: int = Field(ge=1)
+    """Optimiser steps in all."""
+    batch: int = Field(ge=1)
+    """Clips per batch."""
+    learning_rate: float = Field(gt=0)
+    """Peak; falls along a cosine to a tenth."""
+    average: float = Field(default=0.995, ge=0, lt=1)
+    """Decay of the moving average of the weights that is the result."""
+    warmup: int = Field(default=30, ge=0)
+    """Steps until the peak is reached."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled, of matrices."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches per optimiser step."""
+    save_every: int = Field(default=50, ge=1)
+    """Steps between saved states."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between log lines."""
+    checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
+
+    def schedule(self, precision: str) -> Schedule:
+        """As the training loop takes it."""
+        return Schedule(
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            average=self.average,
+            accumulate=self.accumulate,
+            save_every=self.save_every,
+            log_every=self.log_every,
+            precision=precision,
+            outer=("conv_in", "conv_out", "time_embedding", "add_embedding", "time_pos_embed"),
+        )
+
+
+class Clips(Section):
+    """The procedural clips that everything but CMP is trained on."""
+
+    count: int = Field(default=3000, ge=1)
+    """Number of clips."""
+    frames: int = Field(default=6, ge=2)
+    """Per clip, the reference included; the longest tile of the sampler afterwards."""
+    height: int = Field(default=192, multiple_of=64)
+    """Of the images, pixels."""
+    width: int = Field(default=128, multiple_of=64)
+    """Likewise."""
+    first_seed: int = Field(default=100_000, ge=0, lt=5_000_000)
+    """Of the first clip; held-out clips have seeds from 9,000,000."""
+
+
+class Levels(Section):
+    """Noise levels of the denoising loss: a normal distribution of ln sigma, cut off."""
+
+    mean: float = 1.0
+    """Of ln sigma."""
+    deviation: float = Field(default=1.6, gt=0)
+    """Likewise."""
+    lowest: float = Field(default=0.005, gt=0)
+    """Smallest sigma."""
+    highest: float = Field(default=80.0, gt=0)
+    """Largest sigma; that of the bundle's scheduler too."""
+
+    def levels(self) -> NoiseLevels:
+        """As the loss takes it."""
+        return NoiseLevels(self.mean, self.deviation, self.lowest, self.highest)
+
+
+class Quality(Section):
+    """How the bundle is measured at the end."""
+
+    pairs: int = Field(default=12, ge=2)
+    """Held-out pairs per table."""
+    num_inference_steps: int = Field(default=8, ge=1)
+    """Denoising steps."""
+    guidance: float = Field(default=1.0, ge=1)
+    """Guidance scale."""
+
+
+class TrainSettings(Section):
+    """Everything a training depends on."""
+
+    folder: Path = Path("results/train")
+    """Working folder: data, states, weights."""
+    bundle: Path = Path("bundles/small")
+    """Where the finished bundle is written."""
+    device: str = "cpu"
+    """``cpu`` or ``cuda``."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """bf16: mixed precision; weights and optimiser are float32 anyway."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads; 0 for PyTorch's choice."""
+    seed: int = Field(default=0, ge=0)
+    """Of initial weights and of everything drawn during training."""
+    clips: Clips = Clips()
+    """Training data."""
+    levels: Levels = Levels()
+    """Noise levels of both diffusion stages."""
+    vae: Steps
+    """VAE, encoder and decoder."""
+    decoder: Steps
+    """VAE decoder alone, on the frozen latents."""
+    decoder_squares: int = Field(default=250, ge=0)
+    """Batches of squares that the decoder is trained on before it sees whole frames."""
+    base: Steps
+    """Stage 1: UNet and PoseNet."""
+    cmp: Steps
+    """Conditional motion propagation."""
+    control: Steps
+    """Stage 2: ControlNet, everything else frozen."""
+    control_clips: int = Field(default=1000, ge=1)
+    """Clips that stage 2 is trained on; motion fields are computed for these."""
+    quality: Quality = Quality()
+    """Measurement."""
+
+
+def load_settings(path: Path, **changes: Any) -> TrainSettings:
+    """Read and check a settings file.
+
+    Args:
+        path: YAML.
+        changes: Top-level keys that replace those of the file; None leaves them.
+
+    Raises:
+        ConfigError: It cannot be read, or a key or value is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    chosen = {key: value for key, value in changes.items() if value is not None}
+    try:
+        return TrainSettings.model_validate({**(content or {}), **chosen})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error

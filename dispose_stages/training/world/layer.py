@@ -1,0 +1,133 @@
+"""A painted layer that moves with one bone, and the outlines it is painted with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from dispose_stages.training.world.appearance import Color
+
+Points = Float[np.ndarray, "n 2"]
+
+_SHIFT = 4
+_ARC = np.linspace(-np.pi / 2, np.pi / 2, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """One polygon (thickness 0) or polyline, pixels."""
+
+    points: Points
+    color: Color
+    thickness: int = 0
+
+
+@dataclass(slots=True)
+class Layer:
+    """What is painted along the axis from `start` to `end`.
+
+    Attributes:
+        name: The same in every frame.
+        start: One end of the bone, pixels.
+        end: Its other end.
+        radii: Half widths at both ends, pixels.
+        depth: Nearer to the camera is larger; body heights.
+        strokes: Painted in order.
+    """
+
+    name: str
+    start: Float[np.ndarray, "2"]
+    end: Float[np.ndarray, "2"]
+    radii: tuple[float, float]
+    depth: float
+    strokes: list[Stroke] = field(default_factory=list)
+
+    def fill(self, polygon: Points, color: Color) -> None:
+        """Add a filled polygon."""
+        self.strokes.append(Stroke(polygon, color))
+
+    def hull(self, points: Points, color: Color) -> None:
+        """Add the convex hull of some points."""
+        outline = cv2.convexHull(points.astype(np.float32))[:, 0]
+        self.strokes.append(Stroke(outline.astype(np.float64), color))
+
+    def line(self, points: Points, color: Color, thickness: int) -> None:
+        """Add a polyline."""
+        self.strokes.append(Stroke(points, color, thickness))
+
+    def paint(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Draw all strokes, smooth edges."""
+        for stroke in self.strokes:
+            points = _fixed_point(stroke.points)
+            if stroke.thickness:
+                cv2.polylines(
+                    image,
+                    [points],
+                    isClosed=False,
+                    color=stroke.color,
+                    thickness=stroke.thickness,
+                    lineType=cv2.LINE_AA,
+                    shift=_SHIFT,
+                )
+            else:
+                cv2.fillPoly(image, [points], stroke.color, cv2.LINE_AA, _SHIFT)
+
+    def stamp(self, labels: UInt8[np.ndarray, "h w"], label: int) -> None:
+        """Write `label` wherever the layer covers a pixel."""
+        for stroke in self.strokes:
+            points = _fixed_point(stroke.points)
+            if stroke.thickness:
+                cv2.polylines(
+                    labels,
+                    [points],
+                    isClosed=False,
+                    color=label,
+                    thickness=stroke.thickness,
+                    lineType=cv2.LINE_8,
+                    shift=_SHIFT,
+                )
+            else:
+                cv2.fillPoly(labels, [points], label, cv2.LINE_8, _SHIFT)
+
+
+def _fixed_point(points: Points) -> np.ndarray:
+    return np.asarray(np.round(np.clip(points, -4000, 8000) * (1 << _SHIFT)), dtype=np.int32)
+
+
+def axis_frame(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Unit vector along a bone, unit normal, length; a bone seen end-on points down."""
+    along = end - start
+    length = float(np.hypot(along[0], along[1]))
+    along = along / length if length > 1e-6 else np.array([0.0, 1.0])
+    return along, np.array([along[1], -along[0]]), length
+
+
+def capsule(start: np.ndarray, end: np.ndarray, radii: tuple[float, float]) -> Points:
+    """Outline of a bone with round ends."""
+    along, normal, _ = axis_frame(start, end)
+    first = start + radii[0] * (np.outer(-np.cos(_ARC), along) + np.outer(np.sin(_ARC), normal))
+    last = end + radii[1] * (np.outer(np.cos(_ARC), along) - np.outer(np.sin(_ARC), normal))
+    return np.concatenate([first, last])
+
+
+def ribbon(layer: Layer, v: np.ndarray, factor: np.ndarray, *, shift: float = 0.0) -> Points:
+    """Outline in a layer's own coordinates.
+
+    Args:
+        layer: Gives axis and half widths.
+        v: Positions along the axis, 0 at the start and 1 at the end, ascending.
+        factor: Half width there, as a share of the layer's.
+        shift: Sideways, as a share of the layer's half width; positive is to the image's right
+            for an axis that points up.
+
+    Returns:
+        A closed outline.
+    """
+    along, normal, length = axis_frame(layer.start, layer.end)
+    widths = layer.radii[0] + np.clip(v, 0, 1) * (layer.radii[1] - layer.radii[0])
+    center = layer.start + np.outer(v * length, along) - np.outer(shift * widths, normal)
+    offset = (factor * widths)[:, None] * normal
+    return np.concatenate([center + offset, (center - offset)[::-1]])

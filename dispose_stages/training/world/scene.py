@@ -1,0 +1,210 @@
+"""Scenes: figures that move before a background, with everything about them known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from dispose_stages.training.world import keypoints
+from dispose_stages.training.world.appearance import random_background
+from dispose_stages.training.world.body import pose_joints
+from dispose_stages.training.world.figure import Figure, figure_layers
+from dispose_stages.training.world.flow import layer_flow
+from dispose_stages.training.world.layer import Layer
+from dispose_stages.training.world.motion import MOTIONS, random_motion
+from dispose_stages.training.world.projection import Camera, ProjectedJoints, project
+
+OUTSIDE, OCCLUDED, VISIBLE = 0, 1, 2
+"""Flags of a keypoint, as in COCO."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFrame:
+    """One image and the truth about it.
+
+    Attributes:
+        image: RGB.
+        keypoints: ``x, y, flag`` in pixels, COCO-WholeBody order; flag as in COCO.
+        boxes: ``x1, y1, x2, y2`` of what each figure covers inside the image.
+    """
+
+    image: UInt8[np.ndarray, "h w 3"]
+    keypoints: Float[np.ndarray, "n 133 3"]
+    boxes: Float[np.ndarray, "n 4"]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A figure and where its joints are in every frame."""
+
+    figure: Figure
+    joints: ProjectedJoints
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Actors, farthest first, before a background that stands still."""
+
+    actors: tuple[Actor, ...]
+    background: UInt8[np.ndarray, "h w 3"]
+
+    def __len__(self) -> int:
+        return len(self.actors[0].joints.keypoints) if self.actors else 1
+
+    def render(self, frame: int) -> RenderedFrame:
+        """Paint one frame."""
+        image = self.background.copy()
+        labels, layers = self._labels(frame)
+        for layer in layers:
+            layer.paint(image)
+        boxes = [_box(actor, frame, image.shape[:2]) for actor in self.actors]
+        points = [
+            _flag_keypoints(actor, frame, labels, layers, index)
+            for index, actor in enumerate(self.actors)
+        ]
+        return RenderedFrame(
+            image,
+            np.stack(points) if points else np.zeros((0, keypoints.COUNT, 3)),
+            np.stack(boxes) if boxes else np.zeros((0, 4)),
+        )
+
+    def flow(self, first: int, second: int) -> Float32[np.ndarray, "h w 2"]:
+        """Displacement of every pixel of frame `first` on the way to frame `second`, pixels.
+
+        It follows the layer that is seen at the pixel, also where the second frame hides it.
+        """
+        labels, layers = self._labels(first)
+        _, moved = self._labels(second)
+        return layer_flow(labels, layers, {layer.name: layer for layer in moved})
+
+    def _labels(self, frame: int) -> tuple[UInt8[np.ndarray, "h w"], list[Layer]]:
+        """Which layer each pixel shows (1 is the first), and the layers from back to front."""
+        layers: list[Layer] = []
+        for index, actor in enumerate(self.actors):
+            painted = figure_layers(actor.figure, actor.joints, frame)
+            for layer in painted:
+                layer.name = f"{index}/{layer.name}"
+            layers += sorted(painted, key=lambda layer: layer.depth)
+        labels = np.zeros(self.background.shape[:2], dtype=np.uint8)
+        for number, layer in enumerate(layers, start=1):
+            layer.stamp(labels, number)
+        return labels, layers
+
+
+def random_scene(
+    seed: int,
+    *,
+    height: int,
+    width: int,
+    frames: int,
+    fps: float = 24.0,
+    motion: str | None = None,
+    actors: int = 1,
+    whole: bool = True,
+) -> Scene:
+    """A scene that depends on the arguments only.
+
+    Args:
+        seed: Decides persons, clothes, background, camera and movement.
+        height: Of the image, pixels.
+        width: Likewise.
+        frames: Number of frames.
+        fps: Frames per second of the movement.
+        motion: One of `dispose_stages.training.world.motion.MOTIONS`; any of them if not given.
+        actors: Number of figures.
+        whole: Keep the figures inside the image; else they may be cut off.
+
+    Returns:
+        The scene.
+    """
+    rng = np.random.default_rng(seed)
+    background = random_background(height, width, rng)
+    times = np.arange(frames) / fps
+    cast = []
+    for _ in range(actors):
+        figure = Figure.random(rng)
+        name = motion or str(rng.choice(sorted(MOTIONS)))
+        joints = pose_joints(figure.shape, random_motion(name, times, rng))
+        spread = np.abs(joints.keypoints[:, :, 0]).max() + 0.04
+        top = joints.keypoints[:, :, 1].max() + 0.06
+        camera = _random_camera(rng, (height, width), (float(spread), float(top)), whole=whole)
+        cast.append(Actor(figure, project(joints, camera)))
+    cast.sort(key=lambda actor: actor.joints.scale)
+    return Scene(tuple(cast), background)
+
+
+def _random_camera(
+    rng: np.random.Generator, size: tuple[int, int], reach: tuple[float, float], *, whole: bool
+) -> Camera:
+    """Fit a figure that reaches `reach` (sideways, up) body heights into the image."""
+    height, width = size
+    spread, top = reach
+    fit = min(0.95 * height / (top + 0.05), 0.5 * 0.97 * width / spread)
+    scale = fit * rng.uniform(0.75, 1.0) if whole else fit * rng.uniform(0.45, 1.5)
+    slack_x = max(0.0, 0.5 * width - spread * scale)
+    x = 0.5 * width + rng.uniform(-1, 1) * (slack_x if whole else slack_x + 0.15 * width)
+    # The nearer foot reaches below the ground line, because the camera looks down.
+    floor = 0.985 * height - 0.05 * scale
+    slack_y = max(0.0, floor - (top + 0.02) * scale)
+    ground = floor - rng.uniform(0, 1) * slack_y
+    if not whole:
+        ground += rng.uniform(-0.1, 0.25) * height
+    return Camera(float(x), float(ground), float(scale), tilt=float(rng.uniform(0.08, 0.25)))
+
+
+def _box(actor: Actor, frame: int, size: tuple[int, ...]) -> Float[np.ndarray, "4"]:
+    layers = figure_layers(actor.figure, actor.joints, frame)
+    points = np.concatenate([stroke.points for layer in layers for stroke in layer.strokes])
+    limit = [size[1], size[0]]
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)])
+
+
+_OWN_LAYERS = (
+    [{"head"}] * 5
+    + [{f"{side}_upper_arm", "torso", "hair"} for side in ("left", "right")]
+    + [{f"{side}_upper_arm", f"{side}_forearm"} for side in ("left", "right")]
+    + [{f"{side}_hand", f"{side}_forearm"} for side in ("left", "right")]
+    + [{"left_thigh", "right_thigh", "torso", "skirt"}] * 2
+    + [{f"{side}_thigh", f"{side}_shin", "skirt"} for side in ("left", "right")]
+    + [{f"{side}_shin", f"{side}_foot"} for side in ("left", "right")]
+    + [{f"{side}_shin", f"{side}_foot"} for side in ("left", "right") for _ in range(3)]
+    + [{"head"}] * 68
+    + [{f"{side}_hand", f"{side}_forearm"} for side in ("left", "right") for _ in range(21)]
+)
+
+
+def _flag_keypoints(
+    actor: Actor,
+    frame: int,
+    labels: UInt8[np.ndarray, "h w"],
+    layers: list[Layer],
+    index: int,
+) -> Float[np.ndarray, "133 3"]:
+    points = actor.joints.keypoints[frame]
+    height, width = labels.shape
+    column, row = np.floor(points).astype(int).T
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    shown = labels[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    names = ["", *(layer.name for layer in layers)]
+    own = np.array(
+        [
+            label == 0 or names[label] in {f"{index}/{name}" for name in _OWN_LAYERS[keypoint]}
+            for keypoint, label in enumerate(shown)
+        ]
+    )
+    own &= ~_behind_head(actor, frame)
+    flags = np.where(inside, np.where(own, VISIBLE, OCCLUDED), OUTSIDE)
+    return np.column_stack([points, flags])
+
+
+def _behind_head(actor: Actor, frame: int) -> np.ndarray:
+    """Which face keypoints are on the far side of the head; (133,) booleans."""
+    behind = actor.joints.depths[frame] < (
+        actor.joints.head_depth[frame] - 0.3 * actor.figure.shape.head_width
+    )
+    on_head = np.zeros(keypoints.COUNT, dtype=bool)
+    on_head[:5] = on_head[keypoints.FACE] = True
+    return np.asarray(behind & on_head)

@@ -1,0 +1,205 @@
+"""The published checkpoints of MimicMotion and DisPose, as networks (algorithm §0).
+
+Loading is strict: every expected tensor has to be there with its shape, and anything unexpected is
+named; all problems of a file come in one error. A conversion of a checkpoint (see
+`dispose_stages.weights.conversion`) is used where there is a valid one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dispose_stages.errors import WeightsError
+from dispose_stages.models.control_net import ControlNet, build_control_net
+from dispose_stages.models.pose_net import PoseNet, build_pose_net
+from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
+from dispose_stages.weights.conversion import resolve_weights
+from dispose_stages.weights.files import (
+    WeightFile,
+    fit_problems,
+    open_weights,
+    parameter_shapes,
+    read_into,
+    read_json,
+)
+
+_logger = logging.getLogger(__name__)
+# MimicMotion's file may hold these too; the ones of the SVD folder are used.
+_FROM_SVD = ("vae.", "image_encoder.")
+_POINT_MLP = "point_adapter.model_list.{level}.mlp.{layer}.weight"
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionWeights:
+    """Where the diffusion networks are.
+
+    Attributes:
+        svd: Folder of Stable Video Diffusion; only ``unet/config.json`` is read here.
+        mimic_motion: UNet and PoseNet.
+        dispose: ControlNet; None for the plain MimicMotion baseline.
+    """
+
+    svd: Path
+    mimic_motion: Path
+    dispose: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionNetworks:
+    """The networks of one denoising step, frozen and in evaluation mode.
+
+    Attributes:
+        unet: Predicts ``v``.
+        pose_net: Embeds pose images.
+        control_net: Motion and correspondence guidance; None for the plain baseline.
+    """
+
+    unet: SpatioTemporalUNet
+    pose_net: PoseNet
+    control_net: ControlNet | None
+
+
+def load_diffusion_networks(
+    weights: DiffusionWeights,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> DiffusionNetworks:
+    """Load everything that a denoising step runs.
+
+    Args:
+        weights: Where the files are.
+        dtype: Of all parameters; as in the files if None (MimicMotion: float16, DisPose: float32).
+        device: Of all parameters.
+
+    Raises:
+        WeightsError: A file is missing, unsafe to read or does not fit; names all that is wrong
+            with it.
+    """
+    config = read_unet_config(weights.svd)
+    unet, pose_net = load_mimic_motion(weights.mimic_motion, config, dtype=dtype, device=device)
+    control_net = None
+    if weights.dispose is not None:
+        control_net = load_control_net(
+            weights.dispose, config, unet=unet, dtype=dtype, device=device
+        )
+    return DiffusionNetworks(unet=unet, pose_net=pose_net, control_net=control_net)
+
+
+def read_unet_config(svd: Path) -> dict[str, Any]:
+    """The UNet's configuration in the SVD folder.
+
+    Raises:
+        WeightsError: It is not there or not JSON.
+    """
+    return read_json(svd / "unet" / "config.json")
+
+
+def load_mimic_motion(
+    path: Path,
+    unet_config: Mapping[str, Any],
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[SpatioTemporalUNet, PoseNet]:
+    """UNet (``unet.*``) and PoseNet (``pose_net.*``) of ``MimicMotion_1-1.pth``.
+
+    Raises:
+        WeightsError: As `load_diffusion_networks`.
+    """
+    file = open_weights(resolve_weights(path))
+    with torch.device("meta"):
+        unet = build_unet(unet_config)
+        pose_net = build_pose_net(unet.conv_in.out_channels)
+    ignored = [key for key in file.shapes if key.startswith(_FROM_SVD)]
+    if ignored:
+        _logger.info(
+            "%s: %d tensors of the VAE and the image encoder are ignored; those of %s are used",
+            file.path,
+            len(ignored),
+            "the SVD folder",
+        )
+    expected = parameter_shapes(unet, "unet.") | parameter_shapes(pose_net, "pose_net.")
+    found = {key: shape for key, shape in file.shapes.items() if not key.startswith(_FROM_SVD)}
+    _refuse(file, fit_problems(expected, found))
+    read_into(unet, file, prefix="unet.", dtype=dtype, device=device)
+    read_into(pose_net, file, prefix="pose_net.", dtype=dtype, device=device)
+    return unet, pose_net
+
+
+def load_control_net(
+    path: Path,
+    unet_config: Mapping[str, Any],
+    *,
+    unet: SpatioTemporalUNet | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> ControlNet:
+    """The hybrid ControlNet of ``DisPose.pth``, over one initialised from the UNet's encoder.
+
+    The original copies the encoder of MimicMotion's UNet and then loads the file over it. So
+    tensors that the file lacks keep the UNet's values, where the original copies them
+    (`copied_from_unet`); any other missing tensor is an error.
+
+    Args:
+        path: The file.
+        unet_config: Sizes of the UNet.
+        unet: Loaded UNet to take missing tensors from.
+        dtype: Of all parameters; as in the file if None.
+        device: Of all parameters.
+
+    Raises:
+        WeightsError: As `load_diffusion_networks`.
+    """
+    file = open_weights(resolve_weights(path))
+    with torch.device("meta"):
+        net = build_control_net(unet_config, **_adapter_sizes(file))
+    expected = parameter_shapes(net)
+    optional = copied_from_unet(net, unet) if unet is not None else set()
+    _refuse(file, fit_problems(expected, file.shapes, optional=optional))
+    kept: dict[str, Tensor] = {}
+    if unet is not None:
+        source = unet.state_dict()
+        missing = [key for key in expected if key not in file.shapes]
+        kept = {key: source[key].detach().clone().to(device, dtype) for key in missing}
+    if kept:
+        _logger.warning("%s lacks %d tensors; they keep the UNet's values", path, len(kept))
+    read_into(net, file, dtype=dtype, device=device, others=kept)
+    return net
+
+
+def copied_from_unet(control_net: ControlNet, unet: SpatioTemporalUNet) -> set[str]:
+    """Parameters that a fresh ControlNet takes from the UNet.
+
+    Input convolution, time embedding, down blocks and mid block. The embedding of the added time
+    ids is not among them in the original.
+    """
+    parts = ("conv_in.", "time_embedding.", "down_blocks.", "mid_block.")
+    return {
+        key
+        for key in control_net.state_dict().keys() & unet.state_dict().keys()
+        if key.startswith(parts)
+    }
+
+
+def _adapter_sizes(file: WeightFile) -> dict[str, Any]:
+    """Sizes of the point adapter, which no configuration file holds."""
+    widths: list[int] = []
+    while (key := _POINT_MLP.format(level=len(widths), layer=2)) in file.shapes:
+        widths.append(file.shapes[key][0])
+    first = file.shapes.get(_POINT_MLP.format(level=0, layer=0))
+    # Without either, the published sizes make the error name what is missing.
+    sizes: dict[str, Any] = {"point_channels": first[1]} if first and len(first) == 2 else {}
+    return sizes | ({"adapter_channels": widths} if widths else {})
+
+
+def _refuse(file: WeightFile, problems: list[str]) -> None:
+    if problems:
+        raise WeightsError(f"{file.path} does not fit: {'; '.join(problems)}")

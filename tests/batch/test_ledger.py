@@ -1,0 +1,125 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from dispose_stages.batch.ledger import Entry, Ledger, Shard, Status, artifact_key
+from dispose_stages.batch.plan import Unit
+from dispose_stages.errors import Reason, StoreError
+
+UNIT = Unit(
+    stage="motion",
+    id="u1",
+    label="a + b",
+    route=2**64 - 1,
+    params={"resolution": 576, "max_frames": None, "fps": 15.0},
+    sources={"image": "/data/ä.png"},
+    upstream={"pose": ("pose", "p1")},
+    stamp="t",
+)
+ENTRIES = {
+    "b": Entry(Status.DONE, key="k", digest="d", facts={"frames": 3, "fps": 0.0}),
+    "a": Entry(Status.FAILED, reason=Reason.OUT_OF_MEMORY, message="x"),
+    "c": Entry(
+        Status.BLOCKED, reason=Reason.UPSTREAM, origin="pose/p", facts={"root_reason": "oom"}
+    ),
+}
+
+
+def write(tmp_path, text):
+    path = tmp_path / "file.json"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_ledger_comes_back_as_written(tmp_path):
+    """All fields survive, zero facts included."""
+    ledger = Ledger("motion", "0-of-1", ENTRIES)
+    assert Ledger.read(write(tmp_path, ledger.to_json())) == ledger
+
+
+def test_equal_outcomes_give_equal_bytes():
+    """The order in which units ended does not show."""
+    turned = dict(reversed(ENTRIES.items()))
+    assert Ledger("m", "s", ENTRIES).to_json() == Ledger("m", "s", turned).to_json()
+
+
+def test_shard_comes_back_as_written(tmp_path):
+    """Units keep their order and every field, a 64-bit route included."""
+    shard = Shard("motion", "1-of-2", 3, (UNIT, replace(UNIT, id="u0")), {"pose": ("0-of-1",)})
+    assert Shard.read(write(tmp_path, shard.to_json())) == shard
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "cannot be read"),
+        ("[]", "not a dispose-ledger"),
+        ('{"format": "dispose-shard", "version": 1}', "not a dispose-ledger"),
+        ('{"format": "dispose-ledger", "version": 2}', "format version 2"),
+        ('{"format": "dispose-ledger"}', "format version None"),
+        ('{"format": "dispose-ledger", "version": 1}', "damaged"),
+        (
+            '{"format": "dispose-ledger", "version": 1, "stage": "a", "shard": "b", '
+            '"units": {"u": {"status": "odd"}}}',
+            "damaged",
+        ),
+        (
+            '{"format": "dispose-ledger", "version": 1, "stage": "a", "shard": "b", '
+            '"units": {"u": {"status": "done", "new": 1}}}',
+            "damaged",
+        ),
+    ],
+)
+def test_unusable_files_are_named(tmp_path, text, match):
+    """A file of another kind, version or content is an error that names it."""
+    path = write(tmp_path, text)
+    with pytest.raises(StoreError, match=match) as caught:
+        Ledger.read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_absent_ledger_is_an_error(tmp_path):
+    """There is no empty default."""
+    with pytest.raises(StoreError, match="cannot be read"):
+        Ledger.read(tmp_path / "none.json")
+
+
+def key(unit=UNIT, revision=1, weights="w", **upstream):
+    return artifact_key(
+        unit, revision=revision, weights=weights, upstream=upstream or {"pose": "d"}
+    )
+
+
+def test_everything_that_decides_the_numbers_enters_the_key():
+    """Parameters, revision, weights, upstream content and the stamp each change it."""
+    keys = {
+        key(),
+        key(replace(UNIT, params={**UNIT.params, "resolution": 512})),
+        key(replace(UNIT, stage="sample")),
+        key(replace(UNIT, stamp="")),
+        key(revision=2),
+        key(weights="v"),
+        key(pose="e"),
+        key(other="d"),
+    }
+    assert len(keys) == 8
+    assert all(len(k) == 40 and set(k) <= set("0123456789abcdef") for k in keys)
+
+
+def test_nothing_else_enters_the_key():
+    """Where files lie, names and shards are free to change."""
+    moved = replace(UNIT, id="x", label="y", route=0, sources={"image": "/elsewhere.png"})
+    assert key(moved) == key()
+    assert key(replace(UNIT, upstream={"pose": ("pose", "other")})) == key()
+
+
+def test_keys_do_not_change_between_releases():
+    """A store filled by an earlier version stays valid."""
+    assert key() == "d5f0a2621224d97805bfb8cd6697e6160b66bbc6"
+
+
+def test_entries_leave_out_what_is_empty():
+    """Ledgers of thousands of units stay small."""
+    text = Ledger("m", "s", {"u": Entry(Status.DONE, key="k", digest="d")}).to_json()
+    assert json.loads(text)["units"]["u"] == {"status": "done", "key": "k", "digest": "d"}
