@@ -153,7 +153,7 @@ def test_outdated_files_are_noticed_and_mended(tmp_path):
     assert write_files(tmp_path) == []
 
 
-@pytest.mark.parametrize("module", ["config", "planning.prepare", "results.status"])
+@pytest.mark.parametrize("module", ["config", "batch.prepare", "batch.status"])
 def test_planning_imports_no_heavy_library(module):
     """The Snakefile is parsed again in every job of a cluster."""
     heavy = ("torch", "zarr", "diffusers", "transformers", "onnxruntime", "pandas", "decord", "cv2")
