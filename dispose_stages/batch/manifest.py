@@ -1,7 +1,8 @@
 """The manifest: a CSV of (reference image, driving video) pairs with per-row parameters.
 
 Every bad row is found in one go, with its line, column and reason, and set aside; the others run.
-Columns: manifests/README.md. Imports neither torch nor any media library.
+Columns: manifests/README.md; all others are carried along and decide nothing. Imports neither torch
+nor any media library.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -43,6 +44,7 @@ class Row:
         reference_image: Absolute path.
         driving_video: Absolute path.
         parameters: Defaults of the configuration with the row's overrides.
+        extra: Cells of all other columns, for users of the videos; part of no id and no key.
     """
 
     line: int
@@ -50,6 +52,7 @@ class Row:
     reference_image: str
     driving_video: str
     parameters: Parameters
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,7 +101,7 @@ def _derived_id(row: Mapping[str, str]) -> str:
     """A readable id that depends on the row's own content only, not on its place in the file."""
     stems = (Path(row[column]).stem for column in REQUIRED_COLUMNS)
     words = "_".join(_NOT_IN_ID.sub("-", stem).strip("-._")[:48] or "x" for stem in stems)
-    content = canonical_json({key: value for key, value in row.items() if value})
+    content = canonical_json({name: row[name] for name in COLUMNS if row.get(name)})
     return f"{words}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
@@ -112,8 +115,36 @@ def _read_cells(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
         raise ManifestError(f"{name}, line {reader.line_num}: not valid CSV: {error}") from None
 
 
+def _near_miss(column: str) -> str | None:
+    """The known column that this one is probably a misspelling of."""
+    if column in COLUMNS:
+        return None
+    plain = re.sub(r"[\W_]+", "_", column.casefold())
+    slips, known = min((_slips(plain, known), known) for known in COLUMNS)
+    return known if slips <= max(1, len(known) // 5) else None
+
+
+def _slips(typed: str, meant: str) -> int:
+    """Letters left out, added, mistaken or swapped with their neighbour."""
+    before, last = [0] * (len(meant) + 1), list(range(len(meant) + 1))
+    for i, letter in enumerate(typed, 1):
+        row = [i]
+        for j, other in enumerate(meant, 1):
+            slips = min(last[j] + 1, row[-1] + 1, last[j - 1] + (letter != other))
+            if i > 1 and j > 1 and (letter, other) == (meant[j - 2], typed[i - 2]):
+                slips = min(slips, before[j - 2] + 1)
+            row.append(slips)
+        before, last = last, row
+    return last[-1]
+
+
 def _check_header(header: list[str], name: str) -> None:
-    problems = [f"unknown column {column!r}" for column in header if column not in COLUMNS]
+    problems = [
+        f"unknown column {column!r}, did you mean {meant!r}?"
+        for column in header
+        if (meant := _near_miss(column))
+    ]
+    problems += [f"column {n} has no name" for n, column in enumerate(header, 1) if not column]
     problems += [
         f"column {column!r} is missing" for column in REQUIRED_COLUMNS if column not in header
     ]
@@ -122,7 +153,7 @@ def _check_header(header: list[str], name: str) -> None:
     ]
     if problems:
         known = ", ".join(COLUMNS)
-        raise ManifestError(f"{name}, line 1: " + "; ".join(problems) + f". Known columns: {known}")
+        raise ManifestError(f"{name}, line 1: " + "; ".join(problems) + f" Known columns: {known}")
 
 
 class _RowReader:
@@ -130,6 +161,7 @@ class _RowReader:
 
     def __init__(self, header: list[str], folder: Path, defaults: Parameters) -> None:
         self.header = header
+        self.extra_columns = [column for column in header if column not in COLUMNS]
         self.folder = folder
         self.defaults = defaults
         self.default_values = defaults.model_dump()
@@ -159,7 +191,8 @@ class _RowReader:
             self.problems += problems
             return None
         image, video = (str(self._resolve(values[column])) for column in REQUIRED_COLUMNS)
-        return Row(line, self._pair_id(values), image, video, parameters)
+        extra = {column: values.get(column, "") for column in self.extra_columns}
+        return Row(line, self._pair_id(values), image, video, parameters, extra)
 
     def _resolve(self, cell: str) -> Path:
         # Not Path.expanduser: that raises where "~name" is no user but a file's name.

@@ -48,6 +48,7 @@ class PlannedPair:
         driving_video: Path.
         parameters: All of them.
         units: Role to unit id.
+        extra: Cells of the manifest's columns that decide nothing.
     """
 
     pair_id: str
@@ -56,6 +57,7 @@ class PlannedPair:
     driving_video: str
     parameters: Mapping[str, Any]
     units: Mapping[str, str]
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

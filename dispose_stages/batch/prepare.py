@@ -250,6 +250,7 @@ def pairs_json(plan: Plan) -> str:
             "driving_video": pair.row.driving_video,
             "parameters": pair.row.parameters.model_dump(),
             "units": pair.units,
+            "extra": pair.row.extra,
         }
         for pair in plan.pairs
     )

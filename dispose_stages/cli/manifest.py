@@ -41,6 +41,8 @@ def check(*, file: Path, config_file: Path, shallow: bool) -> None:
     for line in problem_table(problems):
         click.echo(line)
     click.echo(f"{file}: {good} rows can run, {len(bad_lines)} cannot")
+    if found.rows and (carried := found.rows[0].extra):
+        click.echo(f"carried along, without influence: {', '.join(carried)}")
     sys.exit(1 if problems else 0)
 
 

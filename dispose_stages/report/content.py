@@ -70,6 +70,7 @@ class PairReport:
         driving_video: Path as in the manifest.
         status: How it stands.
         parameters: Name to value as text, of everything a row may set.
+        extra: Cells of the manifest's columns that decide nothing.
         keys: Role to key of the artifact.
         seconds: Role to seconds that its unit took; other pairs may share the unit.
         reason: Typed reason of a failure.
@@ -87,6 +88,7 @@ class PairReport:
     driving_video: str
     status: PairStatus
     parameters: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""

@@ -87,6 +87,7 @@ def row_data(pair: PairReport, common: dict[str, str]) -> dict[str, Any]:
         "image": pair.reference_image,
         "video": pair.driving_video,
         "own": own,
+        "extra": [[k, v] for k, v in pair.extra.items() if v],
         "keys": [list(item) for item in pair.keys.items()],
         "seconds": seconds,
         "time": duration(seconds) if pair.seconds else "",

@@ -46,9 +46,11 @@
 
   const fileName = (path) => make("span", { title: path }, path.split("/").pop());
 
+  const terms = (entries, attributes = {}) => make("dl", {},
+    ...entries.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", attributes, value))));
+
   const list = (title, entries, mono) => entries && entries.length
-    ? make("details", {}, make("summary", {}, title),
-        make("dl", {}, ...entries.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", mono ? { class: "mono" } : {}, value)))))
+    ? make("details", {}, make("summary", {}, title), terms(entries, mono ? { class: "mono" } : {}))
     : null;
 
   const draw = (row) => {
@@ -58,7 +60,8 @@
       row.message ? make("p", { class: "message" }, row.message) : null,
       row.result ? make("p", { class: "soft" }, row.result.text) : null,
       make("p", { class: "soft" }, `line ${row.line}: `, fileName(row.image), " + ", fileName(row.video)),
-      row.own ? make("dl", {}, ...row.own.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))) : null,
+      row.own ? terms(row.own) : null,
+      row.extra ? terms(row.extra) : null,
       list(`Time: ${row.time}`, row.times, false),
       list("Keys", row.keys, true));
     const media = make("div", { class: "media" },
@@ -67,7 +70,7 @@
   };
 
   const haystack = rows.map((row) => [row.id, row.status, row.reason, row.message, row.stage, row.image, row.video,
-    ...(row.own ?? []).map((entry) => entry.join("="))].join("\n").toLowerCase());
+    ...[...(row.own ?? []), ...(row.extra ?? [])].map((entry) => entry.join("="))].join("\n").toLowerCase());
 
   const order = {
     line: (a, b) => a.line - b.line,

@@ -181,6 +181,7 @@ class _Rows:
             driving_video=pair.driving_video,
             status=status,
             parameters={name: _text(value) for name, value in pair.parameters.items()},
+            extra=pair.extra,
             keys={role: key for role, key in keys.items() if key},
             seconds=self._times(pair),
             reason=outcome.reason if failed else "",

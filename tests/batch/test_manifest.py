@@ -120,7 +120,14 @@ def test_derived_ids_do_not_depend_on_the_place_in_the_file(folder):
         ("", "is empty"),
         ("\n\n", "is empty"),
         ("reference_image\na.png\n", "'driving_video' is missing"),
-        ("reference_image,driving_video,sede\n", "unknown column 'sede'.*Known columns: .*seed"),
+        ("reference_image,driving_video,sede\n", "'sede', did you mean 'seed'.*columns: .*seed"),
+        ("reference_image,driving_video,Seed\n", "'Seed', did you mean 'seed'"),
+        ("reference_image,driving_video,max frame\n", "did you mean 'max_frames'"),
+        ("reference_image,driving_video,pair-id\n", "did you mean 'pair_id'"),
+        ("reference_image,driving_video,motion_guidence\n", "did you mean 'motion_guidance'"),
+        ("refrence_image,driving_video\n", "did you mean 'reference_image'.*is missing"),
+        ("reference_image,driving_video,\n", "column 3 has no name"),
+        ("reference_image,driving_video,tags,tags\n", "'tags' appears twice"),
         ("reference_image,driving_video,seed,seed\n", "'seed' appears twice"),
         (b"reference_image,driving_video\n\xff\xfe,x\n", "UTF-8"),
         ('reference_image,driving_video\n"a.png,x.mp4\n', "not valid CSV"),
@@ -131,6 +138,23 @@ def test_a_file_that_is_unusable_as_a_whole_is_one_error(folder, text, match):
     with pytest.raises(ManifestError, match=match) as caught:
         read(folder, text)
     assert "m.csv" in str(caught.value)
+
+
+def test_other_columns_are_carried_along_and_decide_nothing(folder):
+    """Names of one's own are no misspellings; ids of rows are those of the known columns."""
+    own = ("caption", "split", "licence", "consent", "source_url", "tags", "sample_id", "speaker")
+    head = "reference_image,driving_video,seed"
+    (plain,) = read(folder, f"{head}\na.png,x.mp4,3\n").rows
+    text = f"{','.join(own)},{head}\n{','.join(name.upper() for name in own)},a.png,x.mp4,3\n"
+    (row,) = read(folder, text).rows
+    assert row.extra == {name: name.upper() for name in own}
+    assert row.pair_id == plain.pair_id
+    assert plain.pair_id == "a_x_48805bca"
+    assert plain.extra == {}
+    text = f"{head},caption\na.png,x.mp4,3,one\na.png,x.mp4,3,two\n"
+    assert "same content as line 2" in problems(folder, text)[0][2]
+    (short,) = read(folder, f"{head},caption,tags\na.png,x.mp4,3,one\n").rows
+    assert short.extra == {"caption": "one", "tags": ""}
 
 
 def test_absent_manifest(tmp_path):

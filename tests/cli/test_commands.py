@@ -206,6 +206,14 @@ def test_manifest_check_opens_media_and_lists_all(media):
     assert "0 rows can run, 3 cannot" in result.output
 
 
+def test_manifest_check_names_the_columns_that_decide_nothing(media):
+    """So that a column meant for the pipeline is not carried along unnoticed."""
+    path = media / "m.csv"
+    path.write_text("reference_image,driving_video,steps\nb.png,v.mp4,50\n")
+    result = dispose("manifest", "check", path, "--shallow", "--config", media / "none.yaml")
+    assert "carried along, without influence: steps\n" in result.output
+
+
 def test_manifest_check_can_stay_shallow(media):
     """Without opening media only what the file system says is checked."""
     path = media / "m.csv"

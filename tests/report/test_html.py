@@ -91,6 +91,12 @@ def test_rows_carry_everything() -> None:
     assert other["own"] == [["seed", "1"]]
 
 
+def test_rows_carry_the_manifests_other_columns() -> None:
+    """Empty cells are left out; the script searches them as name=value."""
+    (row,) = _Page(render(report(pair(0, extra={"caption": HOSTILE, "split": ""})))).rows
+    assert row["extra"] == [["caption", HOSTILE]]
+
+
 def test_parameters_of_all_pairs_are_said_once() -> None:
     """What does not differ stands above the rows."""
     page = _Page(render(report(pair(0), pair(1))))

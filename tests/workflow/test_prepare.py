@@ -74,6 +74,21 @@ def test_units_are_shared_over_pairs(values):
     }
 
 
+def test_columns_that_decide_nothing_change_no_unit(values):
+    """A caption reaches the pairs and the report; no job's file and no unit knows of it."""
+    before = prepare_run(values)
+    manifest = Path(values["manifest"])
+    head, *rows = manifest.read_text().splitlines()
+    lines = [f"{head},caption", *(f"{row},says {n}" for n, row in enumerate(rows))]
+    manifest.write_text("\n".join(lines) + "\n")
+    after = prepare_run(values)
+    assert after.shards == before.shards
+    assert changed(before, after) == set()
+    assert after.summary.report != before.summary.report
+    pairs = json.loads(after.pairs)["pairs"]
+    assert [pair["extra"] for pair in pairs][:2] == [{"caption": "says 0"}, {"caption": "says 1"}]
+
+
 def test_shards_of_pairs_nest(values):
     """A shard of a coarser stage of pairs reads only shards whose pairs it holds."""
     run = prepare_run(values)
