@@ -1,74 +1,178 @@
 """Tables about a run for users of its videos: ``index.parquet``, ``failures.csv``, ``rejects.csv``.
 
-All are rewritten as a whole, by rename.
+All are rewritten as a whole, by rename. The index's columns are specified in docs/data-format.md.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
 
+from dispose_stages import __version__
 from dispose_stages.atomic import replacing, write_text
-from dispose_stages.batch.ledger import Status
+from dispose_stages.batch.ledger import Entry, Shard, Status
 from dispose_stages.batch.manifest import RowProblem, rejects_csv
 from dispose_stages.batch.outcomes import ROLES, PairOutcome, PairStatus, RunOutcomes
-from dispose_stages.batch.run_files import read_run_config
+from dispose_stages.batch.run_files import read_run_config, read_stage_weights
+from dispose_stages.config import Parameters
+from dispose_stages.errors import StoreError
+from dispose_stages.store.artifacts import ArtifactStore
 
+INDEX_FORMAT = "dispose-index"
+INDEX_VERSION = 2
 FAILURE_COLUMNS = ("pair", "stage", "reason", "message", "log")
 _MEDIA_COLUMNS = {"ingest_image": "reference_image", "ingest_video": "driving_video"}
+_STORED_ROLES = tuple(role for role, stage in ROLES.items() if stage not in {"ingest", "mux"})
+_TYPES = {
+    **dict.fromkeys(("pair_id", "status", "reference_image", "driving_video"), "string"),
+    **dict.fromkeys(("reference_digest", "driver_digest", "output", "video_digest"), "string"),
+    **dict.fromkeys(("failed_stage", "reason", "message", "code_revision"), "string"),
+    **dict.fromkeys(("line", "frames", "width", "height", "size_bytes"), "Int64"),
+    **dict.fromkeys(("fps", "duration"), "float64"),
+}
+_TYPES_BY_PREFIX = {
+    "parameter_": "",
+    "weights_": "string",
+    "key_": "string",
+    "path_": "string",
+    "seconds_": "float64",
+    "score_": "float64",
+    "manifest_": "string",
+}
+_PARAMETER_TYPES = {bool: "boolean", int: "Int64", float: "float64"}
+
+
+def extra_column(name: str) -> str:
+    """Name in the index of a manifest's own column: the same, unless the index has one like it."""
+    folded = name.casefold()
+    taken = folded in _TYPES or folded.startswith(tuple(_TYPES_BY_PREFIX))
+    return f"manifest_{name}" if taken else name
+
+
+@dataclass(frozen=True, slots=True)
+class _RunFacts:
+    """What all pairs of a run have in common, and where their seconds are."""
+
+    store: ArtifactStore
+    container: str
+    common: Mapping[str, Any]
+    seconds: Mapping[tuple[str, str], float]
+
+    @classmethod
+    def of(cls, outcomes: RunOutcomes) -> _RunFacts:
+        config = read_run_config(outcomes.layout)
+        stages = dict.fromkeys(ROLES.values())
+        weights = {f"weights_{s}": _weights(outcomes, s) for s in stages if s != "ingest"}
+        revisions = ", ".join(f"{s} {_revision(outcomes, s)}" for s in stages)
+        return cls(
+            ArtifactStore(Path(config.store)),
+            config.encoding.container,
+            {"code_revision": f"dispose-stages {__version__}: {revisions}", **weights},
+            {
+                (shard.stage, unit): value
+                for shard in outcomes.shards
+                for unit, value in shard.stats.seconds.items()
+            },
+        )
+
+
+def _weights(outcomes: RunOutcomes, stage: str) -> str | None:
+    try:
+        return read_stage_weights(outcomes.layout, stage) or None
+    except StoreError:  # no job of the run has begun
+        return None
+
+
+def _revision(outcomes: RunOutcomes, stage: str) -> int:
+    """Of the code the run was planned with, which may be older than this program."""
+    name = next(iter(outcomes.summary.shards[stage]))
+    return Shard.read(outcomes.layout.shard(stage, name)).revision
 
 
 def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
-    """One record per pair; keys and seconds per role, parameters under ``parameter_<name>``."""
-    container = read_run_config(outcomes.layout).encoding.container
-    seconds = {
-        (shard.stage, unit): value
-        for shard in outcomes.shards
-        for unit, value in shard.stats.seconds.items()
-    }
+    """One record per pair; parameters, weights, keys, paths and seconds by prefix."""
+    run = _RunFacts.of(outcomes)
     for outcome in outcomes.pair_outcomes():
         pair = outcome.pair
-        mux = outcomes.entry(pair, "mux")
-        delivered = outcome.status is PairStatus.DELIVERED
-        facts = mux.facts if delivered and mux is not None else {}
-        record: dict[str, Any] = {
-            "pair": pair.pair_id,
+        entries = {role: outcomes.entry(pair, role) for role in ROLES}
+        digests = {role: entry.digest for role, entry in entries.items() if entry is not None}
+        yield {
+            "pair_id": pair.pair_id,
+            "line": pair.line,
             "status": str(outcome.status),
             "reference_image": pair.reference_image,
+            "reference_digest": digests.get("ingest_image") or None,
             "driving_video": pair.driving_video,
-            "output": f"videos/{pair.pair_id}.{container}" if delivered else None,
-            "frames": facts.get("frames"),
+            "driver_digest": digests.get("ingest_video") or None,
+            **_video_columns(outcome, entries["mux"], run.container),
             "failed_stage": outcome.stage if outcome.status is PairStatus.FAILED else None,
             "reason": outcome.reason or None,
             "message": outcome.message or None,
+            **run.common,
+            **{f"parameter_{name}": value for name, value in pair.parameters.items()},
+            **_unit_columns(run, pair.units, entries),
+            **{extra_column(name): value or None for name, value in pair.extra.items()},
         }
-        record |= {f"parameter_{name}": value for name, value in pair.parameters.items()}
-        for role, stage in ROLES.items():
-            entry = outcomes.entry(pair, role)
-            record[f"key_{role}"] = entry.key or None if entry is not None else None
-            record[f"seconds_{role}"] = seconds.get((stage, pair.units.get(role, "")))
-        yield record
+
+
+def _video_columns(outcome: PairOutcome, mux: Entry | None, container: str) -> dict[str, Any]:
+    """The delivered video; the same columns, without values, where there is none."""
+    delivered = mux if outcome.status is PairStatus.DELIVERED else None
+    facts = delivered.facts if delivered is not None else {}
+    frames, fps = facts.get("frames"), facts.get("fps")
+    return {
+        "output": f"videos/{outcome.pair.pair_id}.{container}" if delivered is not None else None,
+        "video_digest": delivered.digest if delivered is not None else None,
+        "size_bytes": facts.get("size_bytes"),
+        "frames": frames,
+        "width": facts.get("width"),
+        "height": facts.get("height"),
+        "fps": fps,
+        "duration": frames / fps if frames and fps else None,
+    }
+
+
+def _unit_columns(
+    run: _RunFacts, units: Mapping[str, str], entries: Mapping[str, Entry | None]
+) -> dict[str, Any]:
+    keys = {role: entry.key if entry is not None else "" for role, entry in entries.items()}
+    columns: dict[str, Any] = {f"key_{role}": key or None for role, key in keys.items()}
+    for role in _STORED_ROLES:
+        path = run.store.path(ROLES[role], keys[role]) if keys[role] else None
+        columns[f"path_{role}"] = str(path.relative_to(run.store.root)) if path else None
+    for role, stage in ROLES.items():
+        columns[f"seconds_{role}"] = run.seconds.get((stage, units.get(role, "")))
+    return columns
 
 
 def write_index(outcomes: RunOutcomes) -> None:
     """Write ``index.parquet``; column types do not depend on which pairs were delivered."""
     import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     frame = pd.DataFrame(list(index_records(outcomes)))
-    for column in frame.columns:
-        frame[column] = frame[column].astype(_dtype(column, frame[column]))
+    frame = frame.astype({column: _dtype(column) for column in frame.columns})
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    version = {"format": INDEX_FORMAT, "format_version": str(INDEX_VERSION)}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **version})
     with replacing(outcomes.layout.index) as temporary:
-        frame.to_parquet(temporary, index=False)
+        pq.write_table(table, temporary)
 
 
-def _dtype(column: str, values: Any) -> Any:
-    if column == "frames" or column in {"parameter_max_frames", "parameter_seed"}:
-        return "Int64"
-    if column.startswith("seconds_"):
-        return "float64"
-    return values.dtype if column.startswith("parameter_") else "string"
+def _dtype(column: str) -> str:
+    if column in _TYPES:
+        return _TYPES[column]
+    if column.startswith("parameter_"):
+        field = Parameters.model_fields.get(column.removeprefix("parameter_"))
+        annotation = field.annotation if field is not None else str
+        kinds = (annotation, *get_args(annotation))
+        return next((_PARAMETER_TYPES[k] for k in kinds if k in _PARAMETER_TYPES), "string")
+    return next((t for p, t in _TYPES_BY_PREFIX.items() if column.startswith(p)), "string")
 
 
 def failures_csv(outcomes: RunOutcomes) -> str:

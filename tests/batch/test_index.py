@@ -1,9 +1,14 @@
 import csv
+import json
+from pathlib import Path
 
+import duckdb
 import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
-from dispose_stages.batch.index import write_failures, write_index, write_rejects
+from dispose_stages.batch.index import extra_column, write_failures, write_index, write_rejects
 from dispose_stages.batch.manifest import RowProblem, rejects_csv
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.errors import Reason, UnitError
@@ -29,7 +34,7 @@ def run(tmp_path):
 def test_index_has_a_record_per_pair(run):
     """Inputs, parameters, keys, seconds, output, status and reason of every pair."""
     write_index(RunOutcomes.read(run.layout.root))
-    table = pd.read_parquet(run.layout.index).set_index("pair")
+    table = pd.read_parquet(run.layout.index).set_index("pair_id")
     assert list(table.index) == ["i0_v0", "i0_v1", "i1_v0", "i1_v1"]
     good, bad = table.loc["i0_v0"], table.loc["i0_v1"]
     assert (good["status"], good["output"]) == ("delivered", "videos/i0_v0.mp4")
@@ -37,6 +42,15 @@ def test_index_has_a_record_per_pair(run):
     assert good["parameter_seed"] == 42
     assert good["key_sample"] == run.entries("sample")[run.plan.pairs[0].units["sample"]].key
     assert good["seconds_sample"] > 0
+    assert list(table["line"]) == [2, 3, 4, 5]
+    assert good["reference_digest"] == good["key_ingest_image"]
+    assert good["driver_digest"] == good["key_ingest_video"] != bad["driver_digest"]
+    assert (Path(run.config.store) / good["path_motion"]).is_file()
+    assert pd.isna(bad["path_motion"])
+    assert good["weights_sample"] == "w"
+    assert good["code_revision"].endswith(
+        ": ingest 1, pose 1, correspondence 1, motion 1, sample 1, mux 1"
+    )
     assert (bad["status"], bad["failed_stage"], bad["reason"]) == (
         *("failed", "pose"),
         "media_unreadable",
@@ -52,6 +66,76 @@ def test_index_has_the_same_columns_and_types_whatever_happened(run, tmp_path):
     write_index(RunOutcomes.read(other.layout.root))
     types = [dict(pd.read_parquet(r.layout.index).dtypes) for r in (run, other)]
     assert types[0] == types[1]
+
+
+def deliver(run, facts):
+    """Put facts about the video into the ledgers, as the stage does."""
+    for name in run.plan.shards("mux"):
+        path = run.layout.ledger("mux", name)
+        content = json.loads(path.read_text())
+        for unit in content["units"].values():
+            unit.get("digest") and unit.update(facts=facts)
+        path.write_text(json.dumps(content))
+
+
+def carry(run, columns):
+    """Give every pair these cells of further columns."""
+    content = json.loads(run.layout.pairs.read_text())
+    for pair in content["pairs"]:
+        pair["extra"] = columns
+    run.layout.pairs.write_text(json.dumps(content))
+
+
+def test_index_describes_the_video_and_carries_the_manifests_columns(run):
+    """Size, rate and duration of the file; empty cells are nulls; no name is taken twice."""
+    facts = {"frames": 30, "height": 1024, "width": 576, "fps": 15.0, "size_bytes": 99}
+    deliver(run, facts)
+    own = {"caption": "she waves", "licence": "", "Status": "mine", "key_person": "k", "score": "7"}
+    carry(run, own)
+    write_index(RunOutcomes.read(run.layout.root))
+    table = pd.read_parquet(run.layout.index).set_index("pair_id")
+    good, bad = table.loc["i0_v0"], table.loc["i0_v1"]
+    assert {name: good[name] for name in facts} == facts
+    assert good["duration"] == 2.0
+    assert good["video_digest"] == run.entries("mux")["i0_v0"].digest
+    assert pd.isna(bad["width"])
+    assert pd.isna(bad["video_digest"])
+    assert (good["caption"], good["score"]) == ("she waves", "7")
+    assert pd.isna(good["licence"])
+    assert (good["status"], good["manifest_Status"]) == ("delivered", "mine")
+    assert good["manifest_key_person"] == bad["manifest_key_person"] == "k"
+    names = ["caption", "manifest_caption", "Line", "parameter_x", "score_pck"]
+    assert len({extra_column(name) for name in names}) == len(names)
+
+
+def test_pandas_polars_and_duckdb_read_the_same_index(run):
+    """Values, nulls and types come out equal; the file says its format's version."""
+    deliver(run, {"frames": 30, "height": 1024, "width": 576, "fps": 15.0, "size_bytes": 99})
+    carry(run, {"caption": 'a, "b" \N{SNOWMAN}', "split": ""})
+    write_index(RunOutcomes.read(run.layout.root))
+    path = str(run.layout.index)
+    by_pandas = pd.read_parquet(path).astype(object).where(lambda t: t.notna(), None)
+    records = by_pandas.to_dict("records")
+    assert pl.read_parquet(path).to_dicts() == records
+    with duckdb.connect() as connection:
+        relation = connection.read_parquet(path)
+        rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+    assert rows == records
+    schema = pl.read_parquet_schema(path)
+    assert (schema["frames"], schema["fps"], schema["split"]) == (pl.Int64, pl.Float64, pl.String)
+    assert schema["parameter_max_frames"] == pl.Int64
+    metadata = pq.read_schema(path).metadata
+    assert (metadata[b"format"], metadata[b"format_version"]) == (b"dispose-index", b"2")
+
+
+def test_every_column_of_the_index_is_documented(run):
+    """docs/data-format.md names each, or its prefix."""
+    write_index(RunOutcomes.read(run.layout.root))
+    text = (Path(__file__).parents[2] / "docs/data-format.md").read_text()
+    section = text.partition("### Index")[2].partition("\n## ")[0]
+    for name in pq.read_schema(run.layout.index).names:
+        prefix = f"`{name.partition('_')[0]}_<"
+        assert f"`{name}`" in section or prefix in section, name
 
 
 def test_index_is_replaced_as_a_whole(run):
