@@ -61,7 +61,7 @@ class PoseTrack:
         boxes: As in `Frame`.
         box_scores: As in `Frame`.
         height: Of the frames the coordinates are normalised by, pixels.
-        width: Likewise.
+        width: Of the frames the coordinates are normalised by, pixels.
         fps: Average frame rate of the source; 0 for an image.
     """
 

@@ -30,7 +30,6 @@ def keypoint_embedding(
         points: Normalised ``(x, y)`` in the reference.
         visible: Whether each keypoint counts.
         height: Of the image, pixels.
-        width: Likewise.
     """
     columns = np.clip((points[:, 0] * height).astype(np.int64), 0, height - 1)
     rows = np.clip((points[:, 1] * width).astype(np.int64), 0, width - 1)

@@ -7,52 +7,21 @@ the UNet over all draws, and their mean.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
+from dispose_stages.models.dift import DiftNetwork
+
 LATENT_CHANNELS = 4
 LATENT_SCALE = 8
 """Pixels per latent."""
 
 
-class FeatureNetwork(Protocol):
-    """What is needed of `dispose_stages.models.dift.DiftNetwork`."""
-
-    def posterior(
-        self, image: Float[Tensor, "1 3 height width"], /
-    ) -> tuple[Float[Tensor, "1 4 h w"], Float[Tensor, "1 4 h w"]]:
-        """Mean and standard deviation of the image's latents."""
-        ...
-
-    def noisy(
-        self, latents: Float[Tensor, "b 4 h w"], noise: Float[Tensor, "b 4 h w"], timestep: int, /
-    ) -> Float[Tensor, "b 4 h w"]:
-        """Latents after `timestep` steps of diffusion."""
-        ...
-
-    def features(
-        self, latents: Float[Tensor, "b 4 h w"], timestep: int, /
-    ) -> Float[Tensor, "b c h_out w_out"]:
-        """Features of noisy latents."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureNoise:
-    """All that is random about diffusion features; unit normal.
-
-    Attributes:
-        posterior: For the draws of the VAE's posterior.
-        diffusion: Added to the latents.
-    """
-
-    posterior: Float32[Tensor, "n 4 h w"]
-    diffusion: Float32[Tensor, "n 4 h w"]
+FeatureNoise = tuple[Float32[Tensor, "n 4 h w"], Float32[Tensor, "n 4 h w"]]
+"""Unit normal: for the draws of the VAE's posterior, and added to the latents."""
 
 
 def noise_seed(image: UInt8[np.ndarray, "height width 3"], seed: int) -> int:
@@ -70,16 +39,14 @@ def draw_noise(seed: int, ensemble: int, height: int, width: int) -> FeatureNois
     takes another of PyTorch's two ways to draw normals.
 
     Args:
-        seed: Of the generator.
         ensemble: Number of draws.
         height: Of the image, pixels.
-        width: Likewise.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     shape = (ensemble, LATENT_CHANNELS, height // LATENT_SCALE, width // LATENT_SCALE)
     posterior = torch.randn(shape, generator=generator)
     diffusion = torch.empty(shape, memory_format=torch.channels_last)
-    return FeatureNoise(posterior, diffusion.normal_(generator=generator).contiguous())
+    return posterior, diffusion.normal_(generator=generator).contiguous()
 
 
 def network_image(
@@ -91,7 +58,7 @@ def network_image(
 
 
 def diffusion_features(
-    network: FeatureNetwork,
+    network: DiftNetwork,
     image: UInt8[np.ndarray, "height width 3"],
     noise: FeatureNoise,
     *,
@@ -110,15 +77,15 @@ def diffusion_features(
         batch: Draws per pass of the UNet; bounds memory. Sums run over draws in order, so that
             the result does not depend on it beyond the rounding of the network.
         device: Where the network is.
-        dtype: Of the network.
 
     Returns:
         Feature map, on `device`.
     """
+    posterior, diffusion = (draws.to(device, dtype) for draws in noise)
     with torch.inference_mode():
         mean, deviation = network.posterior(network_image(image).to(device, dtype))
-        latents = mean + deviation * noise.posterior.to(device, dtype)
-        noisy = network.noisy(latents, noise.diffusion.to(device, dtype), timestep)
+        latents = mean + deviation * posterior
+        noisy = network.noisy(latents, diffusion, timestep)
         parts = [noisy[start : start + batch] for start in range(0, len(noisy), batch)]
         passes = [network.features(part, timestep) for part in parts]
         return torch.cat(passes).mean(dim=0)

@@ -76,7 +76,6 @@ def dense_field(
         height: Target height, pixels.
         width: Target width, pixels.
         device: Where to compute (in float32).
-        dtype: Of the result.
 
     Returns:
         ``(dx, dy)`` from the reference to each frame, pixels of the target.

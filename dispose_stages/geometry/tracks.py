@@ -56,7 +56,6 @@ def pixel_track(
         points: Normalised ``(x, y)``.
         visible: Whether each keypoint counts.
         height: Of the image, pixels.
-        width: Likewise.
 
     Returns:
         ``(x, y)`` in ``[0, width - 1] x [0, height - 1]``.

@@ -70,7 +70,6 @@ def trajectory_field(
         width: Target width, pixels.
         compat: ``official`` or ``corrected`` (Q7).
         device: Where to compute; sums are float64 everywhere.
-        dtype: Of the result.
 
     Returns:
         ``(dx, dy)`` in pixels of the target, scaled by the Gaussian's weights.
@@ -93,7 +92,6 @@ def spread(
     Args:
         impulses: From `frame_to_frame`.
         height: Of the image, pixels.
-        width: Likewise.
         device: Where to compute.
         dtype: Of the result; sums are float64 and only one frame is held in float64.
 

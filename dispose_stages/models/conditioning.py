@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -36,26 +35,6 @@ class MotionEmbedding(nn.Module):
         traj = _apply(trajectory, self.conv_in_traj, self.blocks_traj, self.conv_out_traj)
         output: Tensor = self.conv_final(flow + traj)
         return output
-
-    def embed_clip(
-        self,
-        dense: Float[Tensor, "n 2 H W"],
-        trajectory: Float[Tensor, "n 2 H W"],
-        *,
-        frames_per_chunk: int = 16,
-    ) -> Float[Tensor, "n_plus_1 c h w"]:
-        """Embed a clip: the reference (frame 0) does not move, then the given frames.
-
-        Fields may be of another type or on another device than the weights; chunks are moved.
-        """
-        like = self.conv_final.weight
-        still = torch.zeros(1, *dense.shape[1:], dtype=like.dtype, device=like.device)
-        chunks = [
-            slice(start, start + frames_per_chunk)
-            for start in range(0, len(dense), frames_per_chunk)
-        ]
-        moving = [self(dense[chunk].to(like), trajectory[chunk].to(like)) for chunk in chunks]
-        return torch.cat([self(still, still), *moving])
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

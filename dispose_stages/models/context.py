@@ -2,8 +2,8 @@
 
 The video model cross-attends to a single token, the image embedding. A softmax over one key is 1,
 so every cross-attention layer returns ``to_out(to_v(context))``: one vector per layer and context,
-whatever the queries (algorithm §12). `ContextConstants` holds these vectors, computed once per run;
-`ArrangedContext` puts them in the order of one kind of batch.
+whatever the queries (algorithm §12). `ArrangedContext` holds these vectors in the order of one kind
+of batch; it is computed once per run.
 
 The order matters for temporal layers (quirk Q0). Their rows are ``r = b * (h * w) + p``; the
 released weights were trained with row ``r`` attending to context entry ``r mod n`` of its guidance
@@ -15,8 +15,7 @@ stacked, with the result of the original's batch of two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -50,14 +49,12 @@ class GuidanceBatch:
         return len(self.groups)
 
     @classmethod
-    def pairs(cls, tiles: int = 1) -> GuidanceBatch:
-        """Both halves of every tile of one clip: ``[t0 half 0, t0 half 1, t1 half 0, ...]``."""
-        return cls(groups=(0, 0) * tiles, halves=(0, 1) * tiles)
+    def tiles(cls, count: int, halves: tuple[int, ...] = (0, 1)) -> GuidanceBatch:
+        """Tiles of one clip, the given halves of each: ``[t0 half 0, t0 half 1, t1 half 0, ...]``.
 
-    @classmethod
-    def half(cls, index: int, tiles: int = 1) -> GuidanceBatch:
-        """One half of every tile of one clip; also the only half where there is no guidance."""
-        return cls(groups=(0,) * tiles, halves=(index,) * tiles)
+        The only half where there is no guidance is half 0.
+        """
+        return cls(groups=(0,) * (len(halves) * count), halves=halves * count)
 
     @classmethod
     def separate(cls, batch: int) -> GuidanceBatch:
@@ -86,58 +83,27 @@ BlockConstants = tuple[TransformerConstants, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ContextConstants:
-    """Cross-attention constants of a network for all context entries (once per run).
-
-    Attributes:
-        down: Per down block.
-        mid: Of the mid block.
-        up: Per up block; empty for the ControlNet.
-    """
-
-    down: tuple[BlockConstants, ...]
-    mid: BlockConstants
-    up: tuple[BlockConstants, ...] = ()
-
-    def arrange(self, batch: GuidanceBatch, order: TemporalOrder) -> ArrangedContext:
-        """Constants for a batch; once per kind of batch, not per step.
-
-        Args:
-            batch: What each batch element stands for.
-            order: Order of the temporal contexts (Q0).
-        """
-        device = self.mid[0][0].spatial.device
-        groups = torch.tensor(batch.groups, device=device)
-        halves = torch.tensor(batch.halves, device=device)
-
-        def arranged(layer: LayerConstants) -> LayerConstants:
-            temporal = layer.temporal[groups]
-            if order == "corrected":
-                temporal = layer.temporal[groups, halves].unsqueeze(1)
-            return LayerConstants(spatial=layer.spatial[groups, halves], temporal=temporal)
-
-        return ArrangedContext(
-            constants=replace(
-                self,
-                down=tuple(_over_layers(block, arranged) for block in self.down),
-                mid=_over_layers(self.mid, arranged),
-                up=tuple(_over_layers(block, arranged) for block in self.up),
-            ),
-            halves=halves,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class ArrangedContext:
-    """Cross-attention constants in the order of one batch.
+    """Cross-attention constants of a network in the order of one batch.
 
     Attributes:
-        constants: Arranged per batch element.
+        blocks: Per block in order of execution: down blocks, mid block, up blocks.
         halves: Position of each batch element within its guidance group.
     """
 
-    constants: ContextConstants
+    blocks: tuple[BlockConstants, ...]
     halves: Int64[Tensor, "b"]
+
+
+def arrange(layer: LayerConstants, batch: GuidanceBatch, order: TemporalOrder) -> LayerConstants:
+    """The constants of one layer in the order of a batch (Q0)."""
+    groups, halves = (
+        torch.tensor(index, device=layer.spatial.device) for index in (batch.groups, batch.halves)
+    )
+    temporal = layer.temporal[groups]
+    if order == "corrected":
+        temporal = layer.temporal[groups, halves].unsqueeze(1)
+    return LayerConstants(spatial=layer.spatial[groups, halves], temporal=temporal)
 
 
 def temporal_rows(
@@ -159,9 +125,3 @@ def temporal_rows(
     position = torch.arange(positions, device=entries.device)
     index = (halves[:, None] * positions + position) % count
     return torch.take_along_dim(entries, index[:, :, None], dim=1)
-
-
-def _over_layers(
-    block: BlockConstants, function: Callable[[LayerConstants], LayerConstants]
-) -> BlockConstants:
-    return tuple(tuple(function(layer) for layer in transformer) for transformer in block)

@@ -58,25 +58,20 @@ class ControlNet(SpatioTemporalEncoder):
         self.controlnet_mid_block = nn.Conv2d(channels[-1], channels[-1], kernel_size=1)
 
     def embed_motion(
-        self,
-        dense: Float[Tensor, "n 2 H W"],
-        trajectory: Float[Tensor, "n 2 H W"],
-        *,
-        frames_per_chunk: int = 16,
-    ) -> Float[Tensor, "n_plus_1 c h w"]:
-        """Embedding of both motion fields of a clip, once per clip.
+        self, dense: Float[Tensor, "n 2 H W"], trajectory: Float[Tensor, "n 2 H W"]
+    ) -> Float[Tensor, "n c h w"]:
+        """Embedding of both motion fields (pixels) of some frames, each on its own.
 
-        Args:
-            dense: Dense field of frames 1.., pixels. May be empty: motion guidance off.
-            trajectory: Trajectory field of the same frames, pixels.
-            frames_per_chunk: Bounds memory; without influence on the result.
-
-        Returns:
-            One embedding per frame; that of frame 0, the reference, is the embedding of no motion.
+        The fields may be of another type or on another device than the weights.
         """
-        return self.controlnet_cond_embedding.embed_clip(
-            dense, trajectory, frames_per_chunk=frames_per_chunk
-        )
+        like = self.conv_in.weight
+        embedded: Tensor = self.controlnet_cond_embedding(dense.to(like), trajectory.to(like))
+        return embedded
+
+    def embed_stillness(self, height: int, width: int) -> Float[Tensor, "1 c h w"]:
+        """Embedding of no motion at all: that of frame 0, the reference."""
+        still = self.conv_in.weight.new_zeros(1, 2, height, width)
+        return self.embed_motion(still, still)
 
     def embed_points(
         self,
@@ -110,7 +105,8 @@ class ControlNet(SpatioTemporalEncoder):
             latents: As the UNet's.
             time_embedding: Of this network's own `time_embed`.
             context: This network's own constants, arranged for this batch.
-            motion: Of `embed_motion`, the frames of this tile; the same for all guidance halves.
+            motion: Of `embed_stillness` and `embed_motion`, the frames of this tile; the same for
+                all guidance halves.
             point_levels: Of `embed_points`, one per down block, added after it; ``None`` switches
                 correspondence guidance off.
             scale: Factor on all residuals.
@@ -121,12 +117,12 @@ class ControlNet(SpatioTemporalEncoder):
         hidden = self.conv_in(latents.flatten(0, 1)) + over_batch(motion, batch)
         skips = [hidden]
         for index, block in enumerate(self.down_blocks):
-            hidden, more = block(hidden, context.constants.down[index], conditions)
+            hidden, more = block(hidden, context.blocks[index], conditions)
             skips += more
             if point_levels is not None:
                 # After the skips were taken: the points reach the next block, not these (Q5).
                 hidden = hidden + over_batch(point_levels[index], batch)
-        hidden = self.mid_block(hidden, context.constants.mid, conditions)
+        hidden = self.mid_block(hidden, context.blocks[-1], conditions)
         down = [
             projection(skip)
             for projection, skip in zip(self.controlnet_down_blocks, skips, strict=True)

@@ -7,8 +7,13 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dispose_stages.models.context import ArrangedContext, ContextConstants
-from dispose_stages.models.spatio_temporal import Conditions, DownBlock, MidBlock
+from dispose_stages.models.context import (
+    ArrangedContext,
+    GuidanceBatch,
+    TemporalOrder,
+    arrange,
+)
+from dispose_stages.models.spatio_temporal import Conditions, DownBlock, MidBlock, UpBlock
 from dispose_stages.models.unet_config import UNetConfig
 
 
@@ -32,27 +37,34 @@ class SpatioTemporalEncoder(nn.Module):
             config.time_ids_channels, flip_sin_to_cos=True, downscale_freq_shift=0
         )
         self.add_embedding = TimestepEmbedding(config.time_ids_width, config.time_channels)
-        self.down_blocks = nn.ModuleList(
-            DownBlock(
-                channels[max(i - 1, 0)],
-                config.width(i, attention=config.down_attention[i]),
-                downsample=i < len(channels) - 1,
-            )
-            for i in range(len(channels))
-        )
-        self.mid_block = MidBlock(config.width(len(channels) - 1, attention=True))
+        self.down_blocks = nn.ModuleList(DownBlock(config, index) for index in range(len(channels)))
+        self.mid_block = MidBlock(config)
 
-    def cross_attention(self, context: Float[Tensor, "g n d"]) -> ContextConstants:
-        """Cross-attention outputs of all layers, once per run.
+    def cross_attention(
+        self, context: Float[Tensor, "g n d"], batch: GuidanceBatch, order: TemporalOrder
+    ) -> ArrangedContext:
+        """What every cross-attention adds to the elements of a batch, once per run.
 
         Args:
             context: Image embeddings: per group those of the guidance halves (zeros first), or
                 one alone.
+            batch: What each batch element stands for.
+            order: Order of the temporal contexts (Q0).
         """
-        return ContextConstants(
-            down=tuple(block.cross_attention(context) for block in self.down_blocks),  # type: ignore[operator]
-            mid=self.mid_block.cross_attention(context),
+        return ArrangedContext(
+            blocks=tuple(
+                tuple(
+                    tuple(arrange(layer, batch, order) for layer in transformer)
+                    for transformer in block.cross_attention(context)
+                )
+                for block in self._blocks()
+            ),
+            halves=torch.tensor(batch.halves, device=context.device),
         )
+
+    def _blocks(self) -> list[DownBlock | MidBlock | UpBlock]:
+        """All blocks in order of execution."""
+        return [*self.down_blocks, self.mid_block]
 
     def time_embed(
         self, timestep: Float[Tensor, "*b"], added_time_ids: Float[Tensor, "#b i"]

@@ -65,7 +65,6 @@ class PointAdapter(nn.Module):
                 cell.
             visible: Which keypoints are visible in each frame.
             height: Of the image, a multiple of 64.
-            width: Likewise.
 
         Returns:
             One map per level, at 1/16, 1/32, 1/64, 1/64 ... of the image's size.

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dispose_stages.models.context import BlockConstants, TransformerConstants
 from dispose_stages.models.transformer import SpatioTemporalTransformer
+from dispose_stages.models.unet_config import UNetConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,47 +39,43 @@ class Conditions:
     checkpointing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Width:
-    """Sizes of one block's layers.
-
-    Attributes:
-        channels: Output channels.
-        time_channels: Width of the time embedding.
-        layers: Residual layers.
-        heads: Attention heads; 0 for a block without attention.
-        context_channels: Width of the image embedding.
-        depth: Layers per transformer.
-    """
-
-    channels: int
-    time_channels: int
-    layers: int
-    heads: int
-    context_channels: int
-    depth: int = 1
-
-    def transformers(self, count: int) -> list[SpatioTemporalTransformer]:
-        """So many transformers of this width, none for a block without attention."""
-        if not self.heads:
-            return []
-        return [
-            SpatioTemporalTransformer(self.channels, self.heads, self.context_channels, self.depth)
-            for _ in range(count)
-        ]
-
-
 class _Block(nn.Module):
     """Residual layers, each followed by a transformer where the block has attention."""
 
     resnets: nn.ModuleList
     attentions: nn.ModuleList
 
-    def _add_layers(self, resnets: Sequence[nn.Module], attentions: Sequence[nn.Module]) -> None:
+    def _add_layers(
+        self,
+        config: UNetConfig,
+        index: int,
+        inputs: Sequence[int],
+        *,
+        transformers: int,
+        eps: float,
+    ) -> None:
+        """Add a residual layer per entry of `inputs` (channels) and so many transformers."""
+        channels = config.block_channels[index]
         # The order of registration is that of the published state dicts.
-        if attentions:
-            self.attentions = nn.ModuleList(attentions)
-        self.resnets = nn.ModuleList(resnets)
+        if transformers:
+            self.attentions = nn.ModuleList(
+                SpatioTemporalTransformer(
+                    channels,
+                    config.heads[index],
+                    config.context_channels[index],
+                    config.depth[index],
+                )
+                for _ in range(transformers)
+            )
+        self.resnets = nn.ModuleList(
+            SpatioTemporalResBlock(
+                in_channels=width,
+                out_channels=channels,
+                temb_channels=config.time_channels,
+                eps=eps,
+            )
+            for width in inputs
+        )
 
     def cross_attention(self, context: Float[Tensor, "g n d"]) -> BlockConstants:
         """Cross-attention outputs of every transformer for all context entries."""
@@ -118,19 +115,20 @@ class _Block(nn.Module):
 class DownBlock(_Block):
     """Residual layers with attention, then a stride-2 convolution unless it is the last block."""
 
-    def __init__(self, in_channels: int, width: Width, *, downsample: bool) -> None:
+    def __init__(self, config: UNetConfig, index: int) -> None:
         super().__init__()
-        eps = 1e-6 if width.heads else 1e-5  # as the published networks were built
+        channels, layers = config.block_channels, config.layers[index]
+        attends = config.down_attention[index]
         self._add_layers(
-            [
-                _residual(in_channels if i == 0 else width.channels, width, eps)
-                for i in range(width.layers)
-            ],
-            width.transformers(width.layers),
+            config,
+            index,
+            [channels[max(index - 1, 0)]] + [channels[index]] * (layers - 1),
+            transformers=layers if attends else 0,
+            eps=1e-6 if attends else 1e-5,  # as the published networks were built
         )
-        if downsample:
+        if index < len(channels) - 1:
             self.downsamplers = nn.ModuleList(
-                [Downsample2D(width.channels, use_conv=True, padding=1, name="op")]
+                [Downsample2D(channels[index], use_conv=True, padding=1, name="op")]
             )
 
     def forward(
@@ -154,11 +152,11 @@ class DownBlock(_Block):
 class MidBlock(_Block):
     """A residual layer, a transformer, a residual layer."""
 
-    def __init__(self, width: Width) -> None:
+    def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self._add_layers(
-            [_residual(width.channels, width, 1e-5) for _ in range(2)], width.transformers(1)
-        )
+        last = len(config.block_channels) - 1
+        inputs = [config.block_channels[last]] * 2
+        self._add_layers(config, last, inputs, transformers=1, eps=1e-5)
 
     def forward(
         self,
@@ -176,26 +174,26 @@ class UpBlock(_Block):
     """Residual layers on the input joined with a skip each, attention, then up-sampling.
 
     Args:
-        in_channels: Channels of the input.
-        skip_channels: Channels of the skip connection of each residual layer, in order of use.
-        width: Sizes of the layers.
-        upsample: Whether the block doubles the size at its end.
+        config: Sizes of the network.
+        index: Of the down block that this one mirrors.
     """
 
-    def __init__(
-        self, in_channels: int, skip_channels: Sequence[int], width: Width, *, upsample: bool
-    ) -> None:
+    def __init__(self, config: UNetConfig, index: int) -> None:
         super().__init__()
-        inputs = [in_channels] + [width.channels] * (len(skip_channels) - 1)
+        channels, last = config.block_channels, len(config.block_channels) - 1
+        own, layers = channels[index], config.layers[index] + 1
+        hidden = [channels[min(index + 1, last)]] + [own] * (layers - 1)
+        # The skips of the down block, last first; its first one comes from the block before.
+        skips = [own] * (layers - 1) + [channels[max(index - 1, 0)]]
         self._add_layers(
-            [
-                _residual(hidden + skip, width, 1e-6)
-                for hidden, skip in zip(inputs, skip_channels, strict=True)
-            ],
-            width.transformers(len(skip_channels)),
+            config,
+            index,
+            [sum(pair) for pair in zip(hidden, skips, strict=True)],
+            transformers=layers if config.up_attention[last - index] else 0,
+            eps=1e-6,
         )
-        if upsample:
-            self.upsamplers = nn.ModuleList([Upsample2D(width.channels, use_conv=True)])
+        if index > 0:
+            self.upsamplers = nn.ModuleList([Upsample2D(own, use_conv=True)])
 
     def forward(
         self,
@@ -212,16 +210,6 @@ class UpBlock(_Block):
         if hasattr(self, "upsamplers"):
             hidden = self.upsamplers[0](hidden, skips[-1].shape[-2:])
         return hidden
-
-
-def _residual(in_channels: int, width: Width, eps: float) -> nn.Module:
-    block: nn.Module = SpatioTemporalResBlock(
-        in_channels=in_channels,
-        out_channels=width.channels,
-        temb_channels=width.time_channels,
-        eps=eps,
-    )
-    return block
 
 
 def _run(module: nn.Module, checkpointing: bool, *inputs: object) -> Tensor:  # noqa: FBT001

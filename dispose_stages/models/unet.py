@@ -7,16 +7,15 @@ the ControlNet's residuals to the skip connections (algorithm §8).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dispose_stages.models.context import ArrangedContext, ContextConstants
+from dispose_stages.models.context import ArrangedContext
 from dispose_stages.models.control_net import ControlResiduals
 from dispose_stages.models.encoder import SpatioTemporalEncoder, over_batch
-from dispose_stages.models.spatio_temporal import UpBlock
+from dispose_stages.models.spatio_temporal import DownBlock, MidBlock, UpBlock
 from dispose_stages.models.temporal_convolution import use_temporal_convolutions
 from dispose_stages.models.unet_config import UNetConfig
 
@@ -30,27 +29,15 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config)
         channels = config.block_channels
-        last = len(channels) - 1
         self.up_blocks = nn.ModuleList(
-            UpBlock(
-                channels[min(block + 1, last)],
-                # The skips of a down block, last first; its first one comes from the block before.
-                [channels[block]] * config.layers[block] + [channels[max(block - 1, 0)]],
-                config.width(block, attention=config.up_attention[last - block]),
-                upsample=block > 0,
-            )
-            for block in reversed(range(len(channels)))
+            UpBlock(config, index) for index in reversed(range(len(channels)))
         )
         self.conv_norm_out = nn.GroupNorm(32, channels[0], eps=1e-5)
         self.conv_act = nn.SiLU()
         self.conv_out = nn.Conv2d(channels[0], config.out_channels, kernel_size=3, padding=1)
 
-    def cross_attention(self, context: Float[Tensor, "g n d"]) -> ContextConstants:
-        """Cross-attention outputs of all layers, once per run."""
-        return replace(
-            super().cross_attention(context),
-            up=tuple(block.cross_attention(context) for block in self.up_blocks),  # type: ignore[operator]
-        )
+    def _blocks(self) -> list[DownBlock | MidBlock | UpBlock]:
+        return [*super()._blocks(), *self.up_blocks]
 
     def forward(
         self,
@@ -78,16 +65,17 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
         if pose_latents is not None:
             hidden = hidden + over_batch(pose_latents, batch)
         skips, blocks = [hidden], [0]
+        constants = iter(context.blocks)
         for index, block in enumerate(self.down_blocks):
-            hidden, more = block(hidden, context.constants.down[index], conditions)
+            hidden, more = block(hidden, next(constants), conditions)
             skips += more
             blocks += [index] * len(more)
-        hidden = self.mid_block(hidden, context.constants.mid, conditions)
+        hidden = self.mid_block(hidden, next(constants), conditions)
         if control is not None:
             skips = _accumulate(skips, blocks, control, len(self.down_blocks))
             hidden = hidden + control.mid
-        for index, block in enumerate(self.up_blocks):
-            hidden = block(hidden, skips, context.constants.up[index], conditions)
+        for block in self.up_blocks:
+            hidden = block(hidden, skips, next(constants), conditions)
         output: Tensor = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
         return output.reshape(batch, -1, *output.shape[1:])
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispose_stages.errors import WeightsError
-from dispose_stages.models.spatio_temporal import Width
 
 _PLAIN_BLOCKS = {"DownBlockSpatioTemporal", "UpBlockSpatioTemporal"}
 _ATTENTION_BLOCKS = {"CrossAttnDownBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"}
@@ -75,17 +74,6 @@ class UNetConfig:
     def time_channels(self) -> int:
         """Width of the time embedding."""
         return 4 * self.block_channels[0]
-
-    def width(self, block: int, *, attention: bool) -> Width:
-        """Sizes of the layers of down block `block` and of the up block that mirrors it."""
-        return Width(
-            channels=self.block_channels[block],
-            time_channels=self.time_channels,
-            layers=self.layers[block],
-            heads=self.heads[block] if attention else 0,
-            context_channels=self.context_channels[block],
-            depth=self.depth[block],
-        )
 
 
 def _per_block(value: int | Sequence[int], count: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from dispose_stages.artifacts import VISIBLE_SCORE, Frame, PoseTrack
+from dispose_stages.artifacts import VISIBLE_SCORE, PoseTrack
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.persons import (
     check_reference,
@@ -204,23 +204,16 @@ def _concatenated(reference: PoseTrack, driving: PoseTrack, alignment: Alignment
     """Reference, then aligned driving frames; boxes follow, in pixels of the target."""
     size = np.asarray([reference.width, reference.height], dtype=np.float64)
     video_size = np.asarray([driving.width, driving.height], dtype=np.float64)
-    still = reference[0]
-    frames = [still]
-    for index in range(len(driving)):
-        frame = driving[index]
-        corners = frame.boxes.reshape(-1, 2, 2) / video_size
-        frames.append(
-            Frame(
-                keypoints=alignment(frame.keypoints),
-                scores=frame.scores,
-                boxes=(alignment(corners) * size).reshape(-1, 4),
-                box_scores=frame.box_scores,
-            )
-        )
-    return PoseTrack.from_frames(
-        frames,
-        [REFERENCE_INDEX, *driving.frame_indices.tolist()],
-        reference.height,
-        reference.width,
-        driving.fps,
+    boxes = alignment(driving.boxes.reshape(-1, 2, 2) / video_size) * size
+    offsets = reference.person_offsets[-1] + driving.person_offsets[1:]
+    return PoseTrack(
+        frame_indices=np.concatenate([[REFERENCE_INDEX], driving.frame_indices]),
+        person_offsets=np.concatenate([reference.person_offsets, offsets]),
+        keypoints=np.concatenate([reference.keypoints, alignment(driving.keypoints)]),
+        scores=np.concatenate([reference.scores, driving.scores]),
+        boxes=np.concatenate([reference.boxes, boxes.reshape(-1, 4)]),
+        box_scores=np.concatenate([reference.box_scores, driving.box_scores]),
+        height=reference.height,
+        width=reference.width,
+        fps=driving.fps,
     )

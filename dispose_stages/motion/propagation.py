@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
-
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from torch import Tensor
 
 from dispose_stages.geometry.tracks import Impulses
+from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.motion.sparse_input import CMP_SIZE, image_input, sparse_input
-
-Encoded = TypeVar("Encoded")
-
-
-class FlowNetwork(Protocol[Encoded]):
-    """What is needed of `dispose_stages.models.cmp.CmpNetwork`."""
-
-    def encode_image(self, image: Float32[Tensor, "1 3 size size"], /) -> Encoded:
-        """Whatever `propagate` takes, from an image in [-1, 1]."""
-        ...
-
-    def propagate(
-        self, encoded: Encoded, sparse: Float32[Tensor, "b 4 size size"], /
-    ) -> Float32[Tensor, "b 2 half half"]:
-        """Flow at half resolution, pixels of the full one."""
-        ...
 
 
 def propagate_flow(
-    network: FlowNetwork[Encoded],
+    network: CmpNetwork,
     image: UInt8[np.ndarray, "height width 3"],
     impulses: Impulses,
     *,

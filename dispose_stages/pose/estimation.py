@@ -116,7 +116,6 @@ def to_frame(
 
     Args:
         locations: ``(x, y)`` in pixels of the network's input.
-        centres: Of the boxes.
         sizes: Padded sizes of the boxes.
         input_size: Height and width of the network's input.
     """

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from torch import Tensor
 
+from dispose_stages.models.control_net import ControlNet
+from dispose_stages.models.pose_net import PoseNet
+from dispose_stages.models.unet import SpatioTemporalUNet
 from dispose_stages.sample.binding import (
     BoundNetwork,
-    GuidanceBatch,
     Resident,
-    SpatioTemporalNetwork,
     always_resident,
     guidance_contexts,
 )
@@ -29,7 +29,7 @@ from dispose_stages.sample.denoise import DenoisingState, Scheduler, denoise, in
 from dispose_stages.sample.guidance import guidance_scales, needs_guidance
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import Noise, NoiseSource, repeat_to_length
-from dispose_stages.sample.predict import make_predictor
+from dispose_stages.sample.predict import Predictor
 from dispose_stages.sample.reference import (
     added_time_ids,
     clip_pixels,
@@ -85,18 +85,6 @@ class ClipInputs:
     correspondence: Float32[Tensor, "18 c"] | None
 
 
-class ControlNetwork(SpatioTemporalNetwork, Protocol):
-    """ControlNet with its per-frame conditions (`dispose_stages.models.control_net`)."""
-
-    def embed_motion(self, dense: Tensor, trajectory: Tensor) -> Tensor:
-        """Embedding of both fields; a frame of zero motion is prepended."""
-
-    def embed_points(
-        self, embedding: Tensor, points: Tensor, visible: Tensor, *, height: int, width: int
-    ) -> tuple[Tensor, ...]:
-        """The point adapter's features per level."""
-
-
 @dataclass(frozen=True, slots=True)
 class Networks:
     """The networks and how they are reached.
@@ -107,32 +95,25 @@ class Networks:
         pose_net: Encodes pose images.
         image_embedding: CLIP's projected embedding of preprocessed pixels.
         posterior_mode: VAE encoder; float32 in and out.
-        image_mean: Of CLIP's preprocessing.
-        image_std: Likewise.
+        image_mean: Per channel, of CLIP's preprocessing.
+        image_std: Per channel, of CLIP's preprocessing.
         scheduler: Euler, of the SVD checkpoint.
-        guidance_batch: Names the elements of a batch of tiles and halves.
         device: Where everything is computed.
         dtype: Of weights and activations.
         resident: Keeps a network on the device while it is used.
     """
 
-    unet: SpatioTemporalNetwork
-    control_net: ControlNetwork
-    pose_net: Callable[[Tensor], Tensor]
+    unet: SpatioTemporalUNet
+    control_net: ControlNet
+    pose_net: PoseNet
     image_embedding: Callable[[Float32[Tensor, "1 3 224 224"]], Float[Tensor, "1 d"]]
     posterior_mode: Callable[[Float32[Tensor, "1 3 H W"]], Float[Tensor, "1 4 h w"]]
     image_mean: Sequence[float]
     image_std: Sequence[float]
     scheduler: Scheduler
-    guidance_batch: GuidanceBatch
     device: torch.device
     dtype: torch.dtype
     resident: Resident = always_resident
-
-
-class _Chunking(NamedTuple):
-    frame_chunk: int
-    keep_on: torch.device
 
 
 def condition_clip(
@@ -140,56 +121,53 @@ def condition_clip(
     networks: Networks,
     parameters: SamplingParameters,
     image_noise: Float32[Tensor, "1 3 H W"],
-    *,
-    frame_chunk: int = 16,
-    keep_on: torch.device | None = None,
+    rung: Rung,
 ) -> tuple[ClipConditions, Float[Tensor, "1 d"]]:
     """Everything that is computed once per clip, and the reference's CLIP embedding.
 
     Args:
-        inputs: Of the clip.
-        networks: Loaded.
-        parameters: Of the row.
         image_noise: Unit normal.
-        frame_chunk: Frames held at full resolution at once.
-        keep_on: Where conditions per frame are kept; the device if None.
+        rung: Decides how much is held at full resolution, and where conditions are kept.
     """
-    chunking = _Chunking(frame_chunk, keep_on or networks.device)
     image = normalise_image(inputs.image)
     pixels = clip_pixels(image, networks.image_mean, networks.image_std)
     embedding = networks.image_embedding(pixels).to(networks.dtype)
     latent = encode_reference(
         image, image_noise, parameters.noise_aug_strength, networks.posterior_mode
     )
+    keep_on = torch.device("cpu") if rung.offload_idle else networks.device
     with networks.resident(networks.pose_net):
         pose = embed_poses(
             inputs.rasters,
             networks.pose_net,
             inputs.frames,
             dtype=networks.dtype,
-            **chunking._asdict(),
+            frame_chunk=rung.frame_chunk,
+            keep_on=keep_on,
         )
-    motion, points = _control_conditions(inputs, networks, chunking)
+    with networks.resident(networks.control_net):
+        motion, points = _control_conditions(inputs, networks, rung.frame_chunk, keep_on)
     return ClipConditions(latent, pose, motion, points), embedding
 
 
 def _control_conditions(
-    inputs: ClipInputs, networks: Networks, chunking: _Chunking
+    inputs: ClipInputs, networks: Networks, frame_chunk: int, keep_on: torch.device
 ) -> tuple[Tensor | None, tuple[Tensor, ...] | None]:
+    height, width = inputs.image.shape[-2:]
+    size: dict[str, Any] = {
+        "height": height,
+        "width": width,
+        "frame_chunk": frame_chunk,
+        "keep_on": keep_on,
+    }
     motion = points = None
-    with networks.resident(networks.control_net):
-        if inputs.fields is not None:
-            embed = networks.control_net.embed_motion
-            motion = embed_motion(inputs.fields, embed, inputs.frames, **chunking._asdict())
-        if inputs.correspondence is not None:
-            height, width = inputs.image.shape[-2:]
-            adapter = partial(
-                networks.control_net.embed_points,
-                inputs.correspondence.to(networks.dtype),
-                height=height,
-                width=width,
-            )
-            points = embed_points(adapter, inputs.points, inputs.visible, **chunking._asdict())
+    if inputs.fields is not None:
+        motion = embed_motion(inputs.fields, networks.control_net, inputs.frames, **size)
+    if inputs.correspondence is not None:
+        embedding = inputs.correspondence.to(networks.dtype)
+        points = embed_points(
+            embedding, inputs.points, inputs.visible, networks.control_net, **size
+        )
     return motion, points
 
 
@@ -206,9 +184,6 @@ def sample_clip(
     """Condition and denoise one clip.
 
     Args:
-        inputs: Of the clip.
-        networks: Loaded.
-        parameters: Of the row.
         noise: From `draw_noise`, or recorded.
         rung: How much memory to take; does not change the result beyond rounding.
         state: Of an interrupted run, to go on from.
@@ -222,26 +197,12 @@ def sample_clip(
     """
     steps, guided = parameters.num_inference_steps, parameters.guided
     tiles = plan_tiles(inputs.frames, parameters.tile_size, parameters.tile_overlap)
-    conditions, embedding = condition_clip(
-        inputs,
-        networks,
-        parameters,
-        noise.image,
-        frame_chunk=rung.frame_chunk,
-        keep_on=torch.device("cpu") if rung.offload_idle else networks.device,
-    )
+    conditions, embedding = condition_clip(inputs, networks, parameters, noise.image, rung)
     unet, control_net = _bind(networks, parameters, conditions, embedding)
     return denoise(
         state
         or initial_state(networks.scheduler, repeat_to_length(noise.latents, inputs.frames), steps),
-        make_predictor(
-            conditions,
-            unet,
-            control_net,
-            guided=guided,
-            sequential_halves=rung.sequential_halves,
-            dtype=networks.dtype,
-        ),
+        Predictor(conditions, unet, control_net, guided=guided, rung=rung, dtype=networks.dtype),
         networks.scheduler,
         TileBlender(tiles, inputs.frames, device=networks.device),
         guidance_scales(
@@ -251,7 +212,6 @@ def sample_clip(
             device=networks.device,
         ),
         steps=steps,
-        tile_batch=rung.tile_batch,
         after_step=after_step,
     )
 
@@ -266,7 +226,6 @@ def _bind(
         "contexts": guidance_contexts(embedding, guided=parameters.guided),
         "time_ids": added_time_ids(parameters.noise_aug_strength, device=networks.device),
         "compat": parameters.compat,
-        "guidance_batch": networks.guidance_batch,
         "resident": networks.resident,
     }
     unet = BoundNetwork(networks.unet, **bound)

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from torch import Tensor
 
+from dispose_stages.models.control_net import ControlNet
+
 
 @dataclass(frozen=True, slots=True)
 class ClipConditions:
@@ -67,7 +69,6 @@ def embed_poses(
         pose_net: Takes images in [-1, 1].
         frames: Length of the clip.
         frame_chunk: Frames held at full resolution at once.
-        dtype: Of the network.
         keep_on: Where the result is kept.
     """
     # In float32 first: float16 cannot tell all grey levels apart after the division.
@@ -77,11 +78,11 @@ def embed_poses(
 
 def embed_motion(
     fields: Callable[[slice], tuple[Float[Tensor, "n 2 H W"], Float[Tensor, "n 2 H W"]]],
-    embed: Callable[
-        [Float[Tensor, "n 2 H W"], Float[Tensor, "n 2 H W"]], Float[Tensor, "n_plus_1 c h w"]
-    ],
+    control_net: ControlNet,
     frames: int,
     *,
+    height: int,
+    width: int,
     frame_chunk: int,
     keep_on: torch.device,
 ) -> Float[Tensor, "f c h w"]:
@@ -90,40 +91,46 @@ def embed_motion(
     Args:
         fields: Dense and trajectory field of a slice of the driving frames (entry ``i`` belongs
             to frame ``i + 1`` of the clip), at full resolution on the device.
-        embed: The ControlNet's conditioning embedding; it prepends the reference's frame of zero
-            motion to whatever it is given.
+        control_net: Embeds them.
         frames: Length of the clip, reference included.
+        height: Of the target, pixels.
+        width: Of the target, pixels.
         frame_chunk: Frames held at full resolution at once.
         keep_on: Where the result is kept.
     """
-    parts: list[Tensor] = []
-    for chunk in _chunks(frames - 1, frame_chunk):
-        embedded = embed(*fields(chunk)).to(keep_on)
-        parts.append(embedded[1:] if parts else embedded)
-    return torch.cat(parts)
+    still = control_net.embed_stillness(height, width).to(keep_on)
+    chunks = _chunks(frames - 1, frame_chunk)
+    moving = [control_net.embed_motion(*fields(chunk)).to(keep_on) for chunk in chunks]
+    return torch.cat([still, *moving])
 
 
 def embed_points(
-    embed: Callable[
-        [Float64[Tensor, "n 18 2"], Bool[Tensor, "n 18"]], tuple[Float[Tensor, "n _ _ _"], ...]
-    ],
+    embedding: Float[Tensor, "18 c"],
     points: Float64[Tensor, "f 18 2"],
     visible: Bool[Tensor, "f 18"],
+    control_net: ControlNet,
     *,
+    height: int,
+    width: int,
     frame_chunk: int,
     keep_on: torch.device,
 ) -> tuple[Float[Tensor, "f _ _ _"], ...]:
     """The point adapter's features of every frame per level, a chunk at a time.
 
     Args:
-        embed: The point adapter, given the reference's features.
+        embedding: Correspondence feature of each keypoint of the reference.
         points: Normalised keypoints per frame.
         visible: Whether each keypoint counts.
+        control_net: Holds the point adapter.
+        height: Of the target, pixels.
+        width: Of the target, pixels.
         frame_chunk: Frames computed at once.
         keep_on: Where the result is kept.
     """
-    chunks = [
-        tuple(level.to(keep_on) for level in embed(points[chunk], visible[chunk]))
-        for chunk in _chunks(len(points), frame_chunk)
-    ]
+    chunks = []
+    for chunk in _chunks(len(points), frame_chunk):
+        levels = control_net.embed_points(
+            embedding, points[chunk], visible[chunk], height=height, width=width
+        )
+        chunks.append([level.to(keep_on) for level in levels])
     return tuple(torch.cat(level) for level in zip(*chunks, strict=True))

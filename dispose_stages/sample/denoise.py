@@ -39,9 +39,13 @@ class Scheduler(Protocol):
         """One step towards the data."""
 
 
-Predict = Callable[[Float32[Tensor, "n t 4 h w"], Sequence[Tensor]], Float[Tensor, "n g t 4 h w"]]
-"""The networks at one timestep, on a batch of tiles: scaled noisy latents and the frames' indices
-to predictions per guidance half (unconditional first, or the conditional one alone)."""
+Predict = Callable[
+    [Float32[Tensor, "f 4 h w"], Float32[Tensor, ""], Sequence[Tensor]],
+    Sequence[Float[Tensor, "g t 4 h w"]],
+]
+"""The networks on all tiles: scaled noisy latents of the clip, timestep and the frames' indices of
+every tile to a prediction per tile and guidance half (unconditional first, or the conditional one
+alone)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +80,14 @@ def initial_state(
     return DenoisingState(step=0, latents=noise * scheduler.init_noise_sigma)
 
 
-def predict_clip(
-    noisy: Float32[Tensor, "f 4 h w"],
-    predict: Predict,
-    blender: TileBlender,
-    *,
-    tile_batch: int,
-) -> Float32[Tensor, "g f 4 h w"]:
-    """Predictions of all tiles, blended to one per frame and guidance half."""
-    predictions: list[Tensor] = []
-    for first in range(0, len(blender.indices), tile_batch):
-        tiles = blender.indices[first : first + tile_batch]
-        batch = torch.stack([noisy.index_select(0, tile) for tile in tiles])
-        predictions.extend(predict(batch, tiles).float().unbind(0))
-    return blender.blend(predictions)
-
-
 def denoise(
     state: DenoisingState,
-    predict_at: Callable[[Tensor], Predict],
+    predict: Predict,
     scheduler: Scheduler,
     blender: TileBlender,
     scales: Float32[Tensor, "f"],
     *,
     steps: int,
-    tile_batch: int = 1,
     after_step: Callable[[DenoisingState], None] = lambda _: None,
 ) -> Float32[Tensor, "f 4 h w"]:
     """Take a clip from its present noise level to the data.
@@ -108,12 +95,11 @@ def denoise(
     Args:
         state: Where to begin: `initial_state`, or what `after_step` was given by a run that was
             interrupted; the result is the same bit for bit.
-        predict_at: The networks at a timestep (float32 scalar tensor); called once per step.
+        predict: The networks; called once per step.
         scheduler: Of the SVD checkpoint; its own state is set anew.
         blender: Of the clip's tiles.
         scales: Guidance scale per frame.
         steps: Length of the whole schedule.
-        tile_batch: Tiles per call of the networks.
         after_step: Called with every new state; may raise to interrupt.
 
     Returns:
@@ -124,7 +110,7 @@ def denoise(
     for step in range(state.step, steps):
         timestep = scheduler.timesteps[step]
         noisy = scheduler.scale_model_input(state.latents, timestep)
-        halves = predict_clip(noisy, predict_at(timestep), blender, tile_batch=tile_batch)
+        halves = blender.blend(predict(noisy, timestep, blender.indices))
         prediction = guide(halves, scales)
         latents = scheduler.step(prediction, timestep, state.latents, return_dict=False)[0]
         state = DenoisingState(step + 1, latents)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from torch import Tensor
 
 from dispose_stages.artifacts import MotionField
@@ -38,18 +38,16 @@ def clip_inputs(
 
     Args:
         image: Reference of any size.
-        motion: Of the pair.
         correspondence: Feature per keypoint; None where correspondence guidance is off.
         motion_guidance: Whether the motion fields are used; poses always are.
         compat: Decides the trajectory field (Q7) and the image's truncation (Q10).
         device: Where sampling runs.
-        dtype: Of the networks.
         executor: Threads that draw pose images; OpenCV works outside the interpreter's lock.
     """
     points, visible = motion.body_track()
     target = torch.from_numpy(cover_resize(image, motion.height, motion.width)).permute(2, 0, 1)
     original_dtype = torch.float16 if dtype == torch.float16 else torch.float32
-    fields = motion_fields(motion, compat=compat, device=device, dtype=dtype)
+    fields = motion_fields(motion, (points, visible), compat=compat, device=device, dtype=dtype)
     return ClipInputs(
         image=as_seen_by_sampler(target, compat=compat, dtype=original_dtype).to(device),
         frames=len(motion.poses),
@@ -78,13 +76,20 @@ def pose_rasters(motion: MotionField, *, device: torch.device, executor: Executo
 
 def motion_fields(
     motion: MotionField,
+    track: tuple[Float64[np.ndarray, "f 18 2"], Bool[np.ndarray, "f 18"]],
     *,
     compat: Literal["official", "corrected"],
     device: torch.device,
     dtype: torch.dtype,
 ) -> Fields:
-    """Rebuilds the dense and the trajectory field of a slice of the driving frames."""
-    points, visible = motion.body_track()
+    """Rebuilds the dense and the trajectory field of a slice of the driving frames.
+
+    Args:
+        track: Its `MotionField.body_track`.
+        compat: Decides the trajectory field (Q7).
+        device: Where the fields are computed.
+    """
+    points, visible = track
     height, width = motion.height, motion.width
 
     def fields(chunk: slice) -> tuple[Tensor, Tensor]:

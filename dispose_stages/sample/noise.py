@@ -46,7 +46,6 @@ def draw_noise(
     Args:
         seed: Of this pair.
         height: Of the target, pixels.
-        width: Likewise.
         tile_size: Frames per tile, as configured, even for a clip that is shorter.
         device: Where the noise is used.
         source: ``cpu`` draws the same numbers on every machine. ``device`` draws on `device`, as

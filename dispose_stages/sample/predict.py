@@ -1,46 +1,86 @@
-"""One prediction of the networks for a batch of tiles, with both guidance halves.
+"""Predictions of the networks for the tiles of a clip, with both guidance halves.
 
-Batch elements are ordered tile by tile, within a tile the unconditional half first, as the
-constants of the cross-attention expect them.
+Batch elements are ordered tile by tile, within a tile the unconditional half first, as
+`dispose_stages.models.context.GuidanceBatch` names them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.sample.binding import BoundNetwork
 from dispose_stages.sample.conditions import ClipConditions
-from dispose_stages.sample.denoise import Predict
-
-BOTH = None
-"""In place of the index of one guidance half."""
+from dispose_stages.sample.memory import Rung
 
 
-@dataclass(frozen=True, slots=True)
-class _Halves:
-    """What a call of the networks holds of the guidance halves.
+class Predictor:
+    """The `Predict` of the denoising loop.
 
-    Attributes:
-        index: `BOTH` or which one.
-        conditional: Per half in the batch, whether it sees the conditions.
+    Args:
+        unet: Bound to the clip.
+        control_net: The same; None where `ClipConditions.controlled` is false.
+        guided: Run the unconditional half too.
+        rung: Says how many tiles go into one call, and whether both halves do.
     """
 
-    index: int | None
-    conditional: tuple[bool, ...]
+    def __init__(
+        self,
+        conditions: ClipConditions,
+        unet: BoundNetwork,
+        control_net: BoundNetwork | None,
+        *,
+        guided: bool,
+        rung: Rung,
+        dtype: torch.dtype,
+    ) -> None:
+        self._conditions, self._unet, self._control_net = conditions, unet, control_net
+        self._tile_batch, self._dtype = rung.tile_batch, dtype
+        self._conditional = int(guided)
+        halves = (0, 1) if guided else (0,)
+        self._calls = [(half,) for half in halves] if rung.sequential_halves else [halves]
 
+    def __call__(
+        self,
+        noisy: Float32[Tensor, "f 4 h w"],
+        timestep: Float32[Tensor, ""],
+        tiles: Sequence[Tensor],
+    ) -> list[Float[Tensor, "g t 4 h w"]]:
+        """Run all tiles of one step."""
+        time = self._unet.embed_time(timestep)
+        control_time = self._control_net.embed_time(timestep) if self._control_net else None
+        predictions: list[Tensor] = []
+        for first in range(0, len(tiles), self._tile_batch):
+            batch = tiles[first : first + self._tile_batch]
+            frames = torch.stack([noisy.index_select(0, tile) for tile in batch])
+            parts = [self._run(frames, time, control_time, batch, call) for call in self._calls]
+            predictions += torch.cat(parts, dim=1).unbind(0)
+        return predictions
 
-def _plan_halves(*, guided: bool, sequential: bool) -> list[_Halves]:
-    if not guided:
-        return [_Halves(0, (True,))]
-    if sequential:
-        return [_Halves(0, (False,)), _Halves(1, (True,))]
-    return [_Halves(BOTH, (False, True))]
+    def _run(
+        self,
+        noisy: Float32[Tensor, "k t 4 h w"],
+        time: Tensor,
+        control_time: Tensor | None,
+        tiles: Sequence[Tensor],
+        halves: tuple[int, ...],
+    ) -> Float[Tensor, "k g t 4 h w"]:
+        """The given guidance halves of a batch of tiles."""
+        conditional = [half == self._conditional for half in halves]
+        batch = GuidanceBatch.tiles(len(tiles), halves)
+        latents = _with_image(noisy, self._conditions.image, conditional).to(self._dtype)
+        residuals = None
+        if self._control_net is not None and control_time is not None:
+            control = _control_conditions(self._conditions, tiles, len(halves))
+            residuals = self._control_net(latents, control_time, batch, **control)
+        pose = _per_half(_gather(self._conditions.pose, tiles), conditional)
+        flat: Tensor = self._unet(latents, time, batch, pose_latents=pose, control=residuals)
+        return flat.reshape(len(tiles), -1, *flat.shape[1:])
 
 
 def _per_half(value: Float[Tensor, "k ..."], conditional: Sequence[bool]) -> Tensor:
@@ -60,73 +100,27 @@ def _gather(value: Float[Tensor, "f ..."], tiles: Sequence[Tensor]) -> Float[Ten
     return torch.stack(frames).to(tiles[0].device)
 
 
-def make_predictor(
-    conditions: ClipConditions,
-    unet: BoundNetwork,
-    control_net: BoundNetwork | None,
-    *,
-    guided: bool,
-    sequential_halves: bool,
-    dtype: torch.dtype,
-) -> Callable[[Tensor], Predict]:
-    """The `predict_at` of the denoising loop.
-
-    Args:
-        conditions: Of the clip.
-        unet: Bound to the clip.
-        control_net: Likewise; None where `ClipConditions.controlled` is false.
-        guided: Run the unconditional half too.
-        sequential_halves: Run the halves one after the other: half the activations in memory.
-        dtype: Of the networks.
-    """
-    plan = _plan_halves(guided=guided, sequential=sequential_halves)
-
-    def predict_at(timestep: Tensor) -> Predict:
-        time = unet.embed_time(timestep)
-        control_time = control_net.embed_time(timestep) if control_net else None
-
-        def predict(noisy: Float32[Tensor, "k t 4 h w"], tiles: Sequence[Tensor]) -> Tensor:
-            predictions = []
-            for halves in plan:
-                latents = _with_image(noisy, conditions.image, halves).to(dtype)
-                residuals = None
-                if control_net is not None and control_time is not None:
-                    control = _control_conditions(conditions, tiles, halves)
-                    residuals = control_net(
-                        latents, control_time, len(tiles), halves.index, **control
-                    )
-                pose = _per_half(_gather(conditions.pose, tiles), halves.conditional)
-                flat = unet(
-                    latents, time, len(tiles), halves.index, pose_latents=pose, control=residuals
-                )
-                predictions.append(flat.reshape(len(tiles), -1, *flat.shape[1:]))
-            return torch.cat(predictions, dim=1)
-
-        return predict
-
-    return predict_at
-
-
 def _with_image(
-    noisy: Float32[Tensor, "k t 4 h w"], image: Float32[Tensor, "4 h w"], halves: _Halves
+    noisy: Float32[Tensor, "k t 4 h w"],
+    image: Float32[Tensor, "4 h w"],
+    conditional: Sequence[bool],
 ) -> Float32[Tensor, "kg t 8 h w"]:
     """Noisy latents of every half, and the reference's latent beside them on channels."""
     repeated = image.expand(*noisy.shape[:2], -1, -1, -1)
     parts = [
         torch.cat([noisy, repeated if sees else torch.zeros_like(noisy)], dim=2)
-        for sees in halves.conditional
+        for sees in conditional
     ]
     return torch.stack(parts, dim=1).flatten(0, 1)
 
 
 def _control_conditions(
-    conditions: ClipConditions, tiles: Sequence[Tensor], halves: _Halves
+    conditions: ClipConditions, tiles: Sequence[Tensor], halves: int
 ) -> dict[str, Any]:
     """The ControlNet's own conditions; they are the same for both halves."""
-    count = len(halves.conditional)
     motion, points = conditions.motion, conditions.points
     if motion is not None:
-        added = _shared(_gather(motion, tiles), count)
+        added = _shared(_gather(motion, tiles), halves)
     else:  # adding zeros leaves the embedding out; pose features have its shape
         frame = conditions.pose.shape[1:]
         added = conditions.pose.new_zeros(1, len(tiles[0]), *frame, device=tiles[0].device)
@@ -134,5 +128,5 @@ def _control_conditions(
         "motion": added,
         "point_levels": None
         if points is None
-        else tuple(_shared(_gather(level, tiles), count) for level in points),
+        else tuple(_shared(_gather(level, tiles), halves) for level in points),
     }

@@ -77,7 +77,6 @@ def clip_pixels(
     Args:
         image: Reference in [-1, 1].
         mean: Per channel, from the checkpoint's feature extractor.
-        std: Likewise.
     """
     resized = (resize_antialiased(image, CLIP_SIZE, CLIP_SIZE) + 1.0) / 2.0
     mean_, std_ = (torch.tensor(v, device=image.device).view(1, 3, 1, 1) for v in (mean, std))

@@ -35,7 +35,6 @@ def from_arrays(
     Args:
         stored: What was found, if anything.
         like: Latents of the shape and on the device that are expected.
-        steps: Of the schedule.
 
     Returns:
         None where nothing was found or it belongs to another clip or schedule: start over.

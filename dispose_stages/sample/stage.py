@@ -25,7 +25,6 @@ from dispose_stages.batch.unit import (
 )
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.models.arithmetic import full_float32
-from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.models.svd import (
     load_image_encoder,
     load_image_normalization,
@@ -50,11 +49,6 @@ DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 def _parameters(params: Mapping[str, Any]) -> SamplingParameters:
     return SamplingParameters(**{f.name: params[f.name] for f in fields(SamplingParameters)})
-
-
-def guidance_batch(tiles: int, half: int | None) -> GuidanceBatch:
-    """What the elements of a batch of tiles stand for; both guidance halves for None."""
-    return GuidanceBatch.pairs(tiles) if half is None else GuidanceBatch.half(half, tiles)
 
 
 class SampleWorker:
@@ -251,7 +245,6 @@ def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Netwo
         image_mean=mean,
         image_std=std,
         scheduler=scheduler,
-        guidance_batch=guidance_batch,
         device=device,
         dtype=dtype,
         resident=placement.resident,

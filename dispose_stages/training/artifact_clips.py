@@ -112,11 +112,15 @@ class ArtifactClips(Dataset[ArtifactClip]):
         with ThreadPoolExecutor(1) as executor:
             rasters = pose_rasters(motion, device=torch.device("cpu"), executor=executor)
             drawn = [rasters(slice(0, 1)), rasters(slice(start + 1, start + 1 + length))]
+        points, visible = motion.body_track()
         fields = motion_fields(
-            motion, compat="official", device=torch.device("cpu"), dtype=torch.float32
+            motion,
+            (points, visible),
+            compat="official",
+            device=torch.device("cpu"),
+            dtype=torch.float32,
         )
         dense, trajectory = fields(chosen)
-        points, visible = motion.body_track()
         rows = [0, *range(start + 1, start + 1 + length)]
         return ArtifactClip(
             images=_images(pair, motion, chosen),

@@ -106,8 +106,9 @@ class BaseObjective:
         count, device = len(batch.latents), batch.latents.device
         shown = (~drop_conditions(count, self.dropped, generator)).to(device).float()
         pose = embed_pose_images(self.pose_net, batch.poses) * shown.view(-1, 1, 1, 1, 1)
-        context = self.unet.cross_attention((batch.context * shown[:, None])[:, None])
-        arranged = context.arrange(GuidanceBatch.separate(count), "corrected")
+        context = (batch.context * shown[:, None])[:, None]
+        separate = GuidanceBatch.separate(count)
+        arranged = self.unet.cross_attention(context, separate, "corrected")
         image = batch.latents[:, :1] * shown.view(-1, 1, 1, 1, 1)
         predict = Prediction(self.unet, arranged, pose, image)
         sigma = self.levels.draw(count, generator).to(device)

@@ -105,7 +105,7 @@ class ControlObjective:
             pose = embed_pose_images(self.pose_net, base.poses) * shown.view(-1, 1, 1, 1, 1)
         context = (base.context * shown[:, None])[:, None]
         separate = GuidanceBatch.separate(count)
-        control_context = self.control_net.cross_attention(context).arrange(separate, "corrected")
+        control_context = self.control_net.cross_attention(context, separate, "corrected")
         motion = self._motion(batch, leave_out=bool(without[0]))
         levels = None if without[1] else self._points(batch)
 
@@ -118,7 +118,7 @@ class ControlObjective:
 
         predict = Prediction(
             self.unet,
-            self.unet.cross_attention(context).arrange(separate, "corrected"),
+            self.unet.cross_attention(context, separate, "corrected"),
             pose,
             base.latents[:, :1] * shown.view(-1, 1, 1, 1, 1),
             control,

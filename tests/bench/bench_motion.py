@@ -155,8 +155,8 @@ def _once(network: DiftNetwork, image: np.ndarray, noise: FeatureNoise) -> torch
 def _eight_times(network: DiftNetwork, image: np.ndarray, noise: FeatureNoise) -> torch.Tensor:
     images = network_image(image).to(DEVICE).expand(8, -1, -1, -1)
     mean, deviation = network.posterior(images)
-    latents = mean + deviation * noise.posterior.to(DEVICE)
-    noisy = network.noisy(latents, noise.diffusion.to(DEVICE), 261)
+    latents = mean + deviation * noise[0].to(DEVICE)
+    noisy = network.noisy(latents, noise[1].to(DEVICE), 261)
     return torch.stack([network.features(draw[None], 261)[0] for draw in noisy]).mean(dim=0)
 
 

@@ -76,8 +76,8 @@ def test_attending_at_every_step(benchmark: Any, inputs: dict[str, torch.Tensor]
 def test_constant_cross_attention(benchmark: Any, inputs: dict[str, torch.Tensor]) -> None:
     """Ours: constants per run; the time embedding is within the step."""
     network = build_unet(CONFIG).eval()
-    constants = network.cross_attention(inputs["context"].squeeze(1)[None])
-    context = constants.arrange(GuidanceBatch.pairs(), "official")
+    embeddings = inputs["context"].squeeze(1)[None]
+    context = network.cross_attention(embeddings, GuidanceBatch.tiles(1), "official")
 
     def step() -> torch.Tensor:
         time = network.time_embed(torch.tensor(1.0), inputs["ids"][:1])

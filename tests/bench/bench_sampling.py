@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dispose_stages.sample.clip import condition_clip, sample_clip
-from dispose_stages.sample.denoise import Predict, denoise, initial_state
+from dispose_stages.sample.denoise import denoise, initial_state
 from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import repeat_to_length
@@ -27,39 +27,39 @@ from tests.sample.tiny_clip import (
 )
 
 FRAMES = 7
+RUNG = Rung("single_tile", 1)
 
 
 def sample_once() -> Tensor:
     """The package's way."""
-    rung = Rung("single_tile", 1)
-    return sample_clip(tiny_inputs(FRAMES), tiny_networks(), PARAMETERS, tiny_noise(), rung)
+    return sample_clip(tiny_inputs(FRAMES), tiny_networks(), PARAMETERS, tiny_noise(), RUNG)
 
 
 def sample_plainly() -> Tensor:
     """Every condition of every tile anew at every step."""
     inputs, networks, noise = tiny_inputs(FRAMES), tiny_networks(), tiny_noise()
-    conditions, embedding = condition_clip(inputs, networks, PARAMETERS, noise.image)
+    conditions, embedding = condition_clip(inputs, networks, PARAMETERS, noise.image, RUNG)
 
-    def predict_at(timestep: Tensor) -> Predict:
-        def predict(noisy: Tensor, tiles: Sequence[Tensor]) -> Tensor:
-            return plain_predict(
+    def predict(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor]) -> list[Tensor]:
+        return [
+            plain_predict(
                 inputs,
                 networks,
                 PARAMETERS,
                 image_latent=conditions.image,
                 embedding=embedding,
-                noisy=noisy[0],
-                tile=tiles[0].tolist(),
+                noisy=noisy[tile],
+                tile=tile.tolist(),
                 timestep=timestep,
-            )[None]
-
-        return predict
+            )
+            for tile in tiles
+        ]
 
     steps = PARAMETERS.num_inference_steps
     tiles = plan_tiles(FRAMES, PARAMETERS.tile_size, PARAMETERS.tile_overlap)
     return denoise(
         initial_state(networks.scheduler, repeat_to_length(noise.latents, FRAMES), steps),
-        predict_at,
+        predict,
         networks.scheduler,
         TileBlender(tiles, FRAMES, device="cpu"),
         guidance_scales(PARAMETERS.guidance_min, PARAMETERS.guidance_max, FRAMES),

@@ -54,9 +54,9 @@ def test_one_encoding_and_one_pass_over_all_draws() -> None:
     network = FakeNetwork()
     features = compute(network, 8)
     assert (network.encoded, network.batches) == (1, [8])
-    noise = draw_noise(3, 8, 64, 128)
+    posterior, diffusion = draw_noise(3, 8, 64, 128)
     level = float(network_image(image()).mean())
-    expected = (level + 0.5 * noise.posterior + 2 * noise.diffusion + 2).mean(dim=0)
+    expected = (level + 0.5 * posterior + 2 * diffusion + 2).mean(dim=0)
     torch.testing.assert_close(features, expected)
 
 
@@ -87,13 +87,9 @@ def test_seed_depends_on_content_and_number() -> None:
 def test_noise_is_reproducible_and_normal() -> None:
     """A seed gives the same unit normals every time, another seed others."""
     noise, again = draw_noise(7, 8, 256, 128), draw_noise(7, 8, 256, 128)
-    assert torch.equal(noise.posterior, again.posterior)
-    assert torch.equal(noise.diffusion, again.diffusion)
+    assert all(map(torch.equal, noise, again))
     other = draw_noise(8, 8, 256, 128)
-    for values, others in (
-        (noise.posterior, other.posterior),
-        (noise.diffusion, other.diffusion),
-    ):
+    for values, others in zip(noise, other, strict=True):
         assert values.shape == (8, 4, 32, 16)
         assert float(values.mean()) == pytest.approx(0, abs=0.05)
         assert float(values.std()) == pytest.approx(1, abs=0.05)

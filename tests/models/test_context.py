@@ -4,20 +4,19 @@ import pytest
 import torch
 
 from dispose_stages.models.context import (
-    ContextConstants,
     GuidanceBatch,
     LayerConstants,
+    arrange,
     temporal_rows,
 )
 
 
-def constants(groups: int, entries: int, channels: int = 3) -> ContextConstants:
+def constants(groups: int, entries: int, channels: int = 3) -> LayerConstants:
     values = torch.arange(groups * entries * channels, dtype=torch.float64)
-    layer = LayerConstants(
+    return LayerConstants(
         spatial=values.reshape(groups, entries, channels),
         temporal=-values.reshape(groups, entries, channels),
     )
-    return ContextConstants(down=(((layer,),), ()), mid=((layer,),), up=((), ((layer,),)))
 
 
 @pytest.mark.parametrize("positions", [1, 2, 5, 6])
@@ -26,11 +25,10 @@ def test_row_takes_the_entry_of_its_number_modulo_the_group(positions: int, entr
     """Row ``b * positions + p`` of a whole group reads entry ``row mod entries`` (Q0)."""
     batch = GuidanceBatch(groups=(0,) * entries, halves=tuple(range(entries)))
     raw = constants(1, entries)
-    arranged = raw.arrange(batch, "official")
-    layer = arranged.constants.mid[0][0]
-    rows = temporal_rows(layer.temporal, arranged.halves, positions)
+    layer = arrange(raw, batch, "official")
+    rows = temporal_rows(layer.temporal, torch.tensor(batch.halves), positions)
     rows = rows.expand(entries, positions, 3).flatten(0, 1)
-    expected = raw.mid[0][0].temporal[0][torch.arange(entries * positions) % entries]
+    expected = raw.temporal[0][torch.arange(entries * positions) % entries]
     assert torch.equal(rows, expected)
 
 
@@ -40,22 +38,21 @@ def test_stacked_tiles_and_single_halves_keep_the_order_of_their_pair(positions:
     raw = constants(1, 2)
 
     def rows(batch: GuidanceBatch) -> torch.Tensor:
-        arranged = raw.arrange(batch, "official")
-        return temporal_rows(arranged.constants.mid[0][0].temporal, arranged.halves, positions)
+        layer = arrange(raw, batch, "official")
+        return temporal_rows(layer.temporal, torch.tensor(batch.halves), positions)
 
-    pair = rows(GuidanceBatch.pairs())
-    assert torch.equal(rows(GuidanceBatch.pairs(3)), pair.repeat(3, 1, 1))
+    pair = rows(GuidanceBatch.tiles(1))
+    assert torch.equal(rows(GuidanceBatch.tiles(3)), pair.repeat(3, 1, 1))
     for half in (0, 1):
-        assert torch.equal(rows(GuidanceBatch.half(half)), pair[half : half + 1])
-        assert torch.equal(rows(GuidanceBatch.half(half, 2)), pair[[half, half]])
+        assert torch.equal(rows(GuidanceBatch.tiles(1, (half,))), pair[half : half + 1])
+        assert torch.equal(rows(GuidanceBatch.tiles(2, (half,))), pair[[half, half]])
 
 
 def test_corrected_order_gives_every_row_its_own_half() -> None:
     """Without the quirk each half reads its own embedding only."""
     raw = constants(2, 2)
     batch = GuidanceBatch(groups=(1, 0, 1), halves=(0, 1, 1))
-    arranged = raw.arrange(batch, "corrected")
-    layer = arranged.constants.up[1][0][0]
+    layer = arrange(raw, batch, "corrected")
     assert torch.equal(layer.temporal[:, 0], -layer.spatial)
     assert torch.equal(layer.spatial[:, 0], torch.tensor([6.0, 3.0, 9.0], dtype=torch.float64))
 
@@ -64,15 +61,13 @@ def test_separate_clips_have_a_context_each() -> None:
     """Unrelated clips do not share contexts whatever the order."""
     raw = constants(3, 1)
     batch = GuidanceBatch.separate(3)
-    official, corrected = (raw.arrange(batch, order) for order in ("official", "corrected"))
-    assert torch.equal(
-        official.constants.mid[0][0].temporal, corrected.constants.mid[0][0].temporal
-    )
-    assert torch.equal(official.constants.mid[0][0].spatial, raw.mid[0][0].spatial[:, 0])
+    official, corrected = (arrange(raw, batch, order) for order in ("official", "corrected"))
+    assert torch.equal(official.temporal, corrected.temporal)
+    assert torch.equal(official.spatial, raw.spatial[:, 0])
 
 
 def test_batch_names_group_and_half_of_every_element() -> None:
     """Lists of different length are refused."""
     with pytest.raises(ValueError, match="same batch elements"):
         GuidanceBatch(groups=(0,), halves=(0, 1))
-    assert len(GuidanceBatch.pairs(3)) == 6
+    assert len(GuidanceBatch.tiles(3)) == 6

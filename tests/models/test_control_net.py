@@ -32,9 +32,14 @@ def levels_of(network: ControlNet) -> tuple[Tensor, ...]:
 def run(
     network: ControlNet, batch: GuidanceBatch, latents: Tensor, motion: Tensor, **extras: object
 ) -> ControlResiduals:
-    context = network.cross_attention(random(1, 2, 32, seed=2)).arrange(batch, "official")
+    context = network.cross_attention(random(1, 2, 32, seed=2), batch, "official")
     time = network.time_embed(TIMESTEP, TIME_IDS)
     return network(latents, time, context, motion=motion, **extras)
+
+
+def embed_clip(network: ControlNet, dense: Tensor, trajectory: Tensor) -> Tensor:
+    still = network.embed_stillness(HEIGHT, WIDTH)
+    return torch.cat([still, network.embed_motion(dense, trajectory)])
 
 
 def flat(residuals: ControlResiduals) -> Tensor:
@@ -43,9 +48,9 @@ def flat(residuals: ControlResiduals) -> Tensor:
 
 @torch.no_grad()
 def test_motion_is_embedded_once_for_a_clip(network: ControlNet) -> None:
-    """A clip embedded in chunks equals the embedding of every frame of a tile by itself."""
+    """A clip embedded frame by frame equals the embedding of a tile as the original makes it."""
     dense, trajectory = random(5, 2, HEIGHT, WIDTH), random(5, 2, HEIGHT, WIDTH, seed=6)
-    clip = network.embed_motion(dense, trajectory, frames_per_chunk=2)
+    clip = embed_clip(network, dense, trajectory)
     assert clip.shape == (6, 32, HEIGHT // 8, WIDTH // 8)
     still = torch.zeros(1, 2, HEIGHT, WIDTH, dtype=torch.float64)
     tile = [0, 3, 4]
@@ -53,26 +58,24 @@ def test_motion_is_embedded_once_for_a_clip(network: ControlNet) -> None:
         torch.cat([still, dense])[tile], torch.cat([still, trajectory])[tile]
     )
     torch.testing.assert_close(clip[tile], plain, rtol=CLOSE, atol=CLOSE)
-    none = network.embed_motion(dense[:0], trajectory[:0])
-    torch.testing.assert_close(none, clip[:1], rtol=CLOSE, atol=CLOSE)
 
 
 @torch.no_grad()
 def test_conditions_computed_once_equal_conditions_per_call(network: ControlNet) -> None:
     """Slices of a clip's conditions, shared by both halves, equal conditions given per half."""
-    motion = network.embed_motion(random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH, seed=6))
+    motion = embed_clip(network, random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH, seed=6))
     levels = levels_of(network)
     latents = random(2, FRAMES, 8, HEIGHT // 8, WIDTH // 8)
     shared = run(
         network,
-        GuidanceBatch.pairs(),
+        GuidanceBatch.tiles(1),
         latents,
         motion[None],
         point_levels=tuple(level[None] for level in levels),
     )
     repeated = run(
         network,
-        GuidanceBatch.pairs(),
+        GuidanceBatch.tiles(1),
         latents,
         torch.stack([motion, motion]),
         point_levels=tuple(torch.stack([level, level]) for level in levels),
@@ -81,7 +84,7 @@ def test_conditions_computed_once_equal_conditions_per_call(network: ControlNet)
     halves = [
         run(
             network,
-            GuidanceBatch.half(half),
+            GuidanceBatch.tiles(1, (half,)),
             latents[half : half + 1],
             motion[None],
             point_levels=tuple(level[None] for level in levels),
@@ -95,11 +98,11 @@ def test_conditions_computed_once_equal_conditions_per_call(network: ControlNet)
 @torch.no_grad()
 def test_points_enter_after_the_skips_of_their_block(network: ControlNet) -> None:
     """Level 0 changes nothing up to and including block 0's own residuals (Q5)."""
-    motion = network.embed_motion(random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH))[None]
+    motion = embed_clip(network, random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH))[None]
     latents = random(2, FRAMES, 8, HEIGHT // 8, WIDTH // 8)
     levels = tuple(level[None] for level in levels_of(network))
-    without = run(network, GuidanceBatch.pairs(), latents, motion)
-    with_points = run(network, GuidanceBatch.pairs(), latents, motion, point_levels=levels)
+    without = run(network, GuidanceBatch.tiles(1), latents, motion)
+    with_points = run(network, GuidanceBatch.tiles(1), latents, motion, point_levels=levels)
     same = [torch.equal(a, b) for a, b in zip(without.down, with_points.down, strict=True)]
     assert same == [True] * 4 + [False] * 8
     assert not torch.equal(without.mid, with_points.mid)
@@ -108,20 +111,20 @@ def test_points_enter_after_the_skips_of_their_block(network: ControlNet) -> Non
 @torch.no_grad()
 def test_scale_multiplies_all_residuals(network: ControlNet) -> None:
     """A conditioning scale of 0.5 halves what the UNet receives."""
-    motion = network.embed_motion(random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH))[None]
+    motion = embed_clip(network, random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH))[None]
     latents = random(2, FRAMES, 8, HEIGHT // 8, WIDTH // 8)
-    full = run(network, GuidanceBatch.pairs(), latents, motion)
-    half = run(network, GuidanceBatch.pairs(), latents, motion, scale=0.5)
+    full = run(network, GuidanceBatch.tiles(1), latents, motion)
+    half = run(network, GuidanceBatch.tiles(1), latents, motion, scale=0.5)
     torch.testing.assert_close(flat(half), flat(full) / 2, rtol=CLOSE, atol=CLOSE)
 
 
 def test_gradients_reach_the_adapter_and_the_motion_embedding(network: ControlNet) -> None:
     """The parts DisPose trains receive gradients through the once-per-clip computations."""
-    motion = network.embed_motion(random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH, seed=5))
+    motion = embed_clip(network, random(2, 2, HEIGHT, WIDTH), random(2, 2, HEIGHT, WIDTH, seed=5))
     levels = tuple(level[None] for level in levels_of(network))
     latents = random(2, FRAMES, 8, HEIGHT // 8, WIDTH // 8)
     network.gradient_checkpointing = True
-    residuals = run(network, GuidanceBatch.pairs(), latents, motion[None], point_levels=levels)
+    residuals = run(network, GuidanceBatch.tiles(1), latents, motion[None], point_levels=levels)
     network.gradient_checkpointing = False
     flat(residuals).square().mean().backward()
     for part in (network.point_adapter, network.controlnet_cond_embedding):

@@ -34,7 +34,7 @@ def predict(
     order: TemporalOrder = "official",
     **extras: Tensor,
 ) -> Tensor:
-    arranged = network.cross_attention(context).arrange(batch, order)
+    arranged = network.cross_attention(context, batch, order)
     return network(latents, network.time_embed(TIMESTEP, TIME_IDS), arranged, **extras)
 
 
@@ -59,7 +59,7 @@ def test_constant_cross_attention_equals_attending(
 ) -> None:
     """Constants per layer and a shared time embedding give what diffusers' own network gives."""
     latents, context = random(2, 3, 8, *size), random(2, 32, seed=2)
-    actual = predict(network, latents, context[None], GuidanceBatch.pairs(), order)
+    actual = predict(network, latents, context[None], GuidanceBatch.tiles(1), order)
     assert relative(actual, plain(network, latents, context, order)) <= CLOSE
 
 
@@ -68,7 +68,7 @@ def test_order_of_contexts_matters(network: SpatioTemporalUNet) -> None:
     """Both settings of the switch differ visibly, so the tests above can fail."""
     latents, context = random(2, 3, 8, 8, 8), random(2, 32, seed=2)
     official, corrected = (
-        predict(network, latents, context[None], GuidanceBatch.pairs(), order)
+        predict(network, latents, context[None], GuidanceBatch.tiles(1), order)
         for order in ("official", "corrected")
     )
     assert relative(official, corrected) > 1e-3
@@ -78,9 +78,9 @@ def test_order_of_contexts_matters(network: SpatioTemporalUNet) -> None:
 def test_halves_one_after_the_other_equal_the_pair(network: SpatioTemporalUNet) -> None:
     """Low-memory guidance computes the official result of the pair."""
     latents, context = random(2, 3, 8, 8, 8), random(1, 2, 32, seed=2)
-    pair = predict(network, latents, context, GuidanceBatch.pairs())
+    pair = predict(network, latents, context, GuidanceBatch.tiles(1))
     for half in (0, 1):
-        alone = predict(network, latents[half : half + 1], context, GuidanceBatch.half(half))
+        alone = predict(network, latents[half : half + 1], context, GuidanceBatch.tiles(1, (half,)))
         assert relative(alone, pair[half : half + 1]) <= CLOSE
 
 
@@ -88,8 +88,8 @@ def test_halves_one_after_the_other_equal_the_pair(network: SpatioTemporalUNet) 
 def test_stacked_tiles_equal_tiles_one_by_one(network: SpatioTemporalUNet) -> None:
     """Tiles on the batch axis do not see one another."""
     latents, context = random(4, 3, 8, 8, 8), random(1, 2, 32, seed=2)
-    stacked = predict(network, latents, context, GuidanceBatch.pairs(2))
-    single = [predict(network, pair, context, GuidanceBatch.pairs()) for pair in latents.split(2)]
+    stacked = predict(network, latents, context, GuidanceBatch.tiles(2))
+    single = [predict(network, pair, context, GuidanceBatch.tiles(1)) for pair in latents.split(2)]
     assert relative(stacked, torch.cat(single)) <= CLOSE
 
 
@@ -101,7 +101,7 @@ def test_transformers_of_several_layers_and_odd_sizes() -> None:
     latents, context = random(1, 2, 8, 10, 6), random(1, 32, seed=2)
     reference = plain_unet(network, **changes)
     expected = reference(latents, TIMESTEP, context[:, None], TIME_IDS, return_dict=False)[0]
-    actual = predict(network, latents, context[None], GuidanceBatch.half(0))
+    actual = predict(network, latents, context[None], GuidanceBatch.tiles(1, (0,)))
     assert relative(actual, expected) <= CLOSE
 
 
@@ -111,9 +111,9 @@ def test_long_attention_batches_are_split(
 ) -> None:
     """Splitting rows for CUDA's grid limit changes nothing."""
     latents, context = random(1, 3, 8, 8, 8), random(1, 1, 32, seed=2)
-    whole = predict(network, latents, context, GuidanceBatch.half(0))
+    whole = predict(network, latents, context, GuidanceBatch.tiles(1, (0,)))
     monkeypatch.setattr(transformer, "MAX_ATTENTION_BATCH", 40)
-    split = predict(network, latents, context, GuidanceBatch.half(0))
+    split = predict(network, latents, context, GuidanceBatch.tiles(1, (0,)))
     assert relative(split, whole) <= CLOSE
 
 
@@ -149,9 +149,9 @@ def test_gradients_reach_every_weight_and_survive_checkpointing() -> None:
 def test_half_precision_needs_no_autocast(network: SpatioTemporalUNet, dtype: torch.dtype) -> None:
     """Weights and inputs of one type run as they are and stay close to double precision."""
     latents, context = random(1, 2, 8, 8, 8), random(1, 1, 32, seed=2)
-    expected = predict(network, latents, context, GuidanceBatch.half(0))
+    expected = predict(network, latents, context, GuidanceBatch.tiles(1, (0,)))
     cast = tiny_unet().to(dtype)
-    actual = predict(cast, latents.to(dtype), context.to(dtype), GuidanceBatch.half(0))
+    actual = predict(cast, latents.to(dtype), context.to(dtype), GuidanceBatch.tiles(1, (0,)))
     assert actual.dtype == dtype
     assert relative(actual.double(), expected) < 0.1
 
@@ -159,7 +159,7 @@ def test_half_precision_needs_no_autocast(network: SpatioTemporalUNet, dtype: to
 def test_batch_must_fit_its_context(network: SpatioTemporalUNet) -> None:
     """A context arranged for another batch is a mistake, not something to broadcast."""
     with pytest.raises(ValueError, match="arranged for 2, not 1"):
-        predict(network, random(1, 2, 8, 8, 8), random(1, 2, 32), GuidanceBatch.pairs())
+        predict(network, random(1, 2, 8, 8, 8), random(1, 2, 32), GuidanceBatch.tiles(1))
 
 
 @pytest.mark.parametrize(

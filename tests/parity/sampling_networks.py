@@ -10,7 +10,6 @@ from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.pose_net import build_pose_net
 from dispose_stages.models.unet import build_unet
@@ -21,10 +20,6 @@ from tests.parity.families.networks import fill
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Of every published CLIP; the recordings do not repeat them."""
-
-
-def guidance_batch(tiles: int, half: int | None) -> GuidanceBatch:
-    return GuidanceBatch.pairs(tiles) if half is None else GuidanceBatch.half(half, tiles)
 
 
 def build_vae(meta: Mapping[str, Any], salt: str) -> Any:
@@ -74,7 +69,6 @@ def build_networks(
         image_mean=CLIP_MEAN,
         image_std=CLIP_STD,
         scheduler=EulerDiscreteScheduler.from_config(meta["scheduler_config"]),
-        guidance_batch=guidance_batch,
         device=torch.device("cpu"),
         dtype=dtype,
     )

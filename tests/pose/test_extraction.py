@@ -118,7 +118,7 @@ def test_errors_of_the_decoder_are_raised_here():
     """With their own type, after the threads have ended."""
     with pytest.raises(OSError, match="damaged"):
         list(extract_poses(broken(6), fakes.networks()))
-    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 def test_leaving_early_stops_the_threads():
@@ -135,7 +135,7 @@ def test_leaving_early_stops_the_threads():
     next(poses)
     poses.close()
     assert closed.is_set()
-    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 def test_prefetch_runs_a_bounded_way_ahead():

@@ -20,7 +20,7 @@ from dispose_stages.sample.clip import (
 )
 from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.memory import Rung, descend, ladder
-from dispose_stages.sample.predict import make_predictor
+from dispose_stages.sample.predict import Predictor
 from dispose_stages.sample.reference import added_time_ids
 from dispose_stages.sample.tiles import plan_tiles
 from tests.sample.tiny_clip import (
@@ -61,44 +61,44 @@ def sample(
 
 
 def double_precision_predictor(
-    parameters: SamplingParameters, **options: Any
+    parameters: SamplingParameters, rung: Rung
 ) -> tuple[Any, ClipInputs, Networks, Tensor, Tensor]:
     """The predictor of a clip, its inputs, networks, image latent and embedding, in float64."""
     inputs = tiny_inputs(FRAMES, torch.float64)
     networks = tiny_networks(torch.float64)
     image_noise = tiny_noise().image
-    conditions, embedding = condition_clip(inputs, networks, parameters, image_noise, frame_chunk=2)
+    conditions, embedding = condition_clip(inputs, networks, parameters, image_noise, rung)
     bound = [
         BoundNetwork(
             network,
             guidance_contexts(embedding, guided=parameters.guided),
             added_time_ids(parameters.noise_aug_strength, device="cpu"),
             compat=parameters.compat,
-            guidance_batch=networks.guidance_batch,
         )
         for network in (networks.unet, networks.control_net)
     ]
-    predictor = make_predictor(
-        conditions, *bound, guided=parameters.guided, dtype=torch.float64, **options
+    predictor = Predictor(
+        conditions, *bound, guided=parameters.guided, rung=rung, dtype=torch.float64
     )
     return predictor, inputs, networks, conditions.image, embedding
 
 
 def tiles_and_latents() -> tuple[list[Tensor], Tensor, Tensor]:
     tiles = [torch.tensor(tile) for tile in plan_tiles(FRAMES, 4, 2)]
-    noisy = torch.randn(len(tiles), 4, 4, 16, 8, generator=torch.Generator().manual_seed(1))
+    noisy = torch.randn(FRAMES, 4, 16, 8, generator=torch.Generator().manual_seed(1))
     return tiles, noisy, torch.tensor(0.7)
 
 
+@pytest.mark.parametrize("tile_batch", [1, 2, 3])
 @pytest.mark.parametrize("compat", ["official", "corrected"])
-def test_once_per_clip_equals_the_plain_form(compat: Any) -> None:
+def test_once_per_clip_equals_the_plain_form(compat: Any, tile_batch: int) -> None:
     """Conditions per clip, constants and stacked tiles against all per tile and step (float64)."""
     parameters = replace(PARAMETERS, compat=compat)
     predictor, inputs, networks, image_latent, embedding = double_precision_predictor(
-        parameters, sequential_halves=False
+        parameters, Rung("together", tile_batch, frame_chunk=2)
     )
     tiles, noisy, timestep = tiles_and_latents()
-    together = predictor(timestep)(noisy, tiles)
+    together = predictor(noisy, timestep, tiles)
     for index, tile in enumerate(tiles):
         plain = plain_predict(
             inputs,
@@ -106,7 +106,7 @@ def test_once_per_clip_equals_the_plain_form(compat: Any) -> None:
             parameters,
             image_latent=image_latent,
             embedding=embedding,
-            noisy=noisy[index],
+            noisy=noisy[tile],
             tile=tile.tolist(),
             timestep=timestep,
         )
@@ -119,8 +119,10 @@ def test_halves_in_sequence_equal_halves_together(compat: Any) -> None:
     parameters = replace(PARAMETERS, compat=compat)
     tiles, noisy, timestep = tiles_and_latents()
     results = [
-        double_precision_predictor(parameters, sequential_halves=sequential)[0](timestep)(
-            noisy, tiles
+        torch.stack(
+            double_precision_predictor(parameters, Rung("", 2, sequential_halves=sequential))[0](
+                noisy, timestep, tiles
+            )
         )
         for sequential in (False, True)
     ]
@@ -143,6 +145,7 @@ def test_everything_constant_is_computed_once(steps: int) -> None:
     tiles = len(plan_tiles(FRAMES, PARAMETERS.tile_size, PARAMETERS.tile_overlap))
     assert calls == {
         "pose_net frames": FRAMES,
+        "control_net.embed_stillness": 1,
         "control_net.embed_motion": 1,
         "control_net.embed_points": 1,
         "unet.cross_attention": 1,

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from dispose_stages.sample.denoise import (
     DenoisingState,
-    Predict,
     denoise,
     initial_state,
     prepare_steps,
@@ -38,14 +37,17 @@ def new_scheduler() -> Any:
     return EulerDiscreteScheduler.from_config(META["scheduler_config"])
 
 
-def predict_at(timestep: Tensor) -> Predict:
+def predict(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor]) -> list[Tensor]:
     """Both halves depend on latents, time and frame, and are far from linear."""
-
-    def predict(noisy: Tensor, tiles: Sequence[Tensor]) -> Tensor:
-        frame = torch.stack(list(tiles)).float()[:, :, None, None, None]
-        return torch.stack([torch.sin(noisy + timestep), torch.cos(noisy * 2 + frame)], dim=1)
-
-    return predict
+    return [
+        torch.stack(
+            [
+                torch.sin(noisy[tile] + timestep),
+                torch.cos(noisy[tile] * 2 + tile.float()[:, None, None, None]),
+            ]
+        )
+        for tile in tiles
+    ]
 
 
 def run(state: DenoisingState | None = None, scheduler: Any = None, **options: Any) -> Tensor:
@@ -53,23 +55,18 @@ def run(state: DenoisingState | None = None, scheduler: Any = None, **options: A
     blender = TileBlender(plan_tiles(FRAMES, 4, 2), FRAMES, device="cpu")
     state = state or initial_state(scheduler, NOISE, STEPS)
     scales = guidance_scales(1.0, 2.0, FRAMES)
-    return denoise(state, predict_at, scheduler, blender, scales, steps=STEPS, **options)
+    return denoise(state, predict, scheduler, blender, scales, steps=STEPS, **options)
 
 
 def test_perfect_prediction_recovers_the_data() -> None:
     """A network that knows the data leads the Euler steps to it from any noise."""
     data = torch.linspace(-1, 1, FRAMES).view(-1, 1, 1, 1).expand(FRAMES, 4, 2, 3)
 
-    def knowing(timestep: Tensor) -> Predict:
+    def knowing(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor]) -> list[Tensor]:
         sigma = torch.exp(4 * timestep)
-
-        def predict(noisy: Tensor, tiles: Sequence[Tensor]) -> Tensor:
-            x = noisy * (sigma**2 + 1) ** 0.5
-            target = torch.stack([data[tile] for tile in tiles])
-            v = (x / (sigma**2 + 1) - target) * (sigma**2 + 1) ** 0.5 / sigma
-            return v[:, None]
-
-        return predict
+        x = noisy * (sigma**2 + 1) ** 0.5
+        v = (x / (sigma**2 + 1) - data) * (sigma**2 + 1) ** 0.5 / sigma
+        return [v[tile][None] for tile in tiles]
 
     scheduler = new_scheduler()
     blender = TileBlender(plan_tiles(FRAMES, 4, 2), FRAMES, device="cpu")
@@ -104,12 +101,6 @@ def test_scheduler_is_reused_between_clips() -> None:
     scheduler = new_scheduler()
     first = run(scheduler=scheduler)
     assert torch.equal(run(scheduler=scheduler), first)
-
-
-@pytest.mark.parametrize("tile_batch", [2, 3, 8])
-def test_tile_batches_change_nothing(tile_batch: int) -> None:
-    """A prediction per tile is the same whether tiles come alone or together."""
-    assert torch.equal(run(tile_batch=tile_batch), run(tile_batch=1))
 
 
 def test_states_are_saved_at_the_interval() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.sample.clip import ClipInputs, Networks, SamplingParameters
 from dispose_stages.sample.noise import Noise, draw_noise
 from tests.parity.sampling_networks import build_networks, build_vae
@@ -130,14 +131,15 @@ def plain_predict(
     control_net: Any = networks.control_net
     dtype = networks.dtype
     context = guidance_contexts(embedding, guided=True)
-    batch = networks.guidance_batch(1, None)
+    batch = GuidanceBatch.tiles(1)
     ids = added_time_ids(parameters.noise_aug_strength, device="cpu")
     rasters = torch.cat([inputs.rasters(slice(frame, frame + 1)) for frame in tile])
     pose = networks.pose_net((rasters.float() / 127.5 - 1).to(dtype))
     assert inputs.fields is not None
     assert inputs.correspondence is not None
     fields = [inputs.fields(slice(frame - 1, frame)) for frame in tile[1:]]
-    motion = control_net.embed_motion(*(torch.cat(field) for field in zip(*fields, strict=True)))
+    moving = control_net.embed_motion(*(torch.cat(field) for field in zip(*fields, strict=True)))
+    motion = torch.cat([control_net.embed_stillness(HEIGHT, WIDTH), moving])
     levels = control_net.embed_points(
         inputs.correspondence.to(dtype),
         inputs.points[list(tile)],
@@ -151,14 +153,14 @@ def plain_predict(
     residuals = control_net(
         latents,
         control_net.time_embed(timestep, ids),
-        control_net.cross_attention(context).arrange(batch, parameters.compat),
+        control_net.cross_attention(context, batch, parameters.compat),
         motion=motion.expand(2, *motion.shape),
         point_levels=tuple(level.expand(2, *level.shape) for level in levels),
     )
     output: Tensor = unet(
         latents,
         unet.time_embed(timestep, ids),
-        unet.cross_attention(context).arrange(batch, parameters.compat),
+        unet.cross_attention(context, batch, parameters.compat),
         pose_latents=torch.stack([torch.zeros_like(pose), pose]),
         control=residuals,
     )

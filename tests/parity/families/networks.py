@@ -46,7 +46,7 @@ def arranged(
 ) -> ArrangedContext:
     context = tensor(case, "encoder_hidden_states").squeeze(1)
     batch = GuidanceBatch(groups=(0,) * len(context), halves=tuple(range(len(context))))
-    return network.cross_attention(context[None]).arrange(batch, order)
+    return network.cross_attention(context[None], batch, order)
 
 
 def body(case: Case) -> tuple[Tensor, Tensor]:
@@ -66,10 +66,10 @@ def motion_embedding(case: Case) -> Iterator[Check]:
     """Both motion fields, a clip at a time."""
     net = MotionEmbedding(case.meta["out_channels"])
     fill(net, case.meta["prefix"], case.salt)
-    clips = [
-        net.embed_clip(dense, trajectory, frames_per_chunk=2)
-        for dense, trajectory in zip(tensor(case, "flow"), tensor(case, "traj"), strict=True)
-    ]
+    clips = []
+    for dense, trajectory in zip(tensor(case, "flow"), tensor(case, "traj"), strict=True):
+        still = torch.zeros_like(dense[:1])
+        clips += [net(still, still), net(dense, trajectory)]
     yield Check("y", relative_to_peak(torch.cat(clips), case["y"]), 2e-5)
 
 
@@ -90,7 +90,9 @@ def run_control_net(
 ) -> ControlResiduals:
     """One call with everything that is constant per clip or step computed beforehand."""
     frames = case["sample"].shape[1]
-    motion = net.embed_motion(tensor(case, "flow")[0], tensor(case, "traj")[0])
+    flow, trajectory = tensor(case, "flow")[0], tensor(case, "traj")[0]
+    still = net.embed_stillness(*flow.shape[-2:])
+    motion = torch.cat([still, net.embed_motion(flow, trajectory)])
     levels = None
     if meta.get("point_list", "given") is not None:
         points, visible = body(case)
@@ -157,7 +159,8 @@ def unet_outputs(case: Case, order: TemporalOrder) -> dict[str, Tensor]:
     context = arranged(net, case, order)
     pose = tensor(case, "pose_latents").unflatten(0, (batch, frames))
     control = recorded_control(case)
-    one = net.cross_attention(tensor(case, "encoder_hidden_states")[1:2])
+    alone = GuidanceBatch.tiles(1, (0,))
+    one = net.cross_attention(tensor(case, "encoder_hidden_states")[1:2], alone, order)
     still = torch.ones(batch, frames, dtype=torch.bool)
     return {
         "y": net(sample, time, context, pose_latents=pose, control=control),
@@ -166,7 +169,7 @@ def unet_outputs(case: Case, order: TemporalOrder) -> dict[str, Tensor]:
         "y_batch1": net(
             sample[1:2],
             time,
-            one.arrange(GuidanceBatch.half(0), order),
+            one,
             pose_latents=pose[1:2],
             control=recorded_control(case, slice(frames, 2 * frames)),
         ),

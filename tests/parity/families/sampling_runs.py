@@ -113,7 +113,9 @@ def _condition_checks(
     case: Case, inputs: ClipInputs, networks: Networks, parameters: SamplingParameters
 ) -> Iterator[Check]:
     image_noise = torch.from_numpy(case["image_noise"])
-    conditions, embedding = condition_clip(inputs, networks, parameters, image_noise)
+    conditions, embedding = condition_clip(
+        inputs, networks, parameters, image_noise, Rung("single_tile", 1)
+    )
     pixels = clip_pixels(normalise_image(inputs.image), CLIP_MEAN, CLIP_STD)
     stride = pixels.shape[-1] // case["clip_pixel_values_sub"].shape[-1]
     actual = {
