@@ -1,0 +1,1 @@
+"""Stage ``score``: how good a delivered video is, with everything the numbers depend on."""
