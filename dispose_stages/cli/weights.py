@@ -77,25 +77,18 @@ def make_tiny_bundle(*, root: Path, seed: int) -> None:
 def convert(*, config_file: Path, root: Path | None) -> None:
     """Rewrite pickled checkpoints as safetensors beside them, for fast loading.
 
-    Needs as much disk space again. Types and values are kept; a conversion is used as long as its
-    source beside it is unchanged.
+    Needs as much disk space again, unless the pickles are removed afterwards: a conversion stands
+    for its pickle, so results stay valid. Types and values are kept. A conversion is used while it
+    has the time of change of the pickle beside it (copy folders with their times).
     """
     from dispose_stages.config import load_config
-    from dispose_stages.weights.conversion import (
-        conversion_path,
-        convert_checkpoint,
-        is_current,
-        is_pickle,
-    )
-    from dispose_stages.weights.layout import files_of
-    from dispose_stages.weights.verification import find_place
+    from dispose_stages.weights.conversion import convert_checkpoint, pickles
+    from dispose_stages.weights.converted import conversion_path, is_current
 
     folder = root or Path(load_config(read_yaml(config_file)).models.root)
-    places = (find_place(folder, file) for file in files_of())
-    sources = sorted({folder / place.path for place in places if place is not None})
-    for source in filter(is_pickle, sources):
+    for source in pickles(folder):
         target = conversion_path(source)
-        if target.exists() and is_current(target, source):
+        if is_current(target, source):
             click.echo(f"{target}: is up to date")
             continue
         size = source.stat().st_size / 2**30

@@ -16,9 +16,10 @@ from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import select_reference_person
 from dispose_stages.models.arithmetic import full_float32
-from dispose_stages.models.dift import DiftNetwork, load_dift
+from dispose_stages.models.dift import DiftNetwork
 from dispose_stages.store.media import read_image
 from dispose_stages.weights import layout
+from dispose_stages.weights.loading.dift import load_dift
 
 DTYPE = torch.float32
 

@@ -1,1 +1,1 @@
-"""Networks and their checkpoints; attribute names follow the published state dicts."""
+"""Networks; attribute names follow the published state dicts."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +19,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dispose_stages.geometry.dense_field import FLOW_LIMIT
-from dispose_stages.weights.files import open_weights
-from dispose_stages.weights.renamed import load_renamed
 
 STAGE_BLOCKS = (3, 4, 6, 3)
 _STAGE_STRIDES = (1, 2, 1, 1)
 _STAGE_DILATIONS = (1, 1, 2, 4)
 _EXPANSION = 4
-_PREFIX = "module."
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,23 +273,3 @@ def expected_flow(
     probability = logits.reshape(len(logits), 2, bins, *logits.shape[2:]).softmax(dim=2)
     centres = bin_centres(bins, limit).to(logits)
     return torch.einsum("b a n h w, n -> b a h w", probability, centres)
-
-
-def load_cmp(path: Path, *, device: torch.device | str) -> CmpNetwork:
-    """Load ``ckpt_iter_42000.pth.tar``; the optimizer's state in it is ignored.
-
-    Raises:
-        WeightsError: The file is missing, unsafe to read, or does not fit the network.
-    """
-    file = open_weights(path)
-    shapes = {key.removeprefix(_PREFIX): shape for key, shape in file.shapes.items()}
-    with torch.device("meta"):
-        network = CmpNetwork(CmpWidths.from_shapes(shapes))
-    load_renamed(
-        network,
-        file,
-        rename=lambda key: key.removeprefix(_PREFIX),
-        device=device,
-        dtype=torch.float32,
-    )
-    return network

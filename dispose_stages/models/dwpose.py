@@ -6,58 +6,14 @@ on: the detector's first output is used, and the head's outputs are x, then y, a
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from jaxtyping import Float32
 
-from dispose_stages.errors import DeviceError, WeightsError
-
-logger = logging.getLogger(__name__)
-
-CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_ERRORS_ONLY = 3
-
-
-def _likely_cause(available: list[str]) -> str:
-    """Why a session that was asked for CUDA came up on the CPU."""
-    version = onnxruntime.__version__
-    if CUDA not in available:
-        return (
-            f"ONNX Runtime {version} here has no CUDA provider: the CPU package `onnxruntime` is "
-            "installed, alone or over `onnxruntime-gpu` (they overwrite each other). Uninstall "
-            "both, then install onnxruntime-gpu (the extra `gpu` of this package)"
-        )
-    return (
-        f"ONNX Runtime {version} has a CUDA provider that did not start: most likely the CUDA or "
-        "cuDNN libraries it was built for are missing or of another major version "
-        "(its log above names the library), or no GPU is visible to this process"
-    )
-
-
-def check_provider(active: list[str], available: list[str], *, path: Path, allow_cpu: bool) -> None:
-    """Refuse, or warn of, a session that silently runs on the CPU.
-
-    Args:
-        active: Providers of the session.
-        available: Providers that this ONNX Runtime has.
-        path: The network, for the message.
-        allow_cpu: Warn only.
-
-    Raises:
-        DeviceError: CUDA was asked for, is not active, and `allow_cpu` is off.
-    """
-    if CUDA in active:
-        return
-    message = f"{path.name}: CUDA was asked for but runs on the CPU. {_likely_cause(available)}"
-    if not allow_cpu:
-        raise DeviceError(message + "; or set compute.allow_cpu: true")
-    logger.warning(message)
+from dispose_stages.errors import WeightsError
 
 
 class OnnxNetwork:
@@ -67,33 +23,17 @@ class OnnxNetwork:
     file's own size after another.
 
     Args:
-        path: The ``.onnx`` file.
-        device: ``cuda`` or ``cpu``.
-        allow_cpu: With ``cuda``: a session that came up on the CPU is a warning, not an error.
-        threads: CPU threads; 0 leaves the choice to ONNX Runtime.
+        session: Of ONNX Runtime, or anything with its methods.
+        device: Where it runs, ``cuda`` or ``cpu``.
         batch_size: At most so many per inference.
 
     Raises:
-        WeightsError: The file is missing or is no ONNX network with one image input.
-        DeviceError: See `check_provider`.
+        WeightsError: The network's input is not one batch of images.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        device: str,
-        allow_cpu: bool,
-        threads: int = 0,
-        batch_size: int = 8,
-    ) -> None:
-        self.path = path
-        self._session = _open_session(path, device=device, threads=threads)
-        active = self._session.get_providers()
-        if device == "cuda":
-            available = onnxruntime.get_available_providers()
-            check_provider(active, available, path=path, allow_cpu=allow_cpu)
-        self.device = "cuda" if CUDA in active else "cpu"
+    def __init__(self, session: Any, *, device: str, batch_size: int = 8) -> None:
+        self._session = session
+        self.device = device
         batch_axis, self.input_size = self._input_shape()
         self.dynamic_batch = batch_axis is None
         self.batch_size = batch_size if batch_axis is None else batch_axis
@@ -103,7 +43,7 @@ class OnnxNetwork:
         """Batch size, None where it is dynamic, and image size."""
         shape = self._session.get_inputs()[0].shape
         if len(shape) != 4 or not all(isinstance(side, int) for side in shape[2:]):
-            raise WeightsError(f"{self.path}: the input must be (batch, 3, H, W), not {shape}")
+            raise WeightsError(f"the network's input must be (batch, 3, H, W), not {shape}")
         batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
         return batch, (shape[2], shape[3])
 
@@ -130,24 +70,6 @@ class OnnxNetwork:
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
 
-def _open_session(path: Path, *, device: str, threads: int) -> Any:
-    if not path.is_file():
-        raise WeightsError(f"{path} is missing")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = threads
-    providers: list[str | tuple[str, Mapping[str, Any]]] = [CPU]
-    if device == "cuda" and CUDA in onnxruntime.get_available_providers():
-        # Finds the CUDA and cuDNN libraries that torch brought along.
-        onnxruntime.preload_dlls()
-        providers.insert(0, (CUDA, {"device_id": 0, "use_tf32": 0}))
-    try:
-        return onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
-    except Exception as error:
-        # ONNX Runtime's exceptions have no common base below Exception.
-        raise WeightsError(f"{path}: ONNX Runtime cannot load it: {error}") from error
-
-
 @dataclass(frozen=True, slots=True)
 class DWPose:
     """Detector and whole-body head.
@@ -172,35 +94,3 @@ class DWPose:
         """SimCC distributions along x and y."""
         simcc_x, simcc_y = self.estimator(images)[:2]
         return simcc_x, simcc_y
-
-
-def load_dwpose(
-    detector: Path,
-    estimator: Path,
-    *,
-    device: str,
-    allow_cpu: bool,
-    threads: int = 0,
-    batch_size: int = 8,
-) -> DWPose:
-    """Load both networks.
-
-    Args:
-        detector: ``yolox_l.onnx``.
-        estimator: ``dw-ll_ucoco_384.onnx``.
-        device: ``cuda`` or ``cpu``.
-        allow_cpu: With ``cuda``: fall back to the CPU with a warning.
-        threads: CPU threads; 0 leaves the choice to ONNX Runtime.
-        batch_size: At most so many frames or crops per inference.
-
-    Raises:
-        WeightsError: A file is missing or unusable.
-        DeviceError: ``cuda`` was asked for and is not there.
-    """
-    networks = [
-        OnnxNetwork(
-            path, device=device, allow_cpu=allow_cpu, threads=threads, batch_size=batch_size
-        )
-        for path in (detector, estimator)
-    ]
-    return DWPose(*networks)

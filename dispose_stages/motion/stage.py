@@ -18,13 +18,14 @@ from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.models.arithmetic import full_float32
-from dispose_stages.models.cmp import CmpNetwork, load_cmp
+from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.motion import REVISION
 from dispose_stages.motion.alignment import AlignmentBounds, align_pair
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
 from dispose_stages.store.media import read_image
 from dispose_stages.weights import layout
+from dispose_stages.weights.loading.cmp import load_cmp
 from dispose_stages.weights.verification import find_file
 
 

@@ -25,7 +25,6 @@ from dispose_stages.batch.unit import Committed, Context, InterruptedUnitError, 
 from dispose_stages.errors import Reason, StoreError, UnitError
 from dispose_stages.geometry.frames import effective_stride
 from dispose_stages.models.arithmetic import full_float32
-from dispose_stages.models.svd import load_vae
 from dispose_stages.mux import REVISION
 from dispose_stages.mux.decode import decode_video
 from dispose_stages.mux.overlap import one_ahead
@@ -35,6 +34,7 @@ from dispose_stages.store.ffmpeg import read_header
 from dispose_stages.store.shelf import DeliveredVideo, StagedVideo, VideoShelf
 from dispose_stages.store.video_writer import AudioTrack, Encoding, VideoWriter
 from dispose_stages.weights import layout
+from dispose_stages.weights.loading.svd import load_vae
 
 _logger = logging.getLogger(__name__)
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}

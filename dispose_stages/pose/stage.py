@@ -24,12 +24,12 @@ from dispose_stages.batch.unit import (
 )
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import cover_resize, sampled_frames, target_size
-from dispose_stages.models.dwpose import load_dwpose
 from dispose_stages.pose import REVISION
 from dispose_stages.pose.extraction import PoseNetworks, extract_pose, extract_poses
 from dispose_stages.store.media import read_image
 from dispose_stages.store.video import VideoReader
 from dispose_stages.weights import layout
+from dispose_stages.weights.loading.dwpose import load_dwpose
 from dispose_stages.weights.verification import find_file
 
 

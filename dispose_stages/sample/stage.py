@@ -25,12 +25,6 @@ from dispose_stages.batch.unit import (
 )
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.models.arithmetic import full_float32
-from dispose_stages.models.svd import (
-    load_image_encoder,
-    load_image_normalization,
-    load_scheduler,
-    load_vae,
-)
 from dispose_stages.sample import REVISION
 from dispose_stages.sample.clip import ClipInputs, Networks, SamplingParameters, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
@@ -40,7 +34,13 @@ from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, d
 from dispose_stages.sample.resume import Progress, from_arrays, save_every, to_arrays
 from dispose_stages.store.media import read_image
 from dispose_stages.weights import layout
-from dispose_stages.weights.checkpoints import DiffusionWeights, load_diffusion_networks
+from dispose_stages.weights.loading.diffusion import DiffusionWeights, load_diffusion_networks
+from dispose_stages.weights.loading.svd import (
+    load_image_encoder,
+    load_image_normalization,
+    load_scheduler,
+    load_vae,
+)
 from dispose_stages.weights.verification import find_file
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}

@@ -16,10 +16,6 @@ from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Frame, Motio
 from dispose_stages.correspondence.embedding import keypoint_embedding
 from dispose_stages.correspondence.features import diffusion_features, draw_noise, noise_seed
 from dispose_stages.geometry.dense_field import to_fixed_point
-from dispose_stages.models.cmp import load_cmp
-from dispose_stages.models.dift import load_dift
-from dispose_stages.models.dwpose import load_dwpose
-from dispose_stages.models.svd import load_vae
 from dispose_stages.motion.alignment import align_pair
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
@@ -31,6 +27,10 @@ from dispose_stages.sample.inputs import clip_inputs
 from dispose_stages.sample.memory import Placement, ladder
 from dispose_stages.sample.stage import load_networks
 from dispose_stages.weights import layout
+from dispose_stages.weights.loading.cmp import load_cmp
+from dispose_stages.weights.loading.dift import load_dift
+from dispose_stages.weights.loading.dwpose import load_dwpose
+from dispose_stages.weights.loading.svd import load_vae
 from dispose_stages.weights.verification import find_file
 
 Image = UInt8[np.ndarray, "h w 3"]

@@ -13,7 +13,7 @@ from dispose_stages.models.control_net import ControlNet, ControlResiduals
 from dispose_stages.models.unet import SpatioTemporalUNet
 from dispose_stages.training.base import BaseBatch, Prediction, drop_conditions, embed_pose_images
 from dispose_stages.training.diffusion import NoiseLevels, denoising_loss
-from dispose_stages.weights.checkpoints import copied_from_unet
+from dispose_stages.weights.loading.diffusion import copied_from_unet
 
 
 @dataclass(frozen=True, slots=True)

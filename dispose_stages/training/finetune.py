@@ -16,16 +16,20 @@ from torch.utils.data import DataLoader
 from dispose_stages.atomic import replacing
 from dispose_stages.errors import ConfigError
 from dispose_stages.models.control_net import ControlNet, build_control_net
-from dispose_stages.models.svd import load_image_encoder, load_image_normalization, load_vae
 from dispose_stages.sample.reference import clip_pixels, normalise_image
 from dispose_stages.training.artifact_clips import ArtifactClip, ArtifactClips, encode_clips
 from dispose_stages.training.control import ControlBatch, ControlObjective, initialise_control_net
 from dispose_stages.training.loop import Losses, Schedule, Trainer, freeze
 from dispose_stages.weights import layout
-from dispose_stages.weights.checkpoints import (
+from dispose_stages.weights.loading.diffusion import (
     DiffusionWeights,
     load_diffusion_networks,
     read_unet_config,
+)
+from dispose_stages.weights.loading.svd import (
+    load_image_encoder,
+    load_image_normalization,
+    load_vae,
 )
 from dispose_stages.weights.verification import find_file
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from dispose_stages.config import Config
-from dispose_stages.models.dift import load_dift
 from dispose_stages.training import networks
 from dispose_stages.training.autoencoder import (
     clip_batch,
@@ -42,6 +41,7 @@ from dispose_stages.training.loop import Losses, Trainer, freeze
 from dispose_stages.training.pose_store import PoseStore
 from dispose_stages.training.settings import Steps, TrainSettings
 from dispose_stages.weights.layout import SD15
+from dispose_stages.weights.loading.dift import load_dift
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Where checkpoint files lie, whether they are all there, and their digests; no torch."""
+"""Checkpoint files: where they belong, checking, opening, converting, loading into networks."""

@@ -1,19 +1,20 @@
-"""SHA-256 of checkpoint files, computed once and remembered by path, size and modification time."""
+"""What checkpoint files hold, by SHA-256: computed once, remembered by path, size and time."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
 from dispose_stages.errors import WeightsError
+from dispose_stages.weights.converted import Progress, content_identity
 from dispose_stages.weights.verification import stage_files
 
-_BLOCK = 4 * 2**20
-_FORMAT = 1
-Progress = Callable[[Path, int], None]
+_FORMAT = 2
+_LENGTH = 4
+"""Of an entry: size, modification time, name, SHA-256."""
 
 
 class DigestCache:
@@ -38,40 +39,32 @@ class DigestCache:
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             return {}
         entries = content.get("files")
-        return entries if isinstance(entries, dict) else {}
+        if not isinstance(entries, dict):
+            return {}
+        return {k: v for k, v in entries.items() if isinstance(v, list) and len(v) == _LENGTH}
 
-    def digest(self, path: Path, progress: Progress | None = None) -> str:
-        """SHA-256 of one file, in hexadecimal.
+    def identity(self, path: Path, progress: Progress | None = None) -> tuple[str, str]:
+        """Name and SHA-256 of a file, or of the pickle that it is the conversion of.
 
         Args:
             path: The file.
             progress: Told the bytes of every block that is read.
 
         Raises:
-            WeightsError: The file cannot be read.
+            WeightsError: The file cannot be read, or is no true conversion.
         """
-        path = path.resolve()
+        path = path.absolute()
         try:
             status = path.stat()
             known = self._entries.get(str(path))
             if known and known[:2] == [status.st_size, status.st_mtime_ns]:
-                return str(known[2])
-            value = _sha256(path, progress)
+                return str(known[2]), str(known[3])
+            name, value = content_identity(path, progress)
         except OSError as error:
             raise WeightsError(f"{path}: {error}") from error
-        self._entries[str(path)] = [status.st_size, status.st_mtime_ns, value]
+        self._entries[str(path)] = [status.st_size, status.st_mtime_ns, name, value]
         write_text(self.path, readable_json({"format": _FORMAT, "files": self._entries}))
-        return value
-
-
-def _sha256(path: Path, progress: Progress | None) -> str:
-    value = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            value.update(block)
-            if progress is not None:
-                progress(path, len(block))
-    return value.hexdigest()
+        return name, value
 
 
 def stage_digest(
@@ -79,15 +72,16 @@ def stage_digest(
 ) -> str:
     """One digest over all files a stage loads; empty for a stage that loads none.
 
-    It does not depend on where the folder lies or in which of its places a file is.
+    It does not depend on where the folder lies, in which of its places a file is, or whether a
+    pickle is loaded from its conversion.
 
     Raises:
-        WeightsError: A file is missing.
+        WeightsError: A file is missing, or is no true conversion.
     """
     files = stage_files(root, stage)
     if not files:
         return ""
-    contents = [[path.name, cache.digest(path, progress)] for path in files]
+    contents = [list(cache.identity(path, progress)) for path in files]
     return hashlib.sha256(canonical_json(contents).encode()).hexdigest()
 
 

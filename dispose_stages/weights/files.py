@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from dispose_stages.errors import WeightsError
 from dispose_stages.weights.pickles import read_pickle
@@ -36,7 +36,6 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def _open_safetensors(path: Path) -> WeightFile:
                 layout[key] = (dtype, shape, offset)
                 offset += math.prod(shape) * dtype.itemsize
     except (OSError, SafetensorError, KeyError) as error:
-        raise WeightsError(f"{path}: cannot be read: {error}") from error
+        raise WeightsError(f"{path}: is no whole safetensors file: {error}") from error
 
     def read(wanted: Collection[str]) -> Iterator[tuple[str, Tensor]]:
         with path.open("rb", buffering=0) as raw:
@@ -137,61 +136,6 @@ def _read_tensor(
     return value
 
 
-def fit_problems(
-    expected: Mapping[str, Shape], found: Mapping[str, Shape], *, optional: Collection[str] = ()
-) -> list[str]:
-    """What keeps a file's tensors from being a network's parameters; empty if nothing does.
-
-    Args:
-        expected: Shape of every parameter of the network.
-        found: Shape of every tensor of the file, under the network's names.
-        optional: Parameters that need not be in the file.
-    """
-    missing = [key for key in expected if key not in found and key not in optional]
-    unexpected = [key for key in found if key not in expected]
-    wrong = [
-        f"{key} is {list(found[key])} instead of {list(shape)}"
-        for key, shape in expected.items()
-        if key in found and found[key] != shape
-    ]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("wrong shape:", wrong))
-    return [f"{len(names)} {kind} {_some(names)}" for kind, names in kinds if names]
-
-
-def parameter_shapes(network: nn.Module, prefix: str = "") -> dict[str, Shape]:
-    """Shape of every entry of a network's state dict, under `prefix`."""
-    return {prefix + key: tuple(value.shape) for key, value in network.state_dict().items()}
-
-
-def read_into(
-    network: nn.Module,
-    file: WeightFile,
-    *,
-    prefix: str = "",
-    dtype: torch.dtype | None,
-    device: torch.device | str,
-    others: Mapping[str, Tensor] | None = None,
-) -> None:
-    """Fill a network on the meta device with tensors that are known to fit.
-
-    Args:
-        network: Whose parameters become the file's tensors.
-        file: To read from.
-        prefix: Of the network's keys in the file.
-        dtype: Of floating-point parameters; that of the file if None.
-        device: Of all parameters.
-        others: Parameters that come from elsewhere, under the network's names.
-    """
-    keys = [prefix + key for key in network.state_dict()]
-    state = dict(others or {})
-    for key, value in file.tensors(set(keys)):
-        state[key.removeprefix(prefix)] = value.to(
-            device=device, dtype=dtype if value.is_floating_point() else None
-        )
-    network.load_state_dict(state, strict=True, assign=True)
-    network.requires_grad_(requires_grad=False).eval()
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """A configuration file that lies beside weights.
 
@@ -202,8 +146,3 @@ def read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text()))
     except (OSError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read: {error}") from error
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

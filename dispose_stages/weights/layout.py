@@ -66,19 +66,30 @@ class CheckpointFile:
         return f"at least {first.at_least:,} bytes" if first.at_least > 1 else "any size"
 
 
+def weight_names(part: str) -> tuple[str, ...]:
+    """Accepted names of a weight file in a part's folder, best first.
+
+    diffusers and transformers publish fp16 or fp32, safetensors or bin; plain names are used for
+    either precision, and transformers calls its .bin files otherwise.
+    """
+    transformers = part in {"text_encoder", "image_encoder"}
+    stems = ("model", "pytorch_model") if transformers else ("diffusion_pytorch_model",) * 2
+    return tuple(
+        f"{stem}{variant}.{suffix}"
+        for stem, suffix in zip(stems, ("safetensors", "bin"), strict=True)
+        for variant in (".fp16", "")
+    )
+
+
 def _weights(
-    folder: str, stems: tuple[str, ...], parameters: int, *, half_size: int | None
+    folder: str, part: str, parameters: int, *, half_size: int | None = None
 ) -> tuple[Place, ...]:
-    """The forms of a diffusers or transformers weight file: fp16 or fp32, safetensors or bin."""
-    places = []
-    for suffix in ("safetensors", "bin"):
-        # transformers calls its .bin files otherwise.
-        stem = stems[-1] if suffix == "bin" else stems[0]
-        exact = half_size if suffix == "safetensors" else None
-        half = Place(f"{folder}/{stem}.fp16.{suffix}", exact, 2 * parameters)
-        # Plain names are used for either precision.
-        places += [half, Place(f"{folder}/{stem}.{suffix}", None, 2 * parameters)]
-    return tuple(places)
+    names = weight_names(part)
+    sizes = (half_size, *[None] * (len(names) - 1))
+    return tuple(
+        Place(f"{folder}/{part}/{name}", size, 2 * parameters)
+        for name, size in zip(names, sizes, strict=True)
+    )
 
 
 def _svd() -> Iterable[CheckpointFile]:
@@ -88,10 +99,8 @@ def _svd() -> Iterable[CheckpointFile]:
         return CheckpointFile(places, url, frozenset(stages), licence_needed=True)
 
     vae, encoder = f"{SVD}/vae", f"{SVD}/image_encoder"
-    vae_weights = _weights(vae, ("diffusion_pytorch_model",), 97_742_847, half_size=195_531_910)
-    encoder_weights = _weights(
-        encoder, ("model", "pytorch_model"), 632_076_800, half_size=1_264_217_240
-    )
+    vae_weights = _weights(SVD, "vae", 97_742_847, half_size=195_531_910)
+    encoder_weights = _weights(SVD, "image_encoder", 632_076_800, half_size=1_264_217_240)
     # The UNet's own weights are not read: MimicMotion brings them.
     yield file((Place(f"{SVD}/unet/config.json"),), "sample")
     yield file((Place(f"{vae}/config.json"),), "sample", "mux")
@@ -105,12 +114,11 @@ def _svd() -> Iterable[CheckpointFile]:
 def _sd15() -> Iterable[CheckpointFile]:
     url = f"{_HUB}stable-diffusion-v1-5/stable-diffusion-v1-5"
     stages = frozenset({"correspondence"})
-    diffusion, text = ("diffusion_pytorch_model",), ("model", "pytorch_model")
     # Several publishers mirror these files, with headers of different length.
     weights = (
-        _weights(f"{SD15}/unet", diffusion, 859_520_964, half_size=None),
-        _weights(f"{SD15}/vae", diffusion, 83_653_863, half_size=None),
-        _weights(f"{SD15}/text_encoder", text, 123_060_480, half_size=None),
+        _weights(SD15, "unet", 859_520_964),
+        _weights(SD15, "vae", 83_653_863),
+        _weights(SD15, "text_encoder", 123_060_480),
     )
     plain = (
         "unet/config.json",

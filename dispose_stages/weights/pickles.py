@@ -33,17 +33,23 @@ def read_pickle(path: Path) -> Any:
     Files in PyTorch's zip format are mapped into memory instead of read.
 
     Raises:
-        WeightsError: The file is not there, or holds anything that could run code.
+        WeightsError: The file is not there, is damaged, or holds anything that could run code.
     """
     try:
         mapped = _is_zip(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
         with warnings.catch_warnings():
             # Of unusual pickle protocols, which either load or end below.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except _DAMAGED as error:
-        first_line = str(error).strip().split("\n", maxsplit=1)[0]
-        raise WeightsError(f"{path}: cannot be read as weights only: {first_line}") from error
+    except _DAMAGED:
+        # PyTorch's own message tells how to have the file's code run; nobody is to read that.
+        raise WeightsError(
+            f"{path}: is damaged, or holds more than tensors and plain values, which could run "
+            "code; nothing of it was run. Get it again from its publisher (`dispose weights list`)"
+        ) from None
 
 
 def _is_zip(path: Path) -> bool:

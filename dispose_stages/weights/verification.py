@@ -9,6 +9,7 @@ from pathlib import Path
 from dispose_stages.config import BUNDLE_ROOTS
 from dispose_stages.errors import WeightsError
 from dispose_stages.weights.bundle import MARKER, OFFICIAL, TINY, bundle_name
+from dispose_stages.weights.converted import find_in_use, read_record
 from dispose_stages.weights.layout import FILES, CheckpointFile, Place, files_of
 
 
@@ -33,16 +34,8 @@ class FileProblem:
         return f"  {self.path}: {self.reason}{size}; published at {self.file.published}{consent}"
 
 
-def find_place(root: Path, file: CheckpointFile) -> Place | None:
-    """The first place where the file lies."""
-    for place in file.places:
-        if (root / place.path).is_file():
-            return place
-    return None
-
-
 def find_file(root: Path, name: str) -> Path:
-    """Where one file lies.
+    """The file that is loaded: in any of its places, or a conversion of it.
 
     Args:
         root: ``models.root``.
@@ -53,11 +46,15 @@ def find_file(root: Path, name: str) -> Path:
         KeyError: There is no such file in the layout.
     """
     file = {entry.name: entry for entry in FILES}[name]
-    place = find_place(root, file)
-    if place is None:
+    path = _find(root, file)
+    if path is None:
         problem = FileProblem(file, root / name, "missing")
         raise WeightsError(f"a checkpoint file is not there:\n{problem.describe()}")
-    return root / place.path
+    return path
+
+
+def _find(root: Path, file: CheckpointFile) -> Path | None:
+    return find_in_use(root, [place.path for place in file.places])
 
 
 def missing_files(
@@ -72,18 +69,22 @@ def missing_files(
     """
     problems = []
     for file in files_of(stages):
-        place = find_place(root, file)
-        if place is None:
+        found = _find(root, file)
+        if found is None:
             problems.append(FileProblem(file, root / file.name, "missing"))
             continue
-        path = root / place.path
-        reason = _wrong_size(path.stat().st_size, place, check_size=check_size)
+        reason = _wrong_size(root, file, found, check_size=check_size)
         if reason:
-            problems.append(FileProblem(file, path, reason))
+            problems.append(FileProblem(file, found, reason))
     return problems
 
 
-def _wrong_size(size: int, place: Place, *, check_size: bool) -> str | None:
+def _wrong_size(root: Path, file: CheckpointFile, path: Path, *, check_size: bool) -> str | None:
+    """What is wrong with the size of a file, or of the pickle that it was converted from."""
+    size, record = path.stat().st_size, read_record(path)
+    if record is not None:
+        size, path = record["source_size"], path.with_name(record["source"])
+    place = next((p for p in file.places if root / p.path == path), Place(file.name))
     if size == 0:
         return "empty"
     if not check_size:
@@ -140,12 +141,7 @@ def stage_files(root: Path, stage: str) -> list[Path]:
     if problems:
         lines = "\n".join(problem.describe() for problem in problems)
         raise WeightsError(f"checkpoint files of stage {stage} are not there:\n{lines}")
-    found = []
-    for file in files_of([stage]):
-        place = find_place(root, file)
-        if place is not None:
-            found.append(root / place.path)
-    return found
+    return [path for file in files_of([stage]) if (path := _find(root, file)) is not None]
 
 
 def _origin(bundle: str, root: Path) -> str:

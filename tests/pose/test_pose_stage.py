@@ -10,9 +10,9 @@ from PIL import Image
 from dispose_stages.batch.unit import Context, ReadyUnit
 from dispose_stages.config import Config
 from dispose_stages.errors import DeviceError, WeightsError
-from dispose_stages.models.dwpose import CUDA
 from dispose_stages.pose.stage import PoseStage
 from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.weights.loading.dwpose import CUDA
 from tests.pose import fakes
 
 

@@ -18,7 +18,7 @@ from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.training.bundle.tiny import make_tiny
 from dispose_stages.training.bundle.tiny_configs import POINT_CHANNELS
 from dispose_stages.weights import layout
-from dispose_stages.weights.checkpoints import DiffusionWeights, load_diffusion_networks
+from dispose_stages.weights.loading.diffusion import DiffusionWeights, load_diffusion_networks
 
 MEDIA = Path(__file__).parents[2] / "manifests/media"
 FRAMES, HEIGHT, WIDTH = 4, 128, 64

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,26 +11,39 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from dispose_stages.errors import WeightsError
-from dispose_stages.weights.checkpoints import load_mimic_motion
-from dispose_stages.weights.conversion import (
+from dispose_stages.training.bundle.tiny import make_tiny
+from dispose_stages.weights import layout
+from dispose_stages.weights.conversion import convert_checkpoint, pickles
+from dispose_stages.weights.converted import (
+    RECORD,
     conversion_path,
-    convert_checkpoint,
-    execution_order,
-    resolve_weights,
+    find_in_use,
+    is_current,
+    read_record,
 )
+from dispose_stages.weights.digests import DigestCache, stage_digest
 from dispose_stages.weights.files import open_weights
+from dispose_stages.weights.loading.cmp import load_cmp
+from dispose_stages.weights.loading.diffusion import load_mimic_motion
+from dispose_stages.weights.verification import find_file, stage_files, verify
 from tests.models.tiny_networks import CONFIG
-from tests.weights.test_checkpoints import tiny_mimic_motion
+from tests.weights.loading.test_diffusion import tiny_mimic_motion
+
+STAGES = ("motion", "correspondence", "sample", "mux")
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
+    """A pickle with every kind of tensor, two of which share their memory."""
     path = tmp_path / "model.pth"
+    shared = torch.arange(6.0)
     torch.save(
         {
             "a": torch.arange(3, dtype=torch.float16),
             "scalar": torch.tensor(7),
             "turned": torch.arange(6.0).reshape(2, 3).T,
+            "whole": shared,
+            "part": shared[2:4],
             "empty": torch.zeros(0, 4),
             "b16": torch.ones(2, 2, dtype=torch.bfloat16),
         },
@@ -37,8 +52,36 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("bundle")
+    make_tiny(root)
+    vae = root / layout.SVD / "vae" / "diffusion_pytorch_model.fp16.safetensors"
+    torch.save(load_file(vae), vae.with_suffix(".bin"))
+    vae.unlink()
+    return root
+
+
+@pytest.fixture
+def bundle(_bundle: Path, tmp_path: Path) -> Path:
+    """A complete folder with pickles of all kinds (``.pth``, ``.pth.tar``, ``.bin``)."""
+    return Path(shutil.copytree(_bundle, tmp_path / "bundle"))
+
+
+def digests(root: Path) -> dict[str, str]:
+    """Of every stage that loads a pickle, computed anew."""
+    cache = DigestCache(root.parent / "fresh.json")
+    cache.path.unlink(missing_ok=True)
+    return {stage: stage_digest(root, stage, DigestCache(cache.path)) for stage in STAGES}
+
+
+def in_use(source: Path) -> Path | None:
+    """What is loaded for a checkpoint."""
+    return find_in_use(source.parent, [source.name])
+
+
 def test_conversion_keeps_types_and_values(source: Path) -> None:
-    """Both our reader and the library's read back what was there."""
+    """Both our reader and the library's read back what was there; nothing else is left behind."""
     target = convert_checkpoint(source)
     assert target == source.with_suffix(".safetensors")
     expected = torch.load(source, weights_only=True)
@@ -54,69 +97,137 @@ def test_conversion_keeps_types_and_values(source: Path) -> None:
     ]
 
 
-def test_tensors_come_in_order_of_execution(tmp_path: Path) -> None:
-    """PoseNet, then the UNet: each residual layer before its transformer, samplers last."""
-    path = tmp_path / "MimicMotion_1-1.pth"
-    torch.save(tiny_mimic_motion(), path)
-    with safe_open(convert_checkpoint(path), framework="pt") as file:
-        keys = list(file.offset_keys())
-    marks = [
-        "pose_net.final_proj.weight",
-        "unet.conv_in.weight",
-        "unet.time_embedding.linear_1.weight",
-        "unet.down_blocks.0.resnets.0.spatial_res_block.conv1.weight",
-        "unet.down_blocks.0.attentions.0.proj_in.weight",
-        "unet.down_blocks.0.resnets.1.spatial_res_block.conv1.weight",
-        "unet.down_blocks.0.downsamplers.0.conv.weight",
-        "unet.down_blocks.1.resnets.0.spatial_res_block.conv1.weight",
-        "unet.mid_block.resnets.0.spatial_res_block.conv1.weight",
-        "unet.mid_block.attentions.0.proj_in.weight",
-        "unet.mid_block.resnets.1.spatial_res_block.conv1.weight",
-        "unet.up_blocks.0.resnets.0.spatial_res_block.conv1.weight",
-        "unet.up_blocks.3.attentions.2.proj_out.weight",
-        "unet.conv_out.weight",
-    ]
-    positions = [keys.index(mark) for mark in marks]
-    assert positions == sorted(positions)
+def test_equal_sources_give_equal_bytes(source: Path, tmp_path: Path) -> None:
+    """At any time and in any folder."""
+    (tmp_path / "other").mkdir()
+    other = Path(shutil.copy(source, tmp_path / "other"))
+    assert convert_checkpoint(source).read_bytes() == convert_checkpoint(other).read_bytes()
 
 
-def test_unknown_keys_keep_their_order() -> None:
-    """Checkpoints of other networks stay as they are."""
-    keys = ["module.z", "module.a", "step"]
-    assert execution_order(keys) == keys
+def test_converting_changes_no_digest_with_or_without_the_pickles(bundle: Path) -> None:
+    """Results that were computed from the pickles are found again."""
+    before = digests(bundle)
+    sources = list(pickles(bundle))
+    assert {path.name for path in sources} == {
+        layout.MIMIC_MOTION,
+        layout.DISPOSE,
+        layout.CMP,
+        "diffusion_pytorch_model.fp16.bin",
+    }
+    for path in sources:
+        convert_checkpoint(path)
+    assert digests(bundle) == before
+    for path in sources:
+        path.unlink()
+    assert digests(bundle) == before
+    verify(bundle, None, "tiny")
 
 
-def test_loading_prefers_a_valid_conversion(tmp_path: Path) -> None:
-    """The networks come from the conversion, also when the source is gone."""
+def test_what_is_hashed_is_what_is_loaded(bundle: Path) -> None:
+    """CMP too comes from its conversion, and the stage's digest is of that file."""
+    pickled = find_file(bundle, layout.CMP)
+    expected = load_cmp(pickled, device="cpu").state_dict()
+    target = convert_checkpoint(pickled)
+    for _ in range(2):  # with the pickle beside it, then without
+        assert find_file(bundle, layout.CMP) == target
+        assert stage_files(bundle, "motion") == [target]
+        loaded = load_cmp(find_file(bundle, layout.CMP), device="cpu").state_dict()
+        assert all(torch.equal(loaded[key], value) for key, value in expected.items())
+        pickled.unlink(missing_ok=True)
+
+
+def test_networks_come_from_the_conversion(tmp_path: Path) -> None:
+    """Also when the source is gone."""
     path = tmp_path / "MimicMotion_1-1.pth"
     expected = tiny_mimic_motion()
     torch.save(expected, path)
     target = convert_checkpoint(path)
-    assert resolve_weights(path) == target
+    assert in_use(path) == target
     path.unlink()
-    unet, _ = load_mimic_motion(path, CONFIG)
+    assert in_use(path) == target
+    unet, _ = load_mimic_motion(target, CONFIG)
     for key, value in unet.state_dict().items():
         assert torch.equal(value, expected[f"unet.{key}"])
 
 
-def test_a_stale_conversion_is_not_used(source: Path) -> None:
-    """A changed source is told by its digest; a copied one, with a new time, is not changed."""
+def test_in_doubt_the_pickle_is_used(source: Path) -> None:
+    """Another time of change or size: the pickle may be another one."""
     target = convert_checkpoint(source)
     os.utime(source, ns=(1, 1))
-    assert resolve_weights(source) == target
-    content = bytearray(source.read_bytes())
-    content[len(content) // 2] ^= 1
-    source.write_bytes(content)
-    assert resolve_weights(source) == source
+    assert in_use(source) == source
+    assert is_current(convert_checkpoint(source), source)
+    status = source.stat()
+    source.write_bytes(source.read_bytes() + b"more")
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert in_use(source) == source
+    assert target.exists()
 
 
-def test_a_foreign_safetensors_file_is_not_taken_for_a_conversion(source: Path) -> None:
-    """Files of the same name that say nothing of their source, or are damaged."""
-    target = conversion_path(source)
-    save_file({"a": torch.zeros(1)}, target)
-    assert resolve_weights(source) == source
+def test_a_conversion_does_not_hide_a_newer_bin_file(bundle: Path) -> None:
+    """Although a published safetensors file of its name would come first."""
+    source = next(path for path in pickles(bundle) if path.suffix == ".bin")
+    target = convert_checkpoint(source)
+    assert target in stage_files(bundle, "mux")
+    state = torch.load(source, weights_only=True)
+    torch.save({key: value + 1 for key, value in state.items()}, source)
+    assert source in stage_files(bundle, "mux")
+    assert target not in stage_files(bundle, "mux")
+
+
+def test_a_file_without_a_record_speaks_for_itself(bundle: Path) -> None:
+    """Somebody's own conversion: beside the pickle it is not used, alone it has its own digest."""
+    before = digests(bundle)
+    pickled = find_file(bundle, layout.CMP)
+    file = open_weights(pickled)
+    save_file(dict(file.tensors(set(file.shapes))), conversion_path(pickled))
+    assert find_file(bundle, layout.CMP) == pickled
+    assert digests(bundle) == before
+    pickled.unlink()
+    assert find_file(bundle, layout.CMP) == conversion_path(pickled)
+    after = digests(bundle)
+    assert after.pop("motion") != before.pop("motion")
+    assert after == before
+
+
+@pytest.mark.parametrize("damage", ["values", "record", "other tensors"])
+def test_a_false_record_is_refused(bundle: Path, damage: str) -> None:
+    """No result is kept under the key of a pickle that it was not computed from."""
+    pickled = find_file(bundle, layout.CMP)
+    target = convert_checkpoint(pickled)
+    record = read_record(target)
+    assert record is not None
+    if damage == "values":
+        content = bytearray(target.read_bytes())
+        content[-1] ^= 1
+        target.write_bytes(content)
+    else:
+        state = load_file(target)
+        if damage == "record":
+            record["source_sha256"] = 64 * "a"
+        else:
+            state = {key: value + 1 for key, value in state.items()}
+        save_file(state, target, metadata={RECORD: json.dumps(record)})
+    pickled.unlink()
+    with pytest.raises(WeightsError, match=r"is not what was converted from ckpt_iter_42000"):
+        digests(bundle)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"version": 1}, {"source": "../model.pth"}, {"source_size": "3"}, {"seal": None}],
+)
+def test_a_record_that_cannot_be_understood_is_none(
+    source: Path, change: dict[str, object]
+) -> None:
+    """Other versions, paths, wrong types; likewise a damaged file."""
+    target = convert_checkpoint(source)
+    record = read_record(target)
+    assert record is not None
+    save_file(load_file(target), target, metadata={RECORD: json.dumps(record | change)})
+    assert read_record(target) is None
     target.write_bytes(b"damaged")
-    assert resolve_weights(source) == source
+    assert read_record(target) is None
+    assert in_use(source) == source
 
 
 def test_names_of_conversions() -> None:
@@ -129,12 +240,12 @@ def test_what_cannot_be_converted_is_an_error(source: Path, tmp_path: Path) -> N
     """No source, a source in the right format already, a target that cannot be written."""
     with pytest.raises(WeightsError, match="cannot be read"):
         convert_checkpoint(tmp_path / "absent.pth")
-    target = convert_checkpoint(source)
-    with pytest.raises(WeightsError, match="already in the safetensors format"):
-        convert_checkpoint(target)
-    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match="no pickled checkpoint"):
+        convert_checkpoint(tmp_path / "model.safetensors")
+    conversion_path(source).mkdir()
     with pytest.raises(WeightsError, match="cannot be written"):
-        convert_checkpoint(source, tmp_path / "file" / "model.safetensors")
+        convert_checkpoint(source)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.pth", "model.safetensors"}
 
 
 def test_a_truncated_conversion_is_an_error(source: Path) -> None:
@@ -145,5 +256,11 @@ def test_a_truncated_conversion_is_an_error(source: Path) -> None:
         raw.truncate(target.stat().st_size - 1)
     with pytest.raises(WeightsError, match="ends in the middle"):
         dict(file.tensors(set(file.shapes)))
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match="no whole safetensors file"):
         open_weights(target)
+
+
+def test_the_library_finds_nothing_odd_in_a_conversion(source: Path) -> None:
+    """Its own metadata beside ours would come in random order."""
+    with safe_open(convert_checkpoint(source), framework="pt") as file:
+        assert list(file.metadata()) == [RECORD]

@@ -18,7 +18,7 @@ from dispose_stages.training.bundle.random_state import random_state
 from dispose_stages.training.bundle.tiny import make_tiny
 from dispose_stages.training.control import initialise_control_net
 from dispose_stages.weights.bundle import MARKER, write_marker
-from dispose_stages.weights.conversion import conversion_path
+from dispose_stages.weights.converted import conversion_path
 from dispose_stages.weights.layout import CMP, DISPOSE, MIMIC_MOTION, SD15, SVD
 
 SMALL = "small"

@@ -13,10 +13,11 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.pose_net import build_pose_net
-from dispose_stages.models.svd import _STEMS
 from dispose_stages.models.unet import build_unet
-from dispose_stages.weights.checkpoints import copied_from_unet
-from dispose_stages.weights.files import Shape, parameter_shapes
+from dispose_stages.weights.files import Shape
+from dispose_stages.weights.fitting import parameter_shapes
+from dispose_stages.weights.layout import weight_names
+from dispose_stages.weights.loading.diffusion import copied_from_unet
 from tests.parity.case import Case, Check, Family, SkipCase
 
 
@@ -128,8 +129,8 @@ def _counts(entry: Mapping[str, Any], ending: str = "") -> tuple[int, int]:
 def folder_layout(case: Case) -> Iterator[Check]:
     """The files that are opened for the SVD parts are among those the original opens."""
     listed = {entry["path"] for entry in case.json["svd"]["read"]}
-    for part, stems in _STEMS.items():
-        yield Check(part, float(f"{part}/{stems[0]}.fp16.safetensors" not in listed), 0)
+    for part in ("vae", "image_encoder"):
+        yield Check(part, float(f"{part}/{weight_names(part)[0]}" not in listed), 0)
     for path in (
         "unet/config.json",
         "vae/config.json",

@@ -21,14 +21,8 @@ from dispose_stages.correspondence.features import (
     draw_noise,
     network_image,
 )
-from dispose_stages.models.dift import (
-    FeatureUNet,
-    LatentEncoder,
-    cumulative_signal,
-    embed_prompt,
-    load_dift,
-    tokenize,
-)
+from dispose_stages.models.dift import FeatureUNet, LatentEncoder, cumulative_signal
+from dispose_stages.weights.loading.dift import embed_prompt, load_dift, tokenize
 from tests.parity.case import Case, Check, Family, formula_state, max_abs, relative_to_peak
 
 Config = Mapping[str, Any]

@@ -10,9 +10,9 @@ import numpy as np
 
 from dispose_stages.artifacts import Frame
 from dispose_stages.geometry.skeleton import to_openpose
-from dispose_stages.models.dwpose import OnnxNetwork
 from dispose_stages.pose.extraction import PoseNetworks, extract_pose
 from dispose_stages.training.world.scene import OUTSIDE, VISIBLE, RenderedFrame
+from dispose_stages.weights.loading.dwpose import open_network
 
 PARTS = {
     "body": slice(0, 18),
@@ -45,8 +45,8 @@ class Quality:
 
 def open_pair(folder: Path) -> PoseNetworks:
     """Both networks of a ``dwpose`` folder on the CPU."""
-    detector = OnnxNetwork(folder / "yolox_l.onnx", device="cpu", allow_cpu=True, threads=1)
-    head = OnnxNetwork(folder / "dw-ll_ucoco_384.onnx", device="cpu", allow_cpu=True, threads=1)
+    detector = open_network(folder / "yolox_l.onnx", device="cpu", allow_cpu=True, threads=1)
+    head = open_network(folder / "dw-ll_ucoco_384.onnx", device="cpu", allow_cpu=True, threads=1)
     return PoseNetworks(
         detector=lambda images: detector(images)[0],
         estimator=lambda crops: (head(crops)[0], head(crops)[1]),

@@ -10,14 +10,14 @@ import onnxruntime
 import pytest
 import torch
 
-from dispose_stages.models.cmp import load_cmp
-from dispose_stages.models.dift import load_dift, tokenize
-from dispose_stages.models.svd import load_image_encoder, load_scheduler, load_vae
 from dispose_stages.training.bundle.tiny import make_tiny
 from dispose_stages.training.bundle.vocabulary import END, START, build_vocabulary, byte_characters
 from dispose_stages.weights import layout
 from dispose_stages.weights.bundle import read_marker
-from dispose_stages.weights.checkpoints import DiffusionWeights, load_diffusion_networks
+from dispose_stages.weights.loading.cmp import load_cmp
+from dispose_stages.weights.loading.diffusion import DiffusionWeights, load_diffusion_networks
+from dispose_stages.weights.loading.dift import load_dift, tokenize
+from dispose_stages.weights.loading.svd import load_image_encoder, load_scheduler, load_vae
 from dispose_stages.weights.verification import verify
 
 STAGES = ("pose", "motion", "correspondence", "sample", "mux")

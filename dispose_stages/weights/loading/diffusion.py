@@ -1,9 +1,4 @@
-"""The published checkpoints of MimicMotion and DisPose, as networks (algorithm §0).
-
-Loading is strict: every expected tensor has to be there with its shape, and anything unexpected is
-named; all problems of a file come in one error. A conversion of a checkpoint (see
-`dispose_stages.weights.conversion`) is used where there is a valid one.
-"""
+"""The published checkpoints of MimicMotion and DisPose (algorithm §0)."""
 
 from __future__ import annotations
 
@@ -14,21 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from dispose_stages.errors import WeightsError
 from dispose_stages.models.control_net import ControlNet, build_control_net
 from dispose_stages.models.pose_net import PoseNet, build_pose_net
 from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
-from dispose_stages.weights.conversion import resolve_weights
-from dispose_stages.weights.files import (
-    WeightFile,
-    fit_problems,
-    open_weights,
-    parameter_shapes,
-    read_into,
-    read_json,
-)
+from dispose_stages.weights.files import WeightFile, open_weights, read_json
+from dispose_stages.weights.fitting import fill
 
 _logger = logging.getLogger(__name__)
 # MimicMotion's file may hold these too; the ones of the SVD folder are used.
@@ -114,23 +101,20 @@ def load_mimic_motion(
     Raises:
         WeightsError: As `load_diffusion_networks`.
     """
-    file = open_weights(resolve_weights(path))
+    file = open_weights(path)
     with torch.device("meta"):
         unet = build_unet(unet_config)
         pose_net = build_pose_net(unet.conv_in.out_channels)
-    ignored = [key for key in file.shapes if key.startswith(_FROM_SVD)]
+    ignored = {key for key in file.shapes if key.startswith(_FROM_SVD)}
     if ignored:
         _logger.info(
-            "%s: %d tensors of the VAE and the image encoder are ignored; those of %s are used",
+            "%s: %d tensors of the VAE and the image encoder are ignored; those of the SVD folder "
+            "are used",
             file.path,
             len(ignored),
-            "the SVD folder",
         )
-    expected = parameter_shapes(unet, "unet.") | parameter_shapes(pose_net, "pose_net.")
-    found = {key: shape for key, shape in file.shapes.items() if not key.startswith(_FROM_SVD)}
-    _refuse(file, fit_problems(expected, found))
-    read_into(unet, file, prefix="unet.", dtype=dtype, device=device)
-    read_into(pose_net, file, prefix="pose_net.", dtype=dtype, device=device)
+    both = nn.ModuleDict({"unet": unet, "pose_net": pose_net})
+    fill(both, file, dtype=dtype, device=device, ignored=ignored)
     return unet, pose_net
 
 
@@ -158,20 +142,15 @@ def load_control_net(
     Raises:
         WeightsError: As `load_diffusion_networks`.
     """
-    file = open_weights(resolve_weights(path))
+    file = open_weights(path)
     with torch.device("meta"):
         net = build_control_net(unet_config, **_adapter_sizes(file))
-    expected = parameter_shapes(net)
-    optional = copied_from_unet(net, unet) if unet is not None else set()
-    _refuse(file, fit_problems(expected, file.shapes, optional=optional))
-    kept: dict[str, Tensor] = {}
-    if unet is not None:
-        source = unet.state_dict()
-        missing = [key for key in expected if key not in file.shapes]
-        kept = {key: source[key].detach().clone().to(device, dtype) for key in missing}
-    if kept:
-        _logger.warning("%s lacks %d tensors; they keep the UNet's values", path, len(kept))
-    read_into(net, file, dtype=dtype, device=device, others=kept)
+    source = unet.state_dict() if unet is not None else {}
+    copied = copied_from_unet(net, unet) - file.shapes.keys() if unet is not None else set()
+    if copied:
+        _logger.warning("%s lacks %d tensors; they keep the UNet's values", path, len(copied))
+    fallback = {key: source[key].detach().clone() for key in copied}
+    fill(net, file, dtype=dtype, device=device, fallback=fallback)
     return net
 
 
@@ -198,8 +177,3 @@ def _adapter_sizes(file: WeightFile) -> dict[str, Any]:
     # Without either, the published sizes make the error name what is missing.
     sizes: dict[str, Any] = {"point_channels": first[1]} if first and len(first) == 2 else {}
     return sizes | ({"adapter_channels": widths} if widths else {})
-
-
-def _refuse(file: WeightFile, problems: list[str]) -> None:
-    if problems:
-        raise WeightsError(f"{file.path} does not fit: {'; '.join(problems)}")

@@ -14,24 +14,15 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
-from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dispose_stages.errors import WeightsError
 from dispose_stages.models.temporal_convolution import use_temporal_convolutions
-from dispose_stages.weights.files import (
-    fit_problems,
-    open_weights,
-    parameter_shapes,
-    read_into,
-    read_json,
-)
+from dispose_stages.weights.converted import find_in_use
+from dispose_stages.weights.files import open_weights, read_json
+from dispose_stages.weights.fitting import fill
+from dispose_stages.weights.layout import weight_names
 
-_ENDINGS = (".fp16.safetensors", ".safetensors", ".fp16.bin", ".bin")
-_STEMS = {
-    "vae": ("diffusion_pytorch_model",),
-    "image_encoder": ("model", "pytorch_model"),
-}
 # Saved by transformers before 4.31, although it is a constant.
 _POSITIONS = "vision_model.embeddings.position_ids"
 
@@ -53,7 +44,8 @@ def load_vae(
     with torch.device("meta"), _quiet("diffusers"):
         vae: AutoencoderKLTemporalDecoder = AutoencoderKLTemporalDecoder.from_config(config)  # type: ignore[no-untyped-call]
     use_temporal_convolutions(vae)  # type: ignore[arg-type]
-    _fill(vae, svd, "vae", dtype=dtype, device=device)  # type: ignore[arg-type]
+    file = open_weights(weight_file(svd, "vae"))
+    fill(vae, file, dtype=dtype, device=device)  # type: ignore[arg-type]
     return vae
 
 
@@ -64,7 +56,8 @@ def load_image_encoder(
     config = read_json(svd / "image_encoder" / "config.json")
     with torch.device("meta"):
         encoder = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
-    _fill(encoder, svd, "image_encoder", dtype=dtype, device=device)
+    file = open_weights(weight_file(svd, "image_encoder"))
+    fill(encoder, file, dtype=dtype, device=device, ignored={_POSITIONS})
     embeddings = encoder.vision_model.embeddings
     # No part of the state dict, so it is still on the meta device.
     embeddings.position_ids = torch.arange(embeddings.num_positions, device=device)[None]
@@ -98,33 +91,17 @@ def load_image_normalization(svd: Path) -> tuple[tuple[float, ...], tuple[float,
     return mean, std
 
 
-def weight_file(svd: Path, part: str) -> Path:
-    """The weight file of a part, half precision first.
+def weight_file(folder: Path, part: str) -> Path:
+    """The weight file of a part of a published folder, half precision first.
 
     Raises:
         WeightsError: There is none; names the ones that would do.
     """
-    names = [stem + ending for ending in _ENDINGS for stem in _STEMS[part]]
-    for name in names:
-        if (svd / part / name).exists():
-            return svd / part / name
-    raise WeightsError(f"{svd / part}: none of {', '.join(names)} is there")
-
-
-def _fill(
-    network: nn.Module,
-    svd: Path,
-    part: str,
-    *,
-    dtype: torch.dtype | None,
-    device: torch.device | str,
-) -> None:
-    file = open_weights(weight_file(svd, part))
-    found = {key: shape for key, shape in file.shapes.items() if key != _POSITIONS}
-    problems = fit_problems(parameter_shapes(network), found)
-    if problems:
-        raise WeightsError(f"{file.path} does not fit: {'; '.join(problems)}")
-    read_into(network, file, dtype=dtype, device=device)
+    names = weight_names(part)
+    path = find_in_use(folder / part, names)
+    if path is None:
+        raise WeightsError(f"{folder / part}: none of {', '.join(names)} is there")
+    return path
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dispose_stages.errors import WeightsError
-from dispose_stages.models.svd import (
+from dispose_stages.weights.loading.svd import (
     load_image_encoder,
     load_image_normalization,
     load_scheduler,

@@ -9,12 +9,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from dispose_stages.errors import DeviceError, WeightsError
-from dispose_stages.models.dwpose import (
+from dispose_stages.weights.loading.dwpose import (
     CPU,
     CUDA,
-    OnnxNetwork,
     check_provider,
     load_dwpose,
+    open_network,
 )
 
 
@@ -44,9 +44,9 @@ def images(count):
     return np.random.default_rng(0).standard_normal((count, 3, 4, 6)).astype(np.float32)
 
 
-def open_network(path, **options):
-    """On the CPU."""
-    return OnnxNetwork(path, **{"device": "cpu", "allow_cpu": False, **options})
+def open_on_cpu(path, **options):
+    """On the CPU unless said otherwise."""
+    return open_network(path, **{"device": "cpu", "allow_cpu": False, **options})
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def open_network(path, **options):
 )
 def test_batches_follow_the_file(tmp_path, batch, dynamic, size):
     """A dynamic axis takes the configured batch, a fixed one its own size; results agree."""
-    network = open_network(write_network(tmp_path / "a.onnx", batch), batch_size=3)
+    network = open_on_cpu(write_network(tmp_path / "a.onnx", batch), batch_size=3)
     assert (network.dynamic_batch, network.batch_size) == (dynamic, size)
     assert network.input_size == (4, 6)
     seen = []
@@ -80,7 +80,7 @@ def test_all_outputs_in_order(tmp_path):
 def test_missing_file(tmp_path):
     """Named in the message."""
     with pytest.raises(WeightsError, match=r"none\.onnx is missing"):
-        open_network(tmp_path / "none.onnx")
+        open_on_cpu(tmp_path / "none.onnx")
 
 
 def test_a_file_that_is_no_network(tmp_path):
@@ -88,14 +88,14 @@ def test_a_file_that_is_no_network(tmp_path):
     path = tmp_path / "a.onnx"
     path.write_bytes(b"<html>")
     with pytest.raises(WeightsError, match="cannot load"):
-        open_network(path)
+        open_on_cpu(path)
 
 
 def test_input_without_a_size(tmp_path):
     """The crop's size is read from the file, so it must be there."""
     path = write_network(tmp_path / "a.onnx", 1, size=("h", 6))
     with pytest.raises(WeightsError, match="must be"):
-        open_network(path)
+        open_on_cpu(path)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_asking_for_cuda_without_it(tmp_path):
     """The real session: refused, or on the CPU with the same numbers."""
     path = write_network(tmp_path / "a.onnx", "N")
     with pytest.raises(DeviceError, match="no CUDA provider"):
-        open_network(path, device="cuda")
-    network = open_network(path, device="cuda", allow_cpu=True)
+        open_on_cpu(path, device="cuda")
+    network = open_on_cpu(path, device="cuda", allow_cpu=True)
     assert network.device == "cpu"
     np.testing.assert_allclose(network(images(2))[0], images(2).mean(axis=2), rtol=1e-5, atol=1e-6)
 
@@ -140,7 +140,7 @@ def test_asking_for_cuda_without_it(tmp_path):
 def test_cuda_equals_cpu(tmp_path):
     """I/O binding on the device gives the CPU's numbers."""
     path = write_network(tmp_path / "a.onnx", "N", outputs=("a", "b"))
-    network = open_network(path, device="cuda", batch_size=3)
+    network = open_on_cpu(path, device="cuda", batch_size=3)
     assert network.device == "cuda"
-    for actual, expected in zip(network(images(7)), open_network(path)(images(7)), strict=True):
+    for actual, expected in zip(network(images(7)), open_on_cpu(path)(images(7)), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
