@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm parity lint format config bench bench-pose bench-plan clean
+.PHONY: help demo test test-slow test-slurm parity lint format config bench bench-pose bench-plan bench-traffic clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,7 +67,7 @@ format: $(DEV)  ## rewrite sources in the house style
 config: $(DEV)  ## regenerate config/config.yaml and its schema
 	$(BIN)/dispose config
 
-bench: bench-pose bench-plan  ## print measurements
+bench: bench-pose bench-plan bench-traffic  ## print measurements
 	$(PYTEST) tests/bench -m bench -q -s
 
 bench-pose: $(DEV)  ## ms per frame of decoding, detection, drawing
@@ -75,6 +75,9 @@ bench-pose: $(DEV)  ## ms per frame of decoding, detection, drawing
 
 bench-plan: $(DEV)  ## planning and start-up at 1,000 and 10,000 pairs
 	$(PYTEST) tests/bench/bench_plan.py -m bench -q -s
+
+bench-traffic: $(DEV)  ## count FLOPs, bytes and kernels of a sampling step; needs no GPU
+	$(BIN)/python -m tests.bench.traffic --kernels 12
 
 clean:  ## remove results, artifacts and logs of the demo (not the virtual environment)
 	rm -rf results/demo store .snakemake

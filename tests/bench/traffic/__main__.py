@@ -1,0 +1,70 @@
+"""Count one tile-step at full width: ``python -m tests.bench.traffic [--json FILE] [--kernels N]``.
+
+No GPU is needed and nothing is measured: FLOPs, bytes, kernels and host synchronisations follow
+from the operations and the rules of `tests.bench.traffic.tracer` and `fusion`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from tests.bench.traffic.fusion import fused
+from tests.bench.traffic.steps import FULL, count
+from tests.bench.traffic.tracer import Trace
+
+PEAKS = {"H100": (989e12, 3.35e12), "H200": (989e12, 4.8e12)}
+"""Dense half-precision FLOP/s and bytes/s of the data sheets."""
+_ROW = "{:24}{:>9}{:>9}{:>7}{:>9}{:>7}{:>7}{:>10}{:>10}"
+
+
+def traces() -> dict[str, Trace]:
+    """All variants that are counted."""
+    ours = count(FULL, original=False)
+    return {
+        "original under autocast": count(FULL, original=True),
+        "ours, eager": ours,
+        "ours, fused by rule": fused(ours),
+    }
+
+
+def ideal_seconds(trace: Trace, card: str) -> float:
+    """Every kernel at the card's peak rate or bandwidth, whichever takes longer."""
+    rate, bandwidth = PEAKS[card]
+    return sum(max(kernel.flops / rate, kernel.bytes / bandwidth) for kernel in trace.kernels)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--json", type=Path, help="write exact totals there")
+    parser.add_argument("--kernels", type=int, default=0, help="list the N largest kinds of kernel")
+    options = parser.parse_args()
+    counted = traces()
+    names = ("TFLOP", "GB", "+ att.", "kernels", "casts", "syncs", *(f"{c} ms" for c in PEAKS))
+    print(_ROW.format("", *names))
+    for name, trace in counted.items():
+        totals = trace.totals()
+        ideal = (f"{1e3 * ideal_seconds(trace, card):.0f}" for card in PEAKS)
+        print(
+            _ROW.format(
+                name,
+                f"{totals['flop'] / 1e12:.1f}",
+                f"{totals['bytes'] / 1e9:.0f}",
+                f"{totals['attention_bytes'] / 1e9:.0f}",
+                totals["kernels"],
+                totals["casts"],
+                totals["host_syncs"],
+                *ideal,
+            )
+        )
+        for kernel, launches, size in trace.by_name()[: options.kernels]:
+            print(f"    {size:8.1f} GB {launches:6}  {kernel[:70]}")
+    if options.json:
+        report = {name: trace.totals() for name, trace in counted.items()}
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
