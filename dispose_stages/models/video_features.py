@@ -1,0 +1,95 @@
+"""Networks that turn a short clip into features: I3D for FVD, VideoMAE for CD-FVD."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dispose_stages.errors import WeightsError
+from dispose_stages.weights.files import read_json
+
+SIDE = 224
+CLIP_FRAMES = 16
+VideoNetwork = Callable[[Float[Tensor, "b 3 t h w"]], Float[Tensor, "b d"]]
+"""RGB clips in [-1, 1] to features."""
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def load_i3d(path: Path, *, device: torch.device | str) -> VideoNetwork:
+    """I3D as TorchScript (``i3d_torchscript.pt``, as StyleGAN-V published it).
+
+    TorchScript is a program, but one of tensor operations: it cannot open files or run commands.
+
+    Raises:
+        WeightsError: The file is missing or is no TorchScript.
+    """
+    if not path.is_file() or not _is_torchscript(path):
+        raise WeightsError(f"{path}: FVD needs I3D as a TorchScript file (i3d_torchscript.pt)")
+    jit: Any = torch.jit  # untyped
+    with warnings.catch_warnings():
+        # The format is frozen; these files stay what they are.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            module: Any = jit.load(str(path), map_location=device)
+        except (RuntimeError, ValueError) as error:
+            first_line = str(error).strip().split("\n", maxsplit=1)[0]
+            raise WeightsError(f"{path}: cannot be read as TorchScript: {first_line}") from error
+    module.eval()
+
+    def network(clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b d"]:
+        features: Tensor = module(clips, rescale=False, resize=False, return_features=True)
+        return features
+
+    return network
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether the archive holds code; a plain checkpoint would be unpickled."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name and name.endswith(".py") for name in archive.namelist())
+
+
+def load_videomae(folder: Path, *, device: torch.device | str) -> VideoNetwork:
+    """VideoMAE from a folder as transformers saves it; features are the mean of its tokens.
+
+    Raises:
+        WeightsError: The folder lacks ``config.json`` or ``model.safetensors``, or holds another
+            network.
+    """
+    from transformers import VideoMAEModel
+
+    config = read_json(folder / "config.json")
+    if config.get("model_type") != "videomae":
+        raise WeightsError(f"{folder}: CD-FVD needs VideoMAE, not {config.get('model_type')!r}")
+    if not (folder / "model.safetensors").is_file():
+        raise WeightsError(f"{folder}: model.safetensors is missing")
+    try:
+        model: Any = VideoMAEModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{folder}: cannot be read as VideoMAE: {error}") from error
+    network, loaded = model
+    if loaded["missing_keys"] or loaded["mismatched_keys"]:
+        missing = sorted([*loaded["missing_keys"], *loaded["mismatched_keys"]])
+        raise WeightsError(f"{folder}: {len(missing)} tensors do not fit, such as {missing[0]}")
+    network.to(device).eval()
+
+    def features(clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b d"]:
+        shape = (1, 1, 3, 1, 1)
+        mean = clips.new_tensor(_IMAGENET_MEAN).reshape(shape)
+        deviation = clips.new_tensor(_IMAGENET_STD).reshape(shape)
+        pixels = (clips.movedim(1, 2) * 0.5 + 0.5 - mean) / deviation
+        tokens: Tensor = network(pixel_values=pixels).last_hidden_state
+        return tokens.mean(dim=1)
+
+    return features
