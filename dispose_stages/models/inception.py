@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from dispose_stages.models.user_files import fill
 
 SIDE = 299
 Kernel = int | tuple[int, int]
@@ -187,19 +184,3 @@ class Inception(nn.Module):
             if name.startswith("Mixed_"):
                 values = block(values)
         return values.mean(dim=(2, 3))
-
-
-def load_inception(path: Path, *, device: torch.device | str) -> Inception:
-    """The network of FID.
-
-    Args:
-        path: ``pt_inception-2015-12-05-6726825d.pth``.
-        device: Of all parameters.
-
-    Raises:
-        WeightsError: The file is missing, unsafe or does not fit.
-    """
-    with torch.device("meta"):
-        network = Inception()
-    fill(network, path, ignored=("fc.", "AuxLogits."), device=device)
-    return network

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from dispose_stages.errors import WeightsError
-from dispose_stages.models.user_files import fill
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _EPSILON = 1e-8
@@ -127,34 +122,3 @@ def _stack(backbone: _Backbone) -> nn.Sequential:
         layers += [nn.Conv2d(channels, width, kernel, stride, padding), nn.ReLU()]
         channels = width
     return nn.Sequential(*layers)
-
-
-def heads_file(backbone: str) -> Path:
-    """The linear heads that torchmetrics ships.
-
-    Raises:
-        WeightsError: It is not installed.
-    """
-    found = find_spec("torchmetrics")
-    if found is None or not found.submodule_search_locations:
-        raise WeightsError("LPIPS needs its linear heads: install the extra `score`")
-    root = Path(found.submodule_search_locations[0])
-    return root / "functional" / "image" / "lpips_models" / f"{backbone}.pth"
-
-
-def load_lpips(path: Path, backbone: str, *, device: torch.device | str) -> Lpips:
-    """The distance on a backbone's published file.
-
-    Args:
-        path: ``vgg16-….pth`` or ``alexnet-….pth``.
-        backbone: ``vgg`` or ``alex``.
-        device: Of all parameters.
-
-    Raises:
-        WeightsError: A file is missing, unsafe or does not fit, or the extra is not installed.
-    """
-    with torch.device("meta"):
-        network = Lpips(backbone)
-    fill(network.heads, heads_file(backbone), device=device)
-    fill(network.features, path, prefix="features.", ignored=("classifier.",), device=device)
-    return network.eval()

@@ -3,7 +3,7 @@
 Frames are 8-bit RGB. SSIM (Wang et al., 2004) takes Gaussian windows of deviation 1.5 that lie
 inside the image, per channel; MS-SSIM (Wang et al., 2003) five of its scales, halved by 2 x 2
 means. Filters run in OpenCV, in one pass for both: scikit-image and torchmetrics need ten times as
-long for the same numbers (docs/decisions/0005-own-metrics.md).
+long for the same numbers (docs/decisions/0008-own-metrics.md).
 """
 
 from __future__ import annotations

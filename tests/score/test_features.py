@@ -114,7 +114,7 @@ def test_onnx_face_network(tmp_path):
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    from dispose_stages.models.dwpose import OnnxNetwork
+    from dispose_stages.weights.loading.dwpose import open_network
 
     rng = np.random.default_rng(0)
     kernel = rng.standard_normal((5, 3, 8, 8)).astype(np.float32)
@@ -130,7 +130,7 @@ def test_onnx_face_network(tmp_path):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
     onnx.save(model, tmp_path / "face.onnx")
-    network = OnnxNetwork(tmp_path / "face.onnx", device="cpu", allow_cpu=True, batch_size=2)
+    network = open_network(tmp_path / "face.onnx", device="cpu", allow_cpu=True, batch_size=2)
     images = frames(3, side=8)
     wanted = faces.FaceInput(*network.input_size)
     vectors = faces.embeddings(images, lambda batch: network(batch)[0], wanted)

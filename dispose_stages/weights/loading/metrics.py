@@ -1,10 +1,14 @@
-"""Networks that turn a short clip into features: I3D for FVD, VideoMAE for CD-FVD."""
+"""Networks of metrics, from files that users bring: LPIPS, FID, FVD, CD-FVD.
+
+None of these files is bundled (docs/benchmark.md says where each comes from).
+"""
 
 from __future__ import annotations
 
 import warnings
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +17,75 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dispose_stages.errors import WeightsError
-from dispose_stages.weights.files import read_json
+from dispose_stages.models.inception import Inception
+from dispose_stages.models.perceptual import Lpips
+from dispose_stages.weights.files import WeightFile, open_weights, read_json
+from dispose_stages.weights.fitting import fill
 
-SIDE = 224
-CLIP_FRAMES = 16
 VideoNetwork = Callable[[Float[Tensor, "b 3 t h w"]], Float[Tensor, "b d"]]
 """RGB clips in [-1, 1] to features."""
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def heads_file(backbone: str) -> Path:
+    """The linear heads that torchmetrics ships.
+
+    Raises:
+        WeightsError: It is not installed.
+    """
+    found = find_spec("torchmetrics")
+    if found is None or not found.submodule_search_locations:
+        raise WeightsError("LPIPS needs its linear heads: install the extra `score`")
+    root = Path(found.submodule_search_locations[0])
+    return root / "functional" / "image" / "lpips_models" / f"{backbone}.pth"
+
+
+def load_lpips(path: Path, backbone: str, *, device: torch.device | str) -> Lpips:
+    """The distance on a backbone's published file.
+
+    Args:
+        path: ``vgg16-….pth`` or ``alexnet-….pth``.
+        backbone: ``vgg`` or ``alex``.
+        device: Of all parameters.
+
+    Raises:
+        WeightsError: A file is missing, unsafe or does not fit, or the extra is not installed.
+    """
+    with torch.device("meta"):
+        network = Lpips(backbone)
+    heads, file = open_weights(heads_file(backbone)), open_weights(path)
+    fill(network.heads, heads, dtype=torch.float32, device=device)
+    fill(
+        network.features,
+        file,
+        dtype=torch.float32,
+        device=device,
+        rename=lambda key: key.removeprefix("features."),
+        ignored=_below(file, "classifier."),
+    )
+    return network.eval()
+
+
+def _below(file: WeightFile, *prefixes: str) -> list[str]:
+    return [key for key in file.shapes if key.startswith(prefixes)]
+
+
+def load_inception(path: Path, *, device: torch.device | str) -> Inception:
+    """The network of FID.
+
+    Args:
+        path: ``pt_inception-2015-12-05-6726825d.pth``.
+        device: Of all parameters.
+
+    Raises:
+        WeightsError: The file is missing, unsafe or does not fit.
+    """
+    with torch.device("meta"):
+        network = Inception()
+    file = open_weights(path)
+    ignored = _below(file, "fc.", "AuxLogits.")
+    fill(network, file, dtype=torch.float32, device=device, ignored=ignored)
+    return network
 
 
 def load_i3d(path: Path, *, device: torch.device | str) -> VideoNetwork:

@@ -9,9 +9,15 @@ from torchmetrics.functional.image import lpips as reference
 from transformers import VideoMAEConfig, VideoMAEModel
 
 from dispose_stages.errors import WeightsError
-from dispose_stages.models.inception import Inception, load_inception
-from dispose_stages.models.perceptual import Lpips, heads_file, load_lpips
-from dispose_stages.models.video_features import load_i3d, load_videomae
+from dispose_stages.models.inception import Inception
+from dispose_stages.models.perceptual import Lpips
+from dispose_stages.weights.loading.metrics import (
+    heads_file,
+    load_i3d,
+    load_inception,
+    load_lpips,
+    load_videomae,
+)
 
 
 def randomise(network, seed=0):
@@ -55,7 +61,7 @@ def test_lpips_is_that_of_torchmetrics(tmp_path, monkeypatch, backbone):
 def test_heads_come_with_the_extra(monkeypatch):
     """Without it there is a remedy, not a traceback."""
     assert heads_file("vgg").is_file()
-    monkeypatch.setattr("dispose_stages.models.perceptual.find_spec", lambda _: None)
+    monkeypatch.setattr("dispose_stages.weights.loading.metrics.find_spec", lambda _: None)
     with pytest.raises(WeightsError, match="extra `score`"):
         heads_file("vgg")
 
