@@ -10,17 +10,49 @@ import numpy as np
 
 from dispose_stages.artifacts import Latents
 from dispose_stages.atomic import readable_json, write_text
-from dispose_stages.batch.heartbeat import read_heartbeat
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.lease import read_lease
 from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.manifest import read_manifest, rejects_csv
 from dispose_stages.batch.plan import Plan, build_plan, upstream_shards
-from dispose_stages.batch.prepare import pairs_json
-from dispose_stages.batch.run_files import write_stage_weights
+from dispose_stages.batch.run_files import pairs_json, write_stage_weights
 from dispose_stages.batch.summary import PlanSummary, ShardSummary
-from dispose_stages.batch.unit import ArtifactRepository, Committed
+from dispose_stages.batch.unit import ArtifactRepository, Result, Unit
 from dispose_stages.config import STAGES, Config, load_config
+
+
+def compute(worker, unit):
+    """What the runner does with a unit."""
+    return worker.compute(**worker.read(unit))
+
+
+def ready(stage: str, key: str, params, sources, inputs=None) -> Unit:
+    """A unit whose inputs are all there.
+
+    Args:
+        stage: Of the unit.
+        key: Of its artifact.
+        params: Plain values.
+        sources: Role to path.
+        inputs: Role to (stage, key) or (stage, key, facts).
+    """
+    found = {
+        role: (upstream[0], Result(key=upstream[1], digest="d", facts=dict(*upstream[2:])))
+        for role, upstream in (inputs or {}).items()
+    }
+    return Unit(
+        stage=stage,
+        id=str(params.get("pair_id", "unit")),
+        label="what it is",
+        route=0,
+        params=params,
+        sources={role: str(path) for role, path in sources.items()},
+        upstream={role: (upstream, "unit") for role, (upstream, _) in found.items()},
+        key=key,
+        inputs={role: result for role, (_, result) in found.items()},
+    )
+
 
 MINUTE_SHARDS = {"minutes": 0.05}
 
@@ -45,14 +77,17 @@ class CountingStage:
     def repository(self, context):
         if self.name == "ingest":
             return FactsInMemory()
-        return ArtifactRepository(context.store)
+        return ArtifactRepository(context)
 
     def open(self, context):
         self.loads += 1
         self.context = context
         return self
 
-    def compute(self, unit):
+    def read(self, unit):
+        return {"unit": unit}
+
+    def compute(self, *, unit):
         self.calls[unit.id] += 1
         self.before(unit)
         values = np.frombuffer(unit.key.encode(), dtype=np.uint8)[:4].astype(np.float32)
@@ -66,9 +101,9 @@ class FactsInMemory:
         return None
 
     def commit(self, unit, artifact):
-        path = unit.sources["media"]
+        path = unit.source("media")
         digest = path.read_bytes().hex()[:40]
-        return Committed(digest, digest, {"kind": unit.params["kind"]})
+        return Result(key=digest, digest=digest, facts={"kind": unit.params["kind"]})
 
 
 @dataclass
@@ -106,7 +141,7 @@ class ToyRun:
         return [json.loads(self.layout.stats(stage, name).read_text()) for name in names]
 
     def heartbeat(self, stage: str, shard: str):
-        return read_heartbeat(self.layout.heartbeat(stage, shard))
+        return read_lease(self.layout.running(stage, shard))
 
 
 def plan_run(root: Path, images: int = 2, videos: int = 2, **config) -> ToyRun:
@@ -140,7 +175,7 @@ def plan_run(root: Path, images: int = 2, videos: int = 2, **config) -> ToyRun:
 def write_plan(layout: RunLayout, config: Config, plan: Plan) -> None:
     """What planning leaves behind."""
     write_text(layout.config, readable_json(config.model_dump(mode="json")))
-    write_text(layout.pairs, pairs_json(plan))
+    write_text(layout.pairs, pairs_json(plan.rows))
     write_text(layout.rejects, rejects_csv(()))
     summaries = {stage: {} for stage in STAGES}
     for stage in STAGES:
@@ -149,5 +184,5 @@ def write_plan(layout: RunLayout, config: Config, plan: Plan) -> None:
             shard = Shard(stage, name, 1, tuple(units), upstream)
             write_text(layout.shard(stage, name), shard.to_json())
             summaries[stage][name] = ShardSummary(len(units), "plan", upstream)
-    summary = PlanSummary(len(plan.pairs), 0, dict(plan.shard_counts), summaries, "w", "r", 30.0)
+    summary = PlanSummary(len(plan.rows), 0, dict(plan.shard_counts), summaries, "w", "r", 30.0)
     write_text(layout.summary, summary.to_json())

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Ledger, Status
+from dispose_stages.batch.ledger import Ledger
+from dispose_stages.batch.unit import Status
 from dispose_stages.errors import StoreError
 from dispose_stages.store.artifacts import ArtifactStore
 
@@ -58,7 +59,7 @@ def audit_ledgers(
             continue
         try:
             entries = Ledger.read(path).units
-        except (StoreError, ValueError, TypeError, KeyError):
+        except StoreError:
             stale.append((stage, shard))
             continue
         if set(entries) != set(ids):

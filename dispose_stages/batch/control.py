@@ -6,16 +6,17 @@ on with the same command or without the flag, and never starts over.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from dispose_stages.atomic import readable_json, write_text_if_changed
-from dispose_stages.errors import StoreError
+from dispose_stages.atomic import write_text_if_changed
+from dispose_stages.records import read_record, record_text
 
 EVERY_UNIT = "*"
+_FORM = ("dispose-control", 1)
 
 Stamps = Mapping[str, Mapping[str, str]]
 
@@ -41,17 +42,21 @@ class Control:
         Raises:
             StoreError: The file is there but cannot be used.
         """
-        try:
-            content = json.loads(path.read_text())
-            return cls(stamps=content["stamps"], epochs=content["epochs"])
-        except FileNotFoundError:
-            return cls()
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{path}: cannot be read: {error!r}") from None
+        return read_record(path, *_FORM, cls._build) if path.exists() else cls()
+
+    @classmethod
+    def _build(cls, content: dict[str, Any]) -> Control:
+        stamps = {
+            stage: {str(unit): str(token) for unit, token in tokens.items()}
+            for stage, tokens in content["stamps"].items()
+        }
+        return cls(stamps, {name: int(count) for name, count in content["epochs"].items()})
 
     def write(self, path: Path) -> None:
         """Replace the file."""
-        write_text_if_changed(path, readable_json({"stamps": self.stamps, "epochs": self.epochs}))
+        write_text_if_changed(
+            path, record_text(*_FORM, {"stamps": self.stamps, "epochs": self.epochs})
+        )
 
     def with_stamp(self, stage: str, unit_ids: Iterable[str] | None = None) -> Control:
         """Renew the token of a stage's units, or of all of them."""

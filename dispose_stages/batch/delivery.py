@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Ledger, Status
+from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.summary import PlanSummary
+from dispose_stages.batch.unit import Status
 from dispose_stages.errors import StoreError
 
 
@@ -71,12 +72,12 @@ def read_delivery(layout: RunLayout, plan: PlanSummary) -> Delivery:
     reasons: Counter[str] = Counter()
     for shard in plan.shards["mux"]:
         try:
-            entries = Ledger.read(layout.ledger("mux", shard)).units.values()
+            results = Ledger.read(layout.ledger("mux", shard)).units.values()
         except StoreError:
             continue
-        for entry in entries:
-            if entry.status is Status.DONE:
+        for result in results:
+            if result.status is Status.DONE:
                 delivered += 1
-            elif entry.status is not Status.PENDING:
-                reasons[str(entry.facts.get("root_reason") or entry.reason)] += 1
+            elif result.status is not Status.PENDING:
+                reasons[str(result.reason)] += 1
     return Delivery(layout, plan.pairs, delivered, dict(reasons), plan.rejects)

@@ -14,10 +14,11 @@ from typing import Any, get_args
 
 from dispose_stages import __version__
 from dispose_stages.atomic import replacing, write_text
-from dispose_stages.batch.ledger import Entry, Shard, Status
+from dispose_stages.batch.ledger import Shard
 from dispose_stages.batch.manifest import RowProblem, rejects_csv
-from dispose_stages.batch.outcomes import ROLES, PairOutcome, PairStatus, RunOutcomes
+from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
+from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import Parameters
 from dispose_stages.errors import StoreError
 from dispose_stages.store.artifacts import ArtifactStore
@@ -98,8 +99,8 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
     run = _RunFacts.of(outcomes)
     for outcome in outcomes.pair_outcomes():
         pair = outcome.pair
-        entries = {role: outcomes.entry(pair, role) for role in ROLES}
-        digests = {role: entry.digest for role, entry in entries.items() if entry is not None}
+        results = {role: outcomes.result(pair, role) for role in ROLES}
+        digests = {role: result.digest for role, result in results.items() if result is not None}
         yield {
             "pair_id": pair.pair_id,
             "line": pair.line,
@@ -108,18 +109,18 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             "reference_digest": digests.get("ingest_image") or None,
             "driving_video": pair.driving_video,
             "driver_digest": digests.get("ingest_video") or None,
-            **_video_columns(outcome, entries["mux"], run.container),
+            **_video_columns(outcome, results["mux"], run.container),
             "failed_stage": outcome.stage if outcome.status is PairStatus.FAILED else None,
             "reason": outcome.reason or None,
             "message": outcome.message or None,
             **run.common,
-            **{f"parameter_{name}": value for name, value in pair.parameters.items()},
-            **_unit_columns(run, pair.units, entries),
+            **{f"parameter_{name}": value for name, value in pair.parameters},
+            **_unit_columns(run, pair.units, results),
             **{extra_column(name): value or None for name, value in pair.extra.items()},
         }
 
 
-def _video_columns(outcome: PairOutcome, mux: Entry | None, container: str) -> dict[str, Any]:
+def _video_columns(outcome: Outcome, mux: Result | None, container: str) -> dict[str, Any]:
     """The delivered video; the same columns, without values, where there is none."""
     delivered = mux if outcome.status is PairStatus.DELIVERED else None
     facts = delivered.facts if delivered is not None else {}
@@ -137,9 +138,9 @@ def _video_columns(outcome: PairOutcome, mux: Entry | None, container: str) -> d
 
 
 def _unit_columns(
-    run: _RunFacts, units: Mapping[str, str], entries: Mapping[str, Entry | None]
+    run: _RunFacts, units: Mapping[str, str], results: Mapping[str, Result | None]
 ) -> dict[str, Any]:
-    keys = {role: entry.key if entry is not None else "" for role, entry in entries.items()}
+    keys = {role: result.key if result is not None else "" for role, result in results.items()}
     columns: dict[str, Any] = {f"key_{role}": key or None for role, key in keys.items()}
     for role in _STORED_ROLES:
         path = run.store.path(ROLES[role], keys[role]) if keys[role] else None
@@ -189,7 +190,7 @@ def failures_csv(outcomes: RunOutcomes) -> str:
     return output.getvalue()
 
 
-def write_failures(outcomes: RunOutcomes) -> list[PairOutcome]:
+def write_failures(outcomes: RunOutcomes) -> list[Outcome]:
     """Write ``failures.csv``; returns the failed pairs."""
     write_text(outcomes.layout.failures, failures_csv(outcomes))
     return [o for o in outcomes.pair_outcomes() if o.status is PairStatus.FAILED]
@@ -199,9 +200,9 @@ def unreadable_media(outcomes: RunOutcomes) -> Iterator[RowProblem]:
     """Rows whose media only turned out to be unusable when they were opened."""
     for pair in outcomes.pairs:
         for role, column in _MEDIA_COLUMNS.items():
-            entry = outcomes.entry(pair, role)
-            if entry is not None and entry.status is Status.FAILED:
-                yield RowProblem(pair.line, column, f"{entry.reason}: {entry.message}")
+            result = outcomes.result(pair, role)
+            if result is not None and result.status is Status.FAILED:
+                yield RowProblem(pair.line, column, f"{result.reason}: {result.message}")
 
 
 def write_rejects(outcomes: RunOutcomes) -> None:

@@ -19,15 +19,15 @@ from typing import cast
 
 from dispose_stages.atomic import write_text
 from dispose_stages.batch.gpus import free_gpu, gpu_count, lock_folder
-from dispose_stages.batch.heartbeat import Heartbeat
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Entry, Ledger, Shard, Status
+from dispose_stages.batch.lease import Lease
+from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.machine import granted_threads, limit_threads, settle_device
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.runner import ShardFailedError, ShardRun
 from dispose_stages.batch.stats import Attempt, JobStats, Outcome
 from dispose_stages.batch.stopping import StopSwitch, find_deadline
-from dispose_stages.batch.unit import Context, Stage
+from dispose_stages.batch.unit import Context, Result, Stage, Status
 from dispose_stages.config import GPU_STAGES, Config
 from dispose_stages.store.artifacts import ArtifactStore
 
@@ -64,18 +64,18 @@ def load_stage(name: str) -> Stage:
     return cast("Stage", importlib.import_module(f"dispose_stages.{name}.stage").STAGE)
 
 
-def read_upstream(layout: RunLayout, shard: Shard) -> dict[str, dict[str, Entry]]:
+def read_upstream(layout: RunLayout, shard: Shard) -> dict[str, dict[str, Result]]:
     """Outcomes of everything the shard reads, by stage and unit id.
 
     Raises:
         StoreError: A ledger is missing.
     """
-    entries: dict[str, dict[str, Entry]] = {}
+    results: dict[str, dict[str, Result]] = {}
     for stage, names in shard.upstream.items():
-        merged = entries.setdefault(stage, {})
+        merged = results.setdefault(stage, {})
         for name in names:
             merged.update(Ledger.read(layout.ledger(stage, name)).units)
-    return entries
+    return results
 
 
 class ShardJob:
@@ -108,9 +108,8 @@ class ShardJob:
         self._stats = JobStats.read(self._stats_path)
         self._attempt = Attempt(attempt)
         self._saved_at = time.monotonic()
-        self._run: ShardRun | None = None
 
-    def perform(self, config: Config, device: str, heartbeat: Heartbeat) -> int:
+    def perform(self, config: Config, device: str, lease: Lease) -> int:
         """Run the shard and write what is to be written; returns the exit status."""
         self._attempt.device = device
         self._stats.attempts.append(self._attempt)
@@ -126,19 +125,25 @@ class ShardJob:
             )
             upstream = read_upstream(self._layout, self._shard)
             weights = read_stage_weights(self._layout, self._shard.stage)
-            progress = self._progress(heartbeat)
-            self._run = ShardRun(self._stage, self._shard, upstream, weights, context, progress)
-            return self._finish(self._run.run())
+            run = ShardRun(
+                self._stage,
+                self._shard,
+                upstream,
+                weights,
+                context,
+                self._stats,
+                self._progress(lease),
+            )
+            return self._finish(run.run())
         except ShardFailedError as error:
             return self._bad_node(error)
         finally:
             self._save_stats()
 
-    def _progress(self, heartbeat: Heartbeat) -> Progress:
+    def _progress(self, lease: Lease) -> Progress:
         def report(done: int, total: int, label: str) -> None:
-            seconds = self._run.stats.seconds if self._run else {}
-            self._switch.unit_ended(max(seconds.values(), default=0.0))
-            heartbeat.progress(done, total, label)
+            self._switch.unit_ended(max(self._stats.seconds.values(), default=0.0))
+            lease.say(done=done, total=total, label=label)
             self._on_progress(done, total, label)
             if time.monotonic() - self._saved_at > SAVE_STATS_SECONDS:
                 self._save_stats(outcome=Outcome.RUNNING)
@@ -174,12 +179,6 @@ class ShardJob:
 
     def _save_stats(self, outcome: Outcome | None = None) -> None:
         settled = self._attempt.outcome
-        if self._run is not None:
-            done = self._run.stats
-            self._stats.seconds.update(done.seconds)
-            self._stats.notes.update(done.notes)
-            self._attempt.found, self._attempt.computed = done.found, len(done.seconds)
-            self._attempt.loads, self._attempt.load_seconds = done.loads, done.load_seconds
         self._attempt.measure()
         self._attempt.outcome = outcome or settled
         self._stats.write(self._stats_path)
@@ -239,13 +238,22 @@ def perform_shard(
     if deadline is None:
         deadline = find_deadline(around.environ)
     switch = StopSwitch(deadline, around.now)
-    facts = {"stage": stage_name, "shard": shard_name, "total": len(shard.units)}
-    beat = Heartbeat(layout.heartbeat(stage_name, shard_name), {**facts, "attempt": attempt})
+    lease = Lease(
+        layout.running(stage_name, shard_name),
+        {
+            "stage": stage_name,
+            "shard": shard_name,
+            "attempt": attempt,
+            "done": 0,
+            "total": len(shard.units),
+            "label": "",
+        },
+    )
     with switch.on_signals():
-        if not beat.hold(switch):
+        if not lease.wait(switch):
             logger.warning("asked to stop while another job has this shard")
             return EXIT_UNFINISHED
-        with beat, _machine(config, stage_name, switch, around) as device:
+        with lease, _machine(config, stage_name, switch, around) as device:
             code = stage or load_stage(stage_name)
             job = ShardJob(code, layout, shard, switch, attempt, on_progress)
-            return job.perform(config, device, beat)
+            return job.perform(config, device, lease)

@@ -58,8 +58,8 @@ class RunLayout:
         """Ledger of a job that stopped early; says what is left."""
         return self.root / "stats" / stage / f"{shard}.partial.json"
 
-    def heartbeat(self, stage: str, shard: str) -> Path:
-        """Progress of a job while it runs."""
+    def running(self, stage: str, shard: str) -> Path:
+        """The lease of a job on its shard, with its progress while it runs."""
         return self.root / "stats" / stage / f"{shard}.running.json"
 
     def log(self, stage: str, shard: str) -> Path:

@@ -1,12 +1,13 @@
-"""At most one job computes a unit, also where a shard's heartbeat does not help.
+"""The right to work on something, for as long as its holder shows that it lives.
 
-Two jobs may want one artifact at the same time: two runs that share a store, or an orphan of a
-killed run whose shards were cut differently. Before a job computes a unit it takes a *lease*: a
-small file beside the artifact-to-be, touched every few seconds while the computation lasts.
+Two jobs may want one artifact or one shard at the same time: two runs that share a store, or an
+orphan of a killed run. Whoever works holds a *lease*: a small file that says who and how far,
+written anew every few seconds.
 
-Taking over a dead job's lease never removes anything: leases are numbered, and whoever creates
-the next number (which the file system lets one do) is the holder. Removing or renaming a dead
-lease instead could hit the fresh one of somebody faster.
+Taking a lease is one step of the file system (a finished file gets its name), so a killed process
+leaves a whole lease or none. Taking over a dead job's lease never removes anything: leases are
+numbered, and whoever creates the next number, which succeeds for one only, is the holder. Removing
+or renaming a dead lease instead could hit the fresh one of somebody faster.
 
 A lease saves work; it does not guard the result. Artifacts are committed by rename and equal keys
 mean equal content, so the worst that a wrong clock or a suspended machine can do is work twice.
@@ -14,67 +15,94 @@ mean equal content, so the worst that a wrong clock or a suspended machine can d
 
 from __future__ import annotations
 
-import json
+import errno
 import logging
 import os
+import socket
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dispose_stages.atomic import readable_json
-from dispose_stages.batch.liveness import is_gone, this_process
+from dispose_stages.atomic import readable_json, temporary_name, write_text
+from dispose_stages.errors import StoreError
+from dispose_stages.records import parse, read_bytes
 
 _logger = logging.getLogger(__name__)
 
 RENEW_SECONDS = 15.0
 EXPIRY_SECONDS = 90.0
-"""A lease that nobody touched for so long belongs to a dead job."""
-_CERTAINLY_DEAD = 20 * EXPIRY_SECONDS
+"""A lease that was not renewed for so long belongs to a dead job."""
+CERTAINLY_DEAD = 20 * EXPIRY_SECONDS
 """Older than any difference between two machines' clocks."""
+POLL_SECONDS = 1.0
+_MAX_BYTES = 1 << 16
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A lease as found at some time.
+def boot_id() -> str:
+    """Changes with every boot of this machine; process numbers mean nothing across."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
-    Attributes:
-        number: Of the lease.
-        identity: Changes whenever it is renewed or replaced.
-        since: When this was first seen, by this process' own clock.
+
+def is_gone(holder: Mapping[str, Any]) -> bool:
+    """Whether the holder was a process of this machine that no longer exists."""
+    if holder.get("host") != socket.gethostname() or holder.get("boot") != boot_id():
+        return False
+    pid = holder.get("pid")
+    return isinstance(pid, int) and not Path(f"/proc/{pid}").exists()
+
+
+def read_lease(path: Path) -> dict[str, Any] | None:
+    """What the holder of a lease last said, if it is, as far as can be told from here, alive.
+
+    Args:
+        path: Of the first lease (see `Lease`).
     """
-
-    number: int
-    identity: tuple[int, int]
-    since: float
+    number = _newest(path)
+    content = None if number is None else _read(_numbered(path, number))
+    if content is None or is_gone(content):
+        return None
+    return content if time.time() - content["updated"] < EXPIRY_SECONDS else None
 
 
 class Lease:
-    """The right to compute one unit.
+    """The right to do one thing, at the path that stands for it.
 
     Args:
         path: Of the first lease; later ones have a number appended.
-        renew: Seconds between two touches.
-        expiry: Seconds without a touch after which it may be taken over.
+        facts: Plain values for those who look on.
+        renew: Seconds between two renewals.
+        expiry: Seconds without renewal after which it may be taken over.
         clock: Seconds that only ever grow.
     """
 
     def __init__(
         self,
         path: Path,
+        facts: Mapping[str, Any] | None = None,
         *,
         renew: float = RENEW_SECONDS,
         expiry: float = EXPIRY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
+        self._content: dict[str, Any] = {
+            **(facts or {}),
+            "host": socket.gethostname(),
+            "boot": boot_id(),
+            "pid": os.getpid(),
+            "started": time.time(),
+        }
         self._renew = renew
         self._expiry = expiry
         self._clock = clock
-        self._seen: _Seen | None = None
+        self._seen: tuple[object, float] | None = None
         self._number: int | None = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -84,17 +112,21 @@ class Lease:
         """Whether this object has the lease."""
         return self._number is not None
 
+    def say(self, **facts: Any) -> None:
+        """Values for those who look on; written with the next renewal."""
+        self._content = {**self._content, **facts}
+
     def acquire(self) -> bool:
         """Take the lease if it is free or expired; False where another job has it.
 
         To be asked again from time to time: whether a lease of another machine has expired shows
-        only by watching it. Whoever gets it must look once more whether the artifact is there.
+        only by watching it. Whoever gets it must look once more whether the work is done.
         """
-        newest = self._newest()
+        newest = _newest(self._path)
         if newest is not None and not self._is_dead(newest):
             return False
         number = 0 if newest is None else newest + 1
-        if not self._create(number):
+        if not self._create(_numbered(self._path, number)):
             return False
         if number:
             _logger.warning("%s: taken over from a job that is gone", self._path.name)
@@ -102,6 +134,18 @@ class Lease:
         self._ended.clear()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
+        return True
+
+    def wait(self, stop_requested: Callable[[], bool]) -> bool:
+        """Take the lease, waiting for its holder's end; False if asked to stop before."""
+        told = False
+        while not self.acquire():
+            if stop_requested():
+                return False
+            if not told:
+                _logger.warning("%s works on this; waiting for it", self.holder())
+                told = True
+            time.sleep(POLL_SECONDS)
         return True
 
     def release(self) -> None:
@@ -112,7 +156,7 @@ class Lease:
         if self._thread is not None:
             self._thread.join()
         for number in range(self._number, -1, -1):  # the newest first: the others are dead
-            self._numbered(number).unlink(missing_ok=True)
+            _numbered(self._path, number).unlink(missing_ok=True)
         self._number = None
 
     def __enter__(self) -> Self:
@@ -128,54 +172,79 @@ class Lease:
 
     def holder(self) -> str:
         """Who has it, for people."""
-        newest = self._newest()
-        content = {} if newest is None else _read(self._numbered(newest))
+        newest = _newest(self._path)
+        content = (None if newest is None else _read(_numbered(self._path, newest))) or {}
         return f"process {content.get('pid', '?')} on {content.get('host', '?')}"
 
-    def _numbered(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}") if number else self._path
-
-    def _newest(self) -> int | None:
-        number = None
-        while self._numbered(0 if number is None else number + 1).exists():
-            number = 0 if number is None else number + 1
-        return number
-
     def _is_dead(self, number: int) -> bool:
-        path = self._numbered(number)
+        path = _numbered(self._path, number)
+        content = _read(path)
         try:
             status = path.stat()
         except FileNotFoundError:  # just given back
             return False
-        if is_gone(_read(path)) or time.time() - status.st_mtime > _CERTAINLY_DEAD:
+        if content is not None and is_gone(content):
             return True
-        identity = (status.st_ino, status.st_mtime_ns)
-        if self._seen is None or (self._seen.number, self._seen.identity) != (number, identity):
-            self._seen = _Seen(number, identity, self._clock())
-        return self._clock() - self._seen.since > self._expiry
+        if time.time() - status.st_mtime > CERTAINLY_DEAD:
+            return True
+        # Clocks of two machines may differ, so what counts is the time without a change as seen
+        # from here.
+        identity = (number, status.st_ino, status.st_mtime_ns)
+        if self._seen is None or self._seen[0] != identity:
+            self._seen = (identity, self._clock())
+        return self._clock() - self._seen[1] > self._expiry
 
-    def _create(self, number: int) -> bool:
-        path = self._numbered(number)
+    def _text(self) -> str:
+        return readable_json({**self._content, "updated": time.time()})
+
+    def _create(self, path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_name(path)
         try:
-            with path.open("x", encoding="utf-8") as stream:  # succeeds for one only
-                stream.write(readable_json(this_process()))
+            temporary.write_text(self._text(), encoding="utf-8")
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return self._create_without_links(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def _create_without_links(self, path: Path) -> bool:
+        try:
+            with path.open("x", encoding="utf-8") as stream:
+                stream.write(self._text())
         except FileExistsError:
             return False
         return True
 
     def _keep(self) -> None:
-        path = self._numbered(self._number or 0)
+        path = _numbered(self._path, self._number or 0)
         while not self._ended.wait(self._renew):
             try:
-                os.utime(path)
+                write_text(path, self._text())
             except OSError as error:
                 _logger.warning("the lease cannot be renewed: %s", error)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}") if number else path
+
+
+def _newest(path: Path) -> int | None:
+    number = None
+    while _numbered(path, 0 if number is None else number + 1).exists():
+        number = 0 if number is None else number + 1
+    return number
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        content = parse(read_bytes(path, limit=_MAX_BYTES))
+    except (OSError, StoreError, ValueError):
+        return None
+    usable = isinstance(content, dict) and isinstance(content.get("updated"), float | int)
+    return content if usable else None

@@ -44,6 +44,7 @@ class Row:
         reference_image: Absolute path.
         driving_video: Absolute path.
         parameters: Defaults of the configuration with the row's overrides.
+        units: Role to id of the units it needs, once it is planned.
         extra: Cells of all other columns, for users of the videos; part of no id and no key.
     """
 
@@ -53,6 +54,27 @@ class Row:
     driving_video: str
     parameters: Parameters
     extra: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def clip(self) -> str:
+        """What rows that differ in parameters only have in common."""
+        return f"{self.reference_image}\0{self.driving_video}"
+
+    @property
+    def label(self) -> str:
+        """The clip for people."""
+        return f"{self.image_name} + {self.video_name}"
+
+    @property
+    def image_name(self) -> str:
+        """Of the reference, without its folder."""
+        return self.reference_image.rsplit("/", 1)[-1]
+
+    @property
+    def video_name(self) -> str:
+        """Of the driver, without its folder."""
+        return self.driving_video.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True, slots=True, order=True)

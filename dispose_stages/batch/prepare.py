@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +19,11 @@ from dispose_stages.batch.control import Control
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Shard
 from dispose_stages.batch.manifest import Manifest, RowProblem, read_manifest, rejects_csv
-from dispose_stages.batch.plan import Plan, Unit, build_plan, upstream_shards
+from dispose_stages.batch.plan import Plan, build_plan, revision, upstream_shards
+from dispose_stages.batch.run_files import pairs_json
 from dispose_stages.batch.run_lock import RunLock
 from dispose_stages.batch.summary import PlanSummary, ShardSummary
+from dispose_stages.batch.unit import Unit
 from dispose_stages.config import STAGES, Config, load_config
 from dispose_stages.errors import ManifestError, StoreError
 from dispose_stages.store.artifacts import ArtifactStore
@@ -162,7 +163,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
     control = control.reopened(audit.lost)
     shards = _shard_files(plan, by_shard)
     texts = {shard_id: shard.to_json() for shard_id, shard in shards.items()}
-    pairs = pairs_json(plan)
+    pairs = pairs_json(plan.rows)
     return PreparedRun(
         config=config,
         layout=layout,
@@ -172,7 +173,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
         shards=texts,
         pairs=pairs,
         summary=PlanSummary(
-            pairs=len(plan.pairs),
+            pairs=len(plan.rows),
             rejects=len({problem.line for problem in manifest.problems}),
             counts=dict(plan.shard_counts),
             shards=_summarize(shards, texts, control),
@@ -210,9 +211,7 @@ def _units_by_shard(plan: Plan) -> dict[ShardId, list[Unit]]:
 
 
 def _shard_files(plan: Plan, by_shard: Mapping[ShardId, list[Unit]]) -> dict[ShardId, Shard]:
-    revisions = {
-        stage: int(importlib.import_module(f"dispose_stages.{stage}").REVISION) for stage in STAGES
-    }
+    revisions = {stage: revision(stage) for stage in STAGES}
     return {
         (stage, name): Shard(
             stage=stage,
@@ -238,24 +237,6 @@ def _summarize(
             parts.append(f"again {epoch}")
         summaries[stage][name] = ShardSummary(len(shard.units), ", ".join(parts), shard.upstream)
     return summaries
-
-
-def pairs_json(plan: Plan) -> str:
-    """The text of ``plan/pairs.json``: every pair with its parameters and units by role."""
-    pairs = (
-        {
-            "pair_id": pair.row.pair_id,
-            "line": pair.row.line,
-            "reference_image": pair.row.reference_image,
-            "driving_video": pair.row.driving_video,
-            "parameters": pair.row.parameters.model_dump(),
-            "units": pair.units,
-            "extra": pair.row.extra,
-        }
-        for pair in plan.pairs
-    )
-    lines = ",\n".join(canonical_json(pair) for pair in pairs)
-    return f'{{"format":"dispose-pairs","version":1,"pairs":[\n{lines}\n]}}\n'
 
 
 def weights_signature(root: Path) -> str:

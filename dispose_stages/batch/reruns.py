@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from dispose_stages.batch.audit import ShardId
 from dispose_stages.batch.control import Control
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Ledger, Status
+from dispose_stages.batch.ledger import Ledger
+from dispose_stages.batch.run_files import read_pairs
 from dispose_stages.batch.run_lock import RunLock
 from dispose_stages.batch.summary import PlanSummary
+from dispose_stages.batch.unit import Status
 from dispose_stages.config import STAGES
 from dispose_stages.errors import ManifestError, Reason, StoreError
 
@@ -49,11 +50,7 @@ def renew_stamps(layout: RunLayout, stage: str, pair_ids: Collection[str] | None
 
 
 def _units_of(layout: RunLayout, stage: str, wanted: set[str]) -> list[str]:
-    try:
-        pairs = json.loads(layout.pairs.read_text(encoding="utf-8"))["pairs"]
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{layout.root} holds no planned run: {error}") from None
-    units_of = {pair["pair_id"]: pair["units"] for pair in pairs}
+    units_of = {row.pair_id: row.units for row in read_pairs(layout)}
     if unknown := sorted(wanted - units_of.keys()):
         raise ManifestError(f"{layout.root} has no pair {', '.join(unknown)}")
     # Roles are called after their stage: `pose`, `pose_image`, `pose_video`.

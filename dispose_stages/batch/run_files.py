@@ -1,14 +1,19 @@
-"""Small files about a whole run that planning and set-up leave for its jobs."""
+"""Small files about a whole run that planning and set-up leave for its jobs and for readers."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from dispose_stages.atomic import readable_json, write_text
+from dispose_stages.atomic import canonical_json, write_text
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.config import Config, load_config
+from dispose_stages.batch.manifest import Row
+from dispose_stages.config import Config, Parameters, load_config
 from dispose_stages.errors import StoreError
+from dispose_stages.records import parse, read_bytes, read_record, record_text
+
+_PAIRS = ("dispose-pairs", 1)
+_WEIGHTS = ("dispose-weights", 1)
 
 
 def read_run_config(layout: RunLayout) -> Config:
@@ -19,10 +24,44 @@ def read_run_config(layout: RunLayout) -> Config:
         ConfigError: It was planned by another version of this program.
     """
     try:
-        values = json.loads(layout.config.read_text(encoding="utf-8"))
+        return load_config(parse(read_bytes(layout.config)))
     except (OSError, ValueError) as error:
         raise StoreError(f"{layout.root} holds no planned run: {error}") from None
-    return load_config(values)
+
+
+def pairs_json(rows: Iterable[Row]) -> str:
+    """The text of ``plan/pairs.json``: every row with its parameters and units, one to a line."""
+    form, version = _PAIRS
+    pairs = (
+        {
+            "pair_id": row.pair_id,
+            "line": row.line,
+            "reference_image": row.reference_image,
+            "driving_video": row.driving_video,
+            "parameters": row.parameters.model_dump(),
+            "units": row.units,
+            "extra": row.extra,
+        }
+        for row in rows
+    )
+    lines = ",\n".join(canonical_json(pair) for pair in pairs)
+    return f'{{"format":"{form}","version":{version},"pairs":[\n{lines}\n]}}\n'
+
+
+def read_pairs(layout: RunLayout) -> list[Row]:
+    """All rows of ``plan/pairs.json``.
+
+    Raises:
+        StoreError: The file cannot be used.
+    """
+
+    def rows(content: dict[str, Any]) -> list[Row]:
+        return [
+            Row(**{**pair, "parameters": Parameters.model_validate(pair["parameters"])})
+            for pair in content["pairs"]
+        ]
+
+    return read_record(layout.pairs, *_PAIRS, rows)
 
 
 def read_stage_weights(layout: RunLayout, stage: str) -> str:
@@ -34,14 +73,12 @@ def read_stage_weights(layout: RunLayout, stage: str) -> str:
     if stage == "ingest":
         return ""
     try:
-        stages = json.loads(layout.weights.read_text(encoding="utf-8"))["stages"]
-        return str(stages.get(stage, ""))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        message = f"{layout.weights} cannot be used (made by `dispose fingerprint`): {error!r}"
-        raise StoreError(message) from None
+        stages = read_record(layout.weights, *_WEIGHTS, lambda content: dict(content["stages"]))
+    except StoreError as error:
+        raise StoreError(f"{error} (`dispose fingerprint` writes it)") from None
+    return str(stages.get(stage, ""))
 
 
 def write_stage_weights(layout: RunLayout, bundle: str, digests: Mapping[str, str]) -> None:
     """Write what `read_stage_weights` reads."""
-    content = {"format": "dispose-weights", "version": 1, "bundle": bundle, "stages": digests}
-    write_text(layout.weights, readable_json(content))
+    write_text(layout.weights, record_text(*_WEIGHTS, {"bundle": bundle, "stages": digests}))

@@ -1,8 +1,8 @@
-"""What a job does with a shard: skip what is there, compute the rest, write the ledger last.
+"""The work of a shard: skip what is there, compute the rest, write the ledger last.
 
-Stages know neither Snakemake nor paths. They implement `Stage` and `Worker`; this module resolves
-keys, loads the networks only if a unit is left, commits each unit by rename, keeps one unit's
-failure from touching the others, and stops in time when asked to.
+Stages know neither Snakemake nor paths. This module resolves keys, loads the networks only if a
+unit is left, commits each unit by rename, keeps one unit's failure from touching the others, and
+stops in time when asked to.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from dispose_stages.batch.lease import Lease
-from dispose_stages.batch.ledger import Entry, Ledger, Shard, Status, artifact_key
-from dispose_stages.batch.plan import Unit
+from dispose_stages.batch.ledger import Ledger, Shard, artifact_key
+from dispose_stages.batch.stats import Attempt, JobStats
 from dispose_stages.batch.unit import (
-    Committed,
     Context,
     InterruptedUnitError,
     LeasedRepository,
-    ReadyUnit,
+    Result,
     Stage,
-    Upstream,
-    Worker,
+    Status,
+    Unit,
 )
 from dispose_stages.errors import (
     ArtifactCorruptError,
@@ -56,34 +54,16 @@ class ShardFailedError(DisposeError):
         self.ledger = ledger
 
 
-@dataclass(slots=True)
-class ShardStats:
-    """What the ledger does not say: it differs from run to run.
-
-    Attributes:
-        seconds: Per computed unit.
-        notes: Per computed unit, what the worker remarked.
-        found: Units whose artifact was there already.
-        loads: How often the networks were loaded (0 or 1).
-        load_seconds: Seconds that took.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    found: int = 0
-    loads: int = 0
-    load_seconds: float = 0.0
-
-
 class ShardRun:
     """One pass over the units of a shard.
 
     Args:
         stage: The stage's code.
         shard: The units.
-        upstream: Ledgers of the upstream stages, merged by stage and unit id.
+        upstream: Results of the upstream stages, by stage and unit id.
         weights: Digest over the stage's checkpoint files.
         context: Surroundings.
+        stats: Of the shard; what is computed is added to its last attempt.
         on_progress: Called with (done, total, label) after every unit.
     """
 
@@ -91,9 +71,10 @@ class ShardRun:
         self,
         stage: Stage,
         shard: Shard,
-        upstream: Mapping[str, Mapping[str, Entry]],
+        upstream: Mapping[str, Mapping[str, Result]],
         weights: str,
         context: Context,
+        stats: JobStats | None = None,
         on_progress: Callable[[int, int, str], None] = lambda *_: None,
     ) -> None:
         self.stage = stage
@@ -101,85 +82,80 @@ class ShardRun:
         self.upstream = upstream
         self.weights = weights
         self.context = context
+        self.stats = stats or JobStats(attempts=[Attempt(1)])
         self.on_progress = on_progress
-        self.stats = ShardStats()
         self._repository = stage.repository(context)
         self._leases: dict[str, Lease] = {}
-        self._worker: Worker | None = None
+        self._worker: Any = None
         self._opening = False
 
     def run(self) -> Ledger:
-        """Bring every unit to an outcome; units left when asked to stop are ``pending``.
+        """Bring every unit to a result; units left when asked to stop are ``pending``.
 
         Raises:
             ShardFailedError: Every unit that was tried failed for a reason of the machine.
         """
-        entries: dict[str, Entry] = {}
+        results: dict[str, Result] = {}
         total = len(self.shard.units)
-        for done, (unit, entry) in enumerate(self._outcomes(), start=1):
-            entries[unit.id] = entry
+        for done, (unit, result) in enumerate(self._results(), start=1):
+            results[unit.id] = result
             self.on_progress(done, total, unit.label)
-        ledger = Ledger(self.shard.stage, self.shard.name, entries)
+        ledger = Ledger(self.shard.stage, self.shard.name, results)
         self._check_node(ledger)
         return ledger
 
-    def _outcomes(self) -> Iterator[tuple[Unit, Entry]]:
+    def _results(self) -> Iterator[tuple[Unit, Result]]:
         elsewhere: deque[Unit] = deque()
         for unit in self.shard.units:
-            if entry := self._blocked(unit) or self._outcome(self._ready(unit)):
-                yield unit, entry
+            if result := self._blocked(unit) or self._result(self._ready(unit)):
+                yield unit, result
             else:
                 elsewhere.append(unit)
         while elsewhere:
             unit = elsewhere.popleft()
-            if entry := self._outcome(self._ready(unit)):
-                yield unit, entry
+            if result := self._result(self._ready(unit)):
+                yield unit, result
             else:
                 elsewhere.append(unit)
                 time.sleep(POLL_SECONDS)
 
-    def _blocked(self, unit: Unit) -> Entry | None:
-        """The entry of a unit whose inputs failed or are not there yet."""
+    def _blocked(self, unit: Unit) -> Result | None:
+        """The result of a unit whose inputs failed or are not there yet."""
         for stage, unit_id in unit.upstream.values():
-            entry = self.upstream.get(stage, {}).get(unit_id)
-            if entry is None or entry.status is Status.PENDING:
-                return Entry(Status.PENDING, message=f"waits for {stage}")
-            if entry.status is Status.DONE:
-                continue
-            origin = entry.origin or f"{stage}/{unit_id}"
-            reason = entry.facts.get("root_reason") or str(entry.reason)
-            return Entry(
-                Status.BLOCKED,
-                reason=Reason.UPSTREAM,
-                message=entry.message,
-                origin=origin,
-                facts={"root_reason": reason},
-            )
+            result = self.upstream.get(stage, {}).get(unit_id)
+            if result is None or result.status is Status.PENDING:
+                return Result(Status.PENDING, message=f"waits for {stage}")
+            if result.status is not Status.DONE:
+                return Result(
+                    Status.BLOCKED,
+                    reason=result.reason,
+                    message=result.message,
+                    origin=result.origin or f"{stage}/{unit_id}",
+                )
         return None
 
-    def _ready(self, unit: Unit) -> ReadyUnit:
-        upstream = {}
-        for role, (stage, unit_id) in unit.upstream.items():
-            entry = self.upstream[stage][unit_id]
-            upstream[role] = Upstream(stage, entry.key, entry.digest, entry.facts, unit_id)
+    def _ready(self, unit: Unit) -> Unit:
+        """The unit with its inputs and its key."""
+        inputs = {
+            role: self.upstream[stage][unit_id] for role, (stage, unit_id) in unit.upstream.items()
+        }
         key = artifact_key(
             unit,
             revision=self.stage.revision,
             weights=self.weights,
-            upstream={role: item.digest for role, item in upstream.items()},
+            upstream={role: result.digest for role, result in inputs.items()},
         )
-        sources = {role: Path(path) for role, path in unit.sources.items()}
-        return ReadyUnit(unit.stage, unit.id, unit.label, key, unit.params, sources, upstream)
+        return replace(unit, key=key, inputs=inputs)
 
-    def _outcome(self, unit: ReadyUnit) -> Entry | None:
-        """The unit's entry; None while another job computes it."""
+    def _result(self, unit: Unit) -> Result | None:
+        """What comes of the unit; None while another job computes it."""
         try:
             return self._found_or_computed(unit)
         except InterruptedUnitError as error:
-            return Entry(Status.PENDING, key=unit.key, message=str(error))
+            return Result(Status.PENDING, key=unit.key, message=str(error))
         except UnitError as error:
             logger.warning("%s failed: %s: %s", unit.label, error.reason, error)
-            return Entry(Status.FAILED, reason=error.reason, message=_one_line(error))
+            return Result(Status.FAILED, reason=error.reason, message=_one_line(error))
         except (ArtifactMissingError, ArtifactCorruptError) as error:
             logger.warning("%s failed: an artifact it reads is lost: %s", unit.label, error)
             return self._artifact_lost(unit, error)
@@ -192,76 +168,69 @@ class ShardRun:
             error.add_note(f"while computing {unit.stage} of {unit.label} (unit {unit.id})")
             logger.exception("%s failed", unit.label)
             message = _one_line(error, with_type=True)
-            return Entry(Status.FAILED, reason=_machine_reason(error), message=message)
+            return Result(Status.FAILED, reason=_machine_reason(error), message=message)
 
-    def _found_or_computed(self, unit: ReadyUnit) -> Entry | None:
+    def _found_or_computed(self, unit: Unit) -> Result | None:
         if found := self._find(unit):
             return found
         if self.context.stop_requested():
-            return Entry(Status.PENDING, key=unit.key, message="the job was asked to stop")
+            return Result(Status.PENDING, key=unit.key, message="the job was asked to stop")
         if not isinstance(self._repository, LeasedRepository):
-            return _done(self._compute(unit))
+            return self._compute(unit)
         lease = self._leases.get(unit.id)
         if lease is None:
             lease = self._leases[unit.id] = Lease(self._repository.lease_path(unit))
         if not lease.acquire():
             return None
         with lease:  # whoever had it before may have finished meanwhile
-            return self._find(unit) or _done(self._compute(unit))
+            return self._find(unit) or self._compute(unit)
 
-    def _find(self, unit: ReadyUnit) -> Entry | None:
+    def _find(self, unit: Unit) -> Result | None:
         found = self._repository.find(unit)
-        if found is None:
-            return None
-        self.stats.found += 1
-        return _done(found)
+        if found is not None:
+            self.stats.attempts[-1].found += 1
+        return found
 
-    def _artifact_lost(self, unit: ReadyUnit, error: DisposeError) -> Entry:
+    def _artifact_lost(self, unit: Unit, error: DisposeError) -> Result:
         """Drop the unusable upstream artifact, so that its stage computes it again."""
         origin = ""
-        for item in unit.upstream.values():
+        for role, (stage, unit_id) in unit.upstream.items():
             # Ingest keeps facts only; they stand in its ledger.
-            if item.stage == "ingest" or self.context.store.is_intact(item.stage, item.key):
+            if stage == "ingest" or self.context.store.is_intact(stage, unit.inputs[role].key):
                 continue
-            self.context.store.remove(item.stage, item.key)
-            origin = origin or f"{item.stage}/{item.unit}"
-        return Entry(
+            self.context.store.remove(stage, unit.inputs[role].key)
+            origin = origin or f"{stage}/{unit_id}"
+        return Result(
             Status.FAILED, reason=Reason.ARTIFACT_LOST, message=_one_line(error), origin=origin
         )
 
-    def _compute(self, unit: ReadyUnit) -> Committed:
+    def _compute(self, unit: Unit) -> Result:
         worker = self._open()
-        self.context.notes = {}
         start = time.perf_counter()
-        committed = self._repository.commit(unit, worker.compute(unit))
-        self.stats.seconds[unit.id] = round(time.perf_counter() - start, 4)
-        if self.context.notes:
-            self.stats.notes[unit.id] = dict(self.context.notes)
-        return committed
+        result = self._repository.commit(unit, worker.compute(**worker.read(unit)))
+        self.stats.computed(unit.id, time.perf_counter() - start)
+        return result
 
-    def _open(self) -> Worker:
+    def _open(self) -> Any:
         if self._worker is None:
             start = time.perf_counter()
             self._opening = True
             self._worker = self.stage.open(self.context)
             self._opening = False
-            self.stats.loads += 1
-            self.stats.load_seconds = round(time.perf_counter() - start, 4)
-            logger.info("networks of %s loaded in %.1f s", self.stage.name, self.stats.load_seconds)
+            attempt = self.stats.attempts[-1]
+            attempt.loads += 1
+            attempt.load_seconds = round(time.perf_counter() - start, 4)
+            logger.info("networks of %s loaded in %.1f s", self.stage.name, attempt.load_seconds)
         return self._worker
 
     def _check_node(self, ledger: Ledger) -> None:
-        tried = [e for e in ledger.units.values() if e.status in {Status.DONE, Status.FAILED}]
-        if tried and all(e.reason in MACHINE_REASONS for e in tried):
+        tried = [r for r in ledger.units.values() if r.status in {Status.DONE, Status.FAILED}]
+        if tried and all(result.reason in MACHINE_REASONS for result in tried):
             raise ShardFailedError(
                 f"all {len(tried)} units of {self.shard.stage} shard {self.shard.name} failed "
                 f"on this machine; the first: {tried[0].message}",
                 ledger,
             )
-
-
-def _done(result: Committed) -> Entry:
-    return Entry(Status.DONE, key=result.key, digest=result.digest, facts=result.facts)
 
 
 def _machine_reason(error: Exception) -> Reason:

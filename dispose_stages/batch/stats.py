@@ -6,22 +6,21 @@ retries and re-runs.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import socket
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from dispose_stages.atomic import readable_json, write_text
+from dispose_stages.atomic import write_text
+from dispose_stages.errors import StoreError
+from dispose_stages.records import read_record, record_text
 
-STATS_FORMAT = "dispose-stats"
-VERSION = 1
+_FORM = ("dispose-stats", 1)
 KEPT_ATTEMPTS = 50
 """Older attempts are forgotten."""
 
@@ -87,12 +86,10 @@ class JobStats:
 
     Attributes:
         seconds: Per unit, when it was last computed.
-        notes: Per unit, what the stage remarked.
-        attempts: Oldest first.
+        attempts: Oldest first; the last one is the present one.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
-    notes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
 
     def bad_nodes_in_a_row(self) -> int:
@@ -105,26 +102,29 @@ class JobStats:
                 break
         return count
 
+    def computed(self, unit_id: str, seconds: float) -> None:
+        """A unit was computed in the present attempt."""
+        self.seconds[unit_id] = round(seconds, 4)
+        self.attempts[-1].computed += 1
+
     @classmethod
     def read(cls, path: Path) -> JobStats:
         """The file, or an empty one: statistics never stop a job."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            attempts = [
-                Attempt(**{**attempt, "outcome": Outcome(attempt["outcome"])})
-                for attempt in content["attempts"]
-            ]
-            return cls(dict(content["seconds"]), dict(content["notes"]), attempts)
-        except (OSError, ValueError, TypeError, KeyError):
+            return read_record(path, *_FORM, cls._build)
+        except StoreError:
             return cls()
+
+    @classmethod
+    def _build(cls, content: dict[str, Any]) -> JobStats:
+        attempts = [
+            Attempt(**{**attempt, "outcome": Outcome(attempt["outcome"])})
+            for attempt in content["attempts"]
+        ]
+        seconds = {unit: float(value) for unit, value in content["seconds"].items()}
+        return cls(seconds, attempts)
 
     def write(self, path: Path) -> None:
         """Write the file atomically."""
-        content = {
-            "format": STATS_FORMAT,
-            "version": VERSION,
-            "seconds": self.seconds,
-            "notes": self.notes,
-            "attempts": [asdict(attempt) for attempt in self.attempts[-KEPT_ATTEMPTS:]],
-        }
-        write_text(path, readable_json(content))
+        attempts = [asdict(attempt) for attempt in self.attempts[-KEPT_ATTEMPTS:]]
+        write_text(path, record_text(*_FORM, {"seconds": self.seconds, "attempts": attempts}))

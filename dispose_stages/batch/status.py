@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dispose_stages.batch.ledger import Status
 from dispose_stages.batch.outcomes import PairStatus, RunOutcomes, ShardState
+from dispose_stages.batch.unit import Status
 from dispose_stages.config import STAGES
 
 
@@ -133,9 +133,9 @@ def _stage_status(stage: str, shards: Iterable[ShardState]) -> StageStatus:
 
 
 def _shard_counts(shard: ShardState) -> Counter[str]:
-    counts: Counter[str] = Counter(str(entry.status) for entry in shard.entries.values())
+    counts: Counter[str] = Counter(str(result.status) for result in shard.results.values())
     counts["total"] = shard.total
-    alive = shard.heartbeat
+    alive = shard.running
     if alive is not None and not shard.finished:
         # What the units of a running job came to is told by its ledger at the end.
         done = min(int(alive.get("done", 0)), shard.total)

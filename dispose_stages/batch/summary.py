@@ -6,16 +6,15 @@ only, because each job parses the Snakefile anew.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dispose_stages.atomic import canonical_json
-from dispose_stages.errors import StoreError
+from dispose_stages.records import read_record
 
-FORMAT = "dispose-plan"
-VERSION = 1
+_FORM = ("dispose-plan", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,8 @@ class PlanSummary:
 
     def to_json(self) -> str:
         """The file's text."""
-        return canonical_json({"format": FORMAT, "version": VERSION, **asdict(self)}) + "\n"
+        form, version = _FORM
+        return canonical_json({"format": form, "version": version, **asdict(self)}) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> PlanSummary:
@@ -79,27 +79,17 @@ class PlanSummary:
         Raises:
             StoreError: It is absent, damaged, or of another version.
         """
-        try:
-            content = json.loads(path.read_text())
-            if (content.pop("format"), content.pop("version")) != (FORMAT, VERSION):
-                raise StoreError(f"{path}: not a {FORMAT} file of version {VERSION}")
-            shards = {
-                stage: {name: _shard_summary(shard) for name, shard in named.items()}
-                for stage, named in content.pop("shards").items()
-            }
-            return cls(shards=shards, **content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            if isinstance(error, StoreError):
-                raise
-            raise StoreError(f"{path}: cannot be read: {error!r}") from None
+        return read_record(path, *_FORM, cls._build)
+
+    @classmethod
+    def _build(cls, content: dict[str, Any]) -> PlanSummary:
+        shards = {
+            stage: {name: _shard_summary(shard) for name, shard in named.items()}
+            for stage, named in content.pop("shards").items()
+        }
+        return cls(shards=shards, **content)
 
 
-def _shard_summary(content: Mapping[str, object]) -> ShardSummary:
-    upstream = content["upstream"]
-    if not isinstance(upstream, dict):
-        raise TypeError("upstream is not a mapping")
-    return ShardSummary(
-        units=int(str(content["units"])),
-        plan=str(content["plan"]),
-        upstream={stage: tuple(names) for stage, names in upstream.items()},
-    )
+def _shard_summary(content: Mapping[str, Any]) -> ShardSummary:
+    upstream = {stage: tuple(names) for stage, names in content["upstream"].items()}
+    return ShardSummary(int(content["units"]), str(content["plan"]), upstream)

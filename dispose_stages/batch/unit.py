@@ -1,91 +1,212 @@
-"""What a stage and the runner promise one another.
+"""What planning, the runner and a stage promise one another.
 
-Stages know neither Snakemake nor where a run lies. They implement `Stage` and `Worker`, and get
-everything else through `Context` and `ReadyUnit`.
+A *unit* is the smallest thing a stage computes and commits. Planning makes it (`RowPlan.add`), a
+job gives it its key and the results it reads, the stage turns it into an artifact, and what came
+of it is a `Result`: the entry of a ledger, and the input of the units below.
+
+Stages know neither Snakemake nor where a run lies. Each has two files that the others find by
+name: ``unit.py`` (``REVISION`` and ``plan(row)``, free of torch) and ``stage.py`` (``STAGE``).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
-from dispose_stages.config import Config
-from dispose_stages.errors import DisposeError
+from pydantic import BaseModel
+
+from dispose_stages.atomic import canonical_json
+from dispose_stages.batch.manifest import Row
+from dispose_stages.config import Config, Section
+from dispose_stages.errors import DisposeError, Reason
 from dispose_stages.store.artifacts import ArtifactStore
+
+T = TypeVar("T")
 
 
 class InterruptedUnitError(DisposeError):
     """A unit stopped early because the job was asked to; its saved state is kept."""
 
 
+class Status(StrEnum):
+    """How a unit stands."""
+
+    DONE = "done"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    PENDING = "pending"
+
+
 @dataclass(frozen=True, slots=True)
-class Upstream:
-    """An artifact a unit reads.
+class Result:
+    """What came of a unit.
 
     Attributes:
-        stage: Where it comes from.
-        key: Under which the store holds it.
-        digest: Of its content.
-        facts: What its ledger entry says beside.
-        unit: Id of the unit that made it.
+        status: How it stands.
+        key: Identity of its artifact; empty where it is not known.
+        digest: Of the artifact's content; empty unless done.
+        reason: Typed reason of a failure; of a blocked unit, that of the failure that blocks it.
+        message: One line for people.
+        origin: ``stage/unit`` where the failure that blocks this unit happened.
+        facts: Small plain values that later stages read without opening the artifact.
     """
 
-    stage: str
-    key: str
-    digest: str
+    status: Status = Status.DONE
+    key: str = ""
+    digest: str = ""
+    reason: Reason | None = None
+    message: str = ""
+    origin: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class ReadyUnit:
-    """A unit whose inputs are all there.
+class Unit:
+    """The smallest thing a stage computes.
 
     Attributes:
         stage: Which stage.
-        id: Unit id; the pair's id for ``mux``.
-        label: For people.
-        key: Identity of its artifact.
-        params: Plain values the stage reads.
-        sources: Role to file.
-        upstream: Role to artifact.
+        id: Hash of stage, `params`, `sources` and `upstream`; for ``mux`` the pair's id.
+        label: For people: file names or pair id.
+        route: 64-bit number that decides the shard.
+        params: Plain values the stage reads; nothing else influences its numbers.
+        sources: Role to absolute path of the files it reads.
+        upstream: Role to (stage, unit id) of the artifacts it reads.
+        stamp: Token of the last forced re-run; empty if there was none.
+        key: Identity of its artifact, which only its job knows.
+        inputs: Role to what `upstream` came to, which only its job knows.
     """
 
     stage: str
     id: str
     label: str
-    key: str
+    route: int
     params: Mapping[str, Any]
-    sources: Mapping[str, Path]
-    upstream: Mapping[str, Upstream]
+    sources: Mapping[str, str]
+    upstream: Mapping[str, tuple[str, str]]
+    stamp: str = ""
+    key: str = ""
+    inputs: Mapping[str, Result] = field(default_factory=dict)
 
-    def attributes(self) -> dict[str, Any]:
+    def source(self, role: str) -> Path:
+        """Path of a file it reads."""
+        return Path(self.sources[role])
+
+    def provenance(self) -> dict[str, Any]:
         """What went into the artifact, for its own metadata."""
         return {
             "unit": self.id,
             "params": dict(self.params),
             "upstream": {
-                role: {"stage": item.stage, "key": item.key, "digest": item.digest}
-                for role, item in self.upstream.items()
+                role: {
+                    "stage": self.upstream[role][0],
+                    "key": result.key,
+                    "digest": result.digest,
+                }
+                for role, result in self.inputs.items()
             },
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """An artifact that is safely there.
+class Params(Section):
+    """Base of what a stage reads of a row and of the configuration.
 
-    Attributes:
-        key: Identity, as the ledger names it.
-        digest: Of its content.
-        facts: Small plain results for later stages.
+    A field without default is part of every unit's identity. A field that came later has the
+    default that keeps the old numbers, and at that value enters neither unit id nor key.
     """
 
-    key: str
-    digest: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    @classmethod
+    def of(cls, *sections: BaseModel, **values: Any) -> Self:
+        """Take every field from `values`, else from the first section that has it."""
+        for name in cls.model_fields.keys() - values.keys():
+            values[name] = next(getattr(s, name) for s in sections if name in type(s).model_fields)
+        return cls.model_construct(**values)
+
+    @classmethod
+    def read(cls, unit: Unit) -> Self:
+        """The parameters of a unit, as `plain` wrote them."""
+        return cls.model_validate(unit.params)
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values that decide the stage's numbers."""
+        return self.model_dump(exclude_defaults=True)
+
+
+class RowPlan:
+    """The units of one row, to which every stage adds its own.
+
+    Args:
+        row: Of the manifest.
+        config: The run's configuration.
+        stamps: Stage to unit id (or ``*``) to the token of its last forced re-run.
+        route: Number that decides a unit's shard, from what it should be near to and from what
+            tells it from its neighbours there (``""``: nothing).
+
+    Attributes:
+        units: Those planned so far, by role.
+    """
+
+    def __init__(
+        self,
+        row: Row,
+        config: Config,
+        stamps: Mapping[str, Mapping[str, str]],
+        route: Callable[[str, str], int],
+    ) -> None:
+        self.row = row
+        self.config = config
+        self.units: dict[str, Unit] = {}
+        self._stamps = stamps
+        self._route = route
+
+    def add(
+        self,
+        role: str,
+        params: Params,
+        *,
+        label: str,
+        near: str | int,
+        apart: str = "",
+        sources: Mapping[str, str] | None = None,
+        reads: Mapping[str, str] | None = None,
+        name: str = "",
+    ) -> None:
+        """Plan a unit of the stage that `role` begins with.
+
+        Args:
+            role: Stage, or stage, underscore and what distinguishes it from the row's other units
+                of that stage.
+            params: What the stage reads of row and configuration.
+            label: For people.
+            near: Units with the same text come to lie in the same or neighbouring shards; or the
+                route itself.
+            apart: Tells units with the same `near` from one another.
+            sources: Role to absolute path of the files it reads.
+            reads: Role to role of the row's unit whose result it reads.
+            name: The unit's id where it has a name of its own.
+        """
+        stage = role.partition("_")[0]
+        upstream = {
+            of: (self.units[role].stage, self.units[role].id) for of, role in (reads or {}).items()
+        }
+        plain = params.plain()
+        identity = [stage, plain, sources or {}, upstream]
+        unit_id = name or hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
+        stamps = self._stamps.get(stage, {})
+        self.units[role] = Unit(
+            stage=stage,
+            id=unit_id,
+            label=label,
+            route=near if isinstance(near, int) else self._route(near, apart),
+            params=plain,
+            sources=sources or {},
+            upstream=upstream,
+            stamp=stamps.get(unit_id, stamps.get("*", "")),
+        )
 
 
 @dataclass(slots=True)
@@ -99,7 +220,6 @@ class Context:
         device: ``cuda`` or ``cpu``, settled.
         videos: Folder of the delivered videos.
         stop_requested: True once the job should end: preemption, time limit, interrupt.
-        notes: Per-unit remarks for the stats (memory rung, batch), filled by the worker.
     """
 
     config: Config
@@ -108,13 +228,31 @@ class Context:
     device: str
     videos: Path
     stop_requested: Callable[[], bool] = lambda: False
-    notes: dict[str, Any] = field(default_factory=dict)
+
+    def read(self, unit: Unit, role: str, kind: type[T]) -> T:
+        """An artifact that a unit reads.
+
+        Raises:
+            ArtifactMissingError: It is gone.
+            ArtifactCorruptError: It is damaged or of another kind.
+        """
+        return self.store.read(unit.upstream[role][0], unit.inputs[role].key, kind)
 
 
 class Worker(Protocol):
     """A stage with its networks loaded."""
 
-    def compute(self, unit: ReadyUnit) -> Any:
+    def read(self, unit: Unit) -> Mapping[str, Any]:
+        """Open what a unit is made from: the arguments of `compute`.
+
+        Raises:
+            UnitError: A source cannot be used.
+            ArtifactMissingError: An artifact is gone.
+            ArtifactCorruptError: An artifact is damaged.
+        """
+        ...
+
+    def compute(self, **inputs: Any) -> Any:
         """The unit's artifact, not yet committed.
 
         Raises:
@@ -127,11 +265,11 @@ class Worker(Protocol):
 class Repository(Protocol):
     """Where a stage's results are kept."""
 
-    def find(self, unit: ReadyUnit) -> Committed | None:
+    def find(self, unit: Unit) -> Result | None:
         """The valid result, if it is there."""
         ...
 
-    def commit(self, unit: ReadyUnit, artifact: Any) -> Committed:
+    def commit(self, unit: Unit, artifact: Any) -> Result:
         """Store a result atomically."""
         ...
 
@@ -140,42 +278,50 @@ class Repository(Protocol):
 class LeasedRepository(Protocol):
     """A repository whose units are worth keeping a second job from."""
 
-    def lease_path(self, unit: ReadyUnit) -> Path:
+    def lease_path(self, unit: Unit) -> Path:
         """Where a job says that it is computing the unit."""
-        ...
-
-
-class Stage(Protocol):
-    """A stage of the pipeline."""
-
-    name: ClassVar[str]
-    revision: ClassVar[int]
-
-    def repository(self, context: Context) -> Repository:
-        """Where results are kept."""
-        ...
-
-    def open(self, context: Context) -> Worker:
-        """Load what `Worker.compute` needs; called at most once per job."""
         ...
 
 
 class ArtifactRepository:
     """The usual repository: one zarr artifact per unit."""
 
-    def __init__(self, store: ArtifactStore) -> None:
-        self._store = store
+    def __init__(self, context: Context) -> None:
+        self._store = context.store
 
-    def find(self, unit: ReadyUnit) -> Committed | None:
+    def find(self, unit: Unit) -> Result | None:
         """The artifact's digest if the store holds a readable one."""
         digest = self._store.digest(unit.stage, unit.key)
-        return Committed(unit.key, digest) if digest else None
+        return self._done(unit, digest) if digest else None
 
-    def commit(self, unit: ReadyUnit, artifact: Any) -> Committed:
+    def commit(self, unit: Unit, artifact: Any) -> Result:
         """Write the artifact."""
-        digest = self._store.write(unit.stage, unit.key, artifact, unit.attributes())
-        return Committed(unit.key, digest)
+        return self._done(
+            unit, self._store.write(unit.stage, unit.key, artifact, unit.provenance())
+        )
 
-    def lease_path(self, unit: ReadyUnit) -> Path:
+    def _done(self, unit: Unit, digest: str) -> Result:
+        # Also where the artifact was found: a job may have died between writing and this.
+        self._store.drop_partial(unit.stage, unit.key)
+        return Result(key=unit.key, digest=digest)
+
+    def lease_path(self, unit: Unit) -> Path:
         """Beside the artifact, hence shared by all runs that share the store."""
         return self._store.lease_path(unit.stage, unit.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of the pipeline, as its ``stage.py`` offers it.
+
+    Attributes:
+        name: Of the stage.
+        revision: Of its code; part of every key.
+        open: Loads what `Worker.compute` needs; called at most once per job.
+        repository: Where results are kept.
+    """
+
+    name: str
+    revision: int
+    open: Callable[[Context], Any]
+    repository: Callable[[Context], Repository] = ArtifactRepository

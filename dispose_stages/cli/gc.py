@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Status
+from dispose_stages.batch.unit import Status
 from dispose_stages.config import STAGES
 from dispose_stages.errors import StoreError
 
@@ -72,10 +72,10 @@ def _needed(run_dirs: tuple[Path, ...]) -> tuple[Path, set[tuple[str, str]]]:
     needed: set[tuple[str, str]] = set()
     for run_dir in run_dirs:
         outcomes = RunOutcomes.read(run_dir)
-        if any(shard.heartbeat for shard in outcomes.shards):
+        if any(shard.running for shard in outcomes.shards):
             raise StoreError(f"{run_dir} is running; wait for its end")
-        for stage, entries in outcomes.entries.items():
-            needed |= {(stage, e.key) for e in entries.values() if e.status is Status.DONE}
+        for stage, results in outcomes.results.items():
+            needed |= {(stage, r.key) for r in results.values() if r.status is Status.DONE}
     return Path(read_run_config(RunLayout(run_dirs[0])).store), needed
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dispose_stages.batch.ledger import Status
+from dispose_stages.batch.unit import Status
 from dispose_stages.cli.options import run_dir_option
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, StoreError
 
 if TYPE_CHECKING:
-    from dispose_stages.batch.ledger import Entry
-    from dispose_stages.batch.outcomes import PlannedPair, RunOutcomes
+    from dispose_stages.batch.manifest import Row
+    from dispose_stages.batch.outcomes import RunOutcomes
+    from dispose_stages.batch.unit import Result
     from dispose_stages.store.artifacts import ArtifactStore
 
 
@@ -56,7 +57,7 @@ def inspect(*, pair_id: str, run_dir: Path, preview: Path | None, keypoint: int)
             click.echo(remark)
 
 
-def pair_lines(outcomes: RunOutcomes, pair: PlannedPair, store: ArtifactStore) -> Iterator[str]:
+def pair_lines(outcomes: RunOutcomes, pair: Row, store: ArtifactStore) -> Iterator[str]:
     """The description of one pair."""
     from dispose_stages.batch.outcomes import ROLES
 
@@ -66,27 +67,27 @@ def pair_lines(outcomes: RunOutcomes, pair: PlannedPair, store: ArtifactStore) -
         yield f"  {outcome.stage} failed: {outcome.reason}: {outcome.message}"
     yield f"  reference image  {pair.reference_image}"
     yield f"  driving video    {pair.driving_video}"
-    yield "  parameters       " + ", ".join(f"{k}={v}" for k, v in pair.parameters.items())
+    yield "  parameters       " + ", ".join(f"{k}={v}" for k, v in pair.parameters)
     for role, stage in ROLES.items():
-        entry = outcomes.entry(pair, role)
-        yield f"{role}: {entry.status if entry else Status.PENDING}"
-        if entry is not None:
-            yield from entry_lines(stage, entry, store)
+        result = outcomes.result(pair, role)
+        yield f"{role}: {result.status if result else Status.PENDING}"
+        if result is not None:
+            yield from result_lines(stage, result, store)
 
 
-def entry_lines(stage: str, entry: Entry, store: ArtifactStore) -> Iterator[str]:
+def result_lines(stage: str, result: Result, store: ArtifactStore) -> Iterator[str]:
     """What a ledger says of a unit, and what the store holds of it."""
-    if entry.reason:
-        yield f"  {entry.reason}: {entry.message}"
-    for name, value in entry.facts.items():
+    if result.reason:
+        yield f"  {result.reason}: {result.message}"
+    for name, value in result.facts.items():
         yield f"  {name}: {value}"
-    if entry.status is not Status.DONE or stage in {"ingest", "mux"}:
+    if result.status is not Status.DONE or stage in {"ingest", "mux"}:
         return
     from dispose_stages.store.listing import stored_arrays
 
-    path = store.path(stage, entry.key)
-    yield f"  key {entry.key}"
-    yield f"  digest {entry.digest}"
+    path = store.path(stage, result.key)
+    yield f"  key {result.key}"
+    yield f"  digest {result.digest}"
     try:
         arrays = stored_arrays(path)
     except (ArtifactMissingError, ArtifactCorruptError) as error:

@@ -11,9 +11,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dispose_stages.artifacts import Correspondence, MotionField, PoseTrack
-from dispose_stages.batch.ledger import Status
-from dispose_stages.batch.outcomes import ROLES, PlannedPair, RunOutcomes
+from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.outcomes import ROLES, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
+from dispose_stages.batch.unit import Status
 from dispose_stages.correspondence.preview import preview_similarity
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import select_reference_person
@@ -49,7 +50,7 @@ class Previews:
     """
 
     def __init__(
-        self, outcomes: RunOutcomes, pair: PlannedPair, store: ArtifactStore, keypoint: int
+        self, outcomes: RunOutcomes, pair: Row, store: ArtifactStore, keypoint: int
     ) -> None:
         self._outcomes = outcomes
         self._pair = pair
@@ -74,10 +75,10 @@ class Previews:
                 yield path
 
     def _read(self, role: str, kind: type[T]) -> T | None:
-        entry = self._outcomes.entry(self._pair, role)
-        if entry is None or entry.status is not Status.DONE:
+        result = self._outcomes.result(self._pair, role)
+        if result is None or result.status is not Status.DONE:
             return None
-        return self._store.read(ROLES[role], entry.key, kind)
+        return self._store.read(ROLES[role], result.key, kind)
 
     def _reference_pose(self, role: str) -> Picture | None:
         track = self._read(role, PoseTrack)
@@ -96,7 +97,7 @@ class Previews:
         if motion is None:
             return None
         frames = sheet_positions(len(motion.cmp_flow), TILES)
-        return preview_motion(motion, frames, compat=self._pair.parameters["compat"])
+        return preview_motion(motion, frames, compat=self._pair.parameters.compat)
 
     def _correspondence(self, role: str) -> Picture | None:
         features = self._read(role, Correspondence)

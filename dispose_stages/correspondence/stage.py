@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Correspondence, PoseTrack
-from dispose_stages.batch.unit import ArtifactRepository, Context, ReadyUnit, Repository
-from dispose_stages.correspondence import REVISION
+from dispose_stages.batch.unit import Context, Stage, Unit
 from dispose_stages.correspondence.embedding import keypoint_embedding
 from dispose_stages.correspondence.features import diffusion_features, draw_noise, noise_seed
+from dispose_stages.correspondence.unit import REVISION, CorrespondenceParams
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import select_reference_person
@@ -36,33 +37,47 @@ class CorrespondenceWorker:
         self._network = network
         self._context = context
 
-    def compute(self, unit: ReadyUnit) -> Correspondence:
+    def read(self, unit: Unit) -> dict[str, Any]:
+        """The pose, and the image at the pose's size.
+
+        Raises:
+            UnitError: The image cannot be read.
+        """
+        pose = self._context.read(unit, "pose", PoseTrack)
+        return {
+            "image": cover_resize(read_image(unit.source("image")), pose.height, pose.width),
+            "pose": pose,
+            "params": CorrespondenceParams.read(unit),
+        }
+
+    def compute(
+        self,
+        *,
+        image: UInt8[np.ndarray, "height width 3"],
+        pose: PoseTrack,
+        params: CorrespondenceParams,
+    ) -> Correspondence:
         """Features of one reference.
 
         Raises:
-            UnitError: The image cannot be read, ``no_person_reference`` where its pose holds
-                nobody, or ``not_finite`` where the network gave no number.
+            UnitError: ``no_person_reference`` where its pose holds nobody, or ``not_finite`` where
+                the network gave no number.
         """
-        params = unit.params
-        upstream = unit.upstream["pose"]
-        pose = self._context.store.read(upstream.stage, upstream.key, PoseTrack)
         frame = pose[0]
-        person = select_reference_person(frame, params["person"])
-        image = cover_resize(read_image(unit.sources["image"]), pose.height, pose.width)
-        seed = noise_seed(image, params["seed"])
-        noise = draw_noise(seed, params["ensemble"], pose.height, pose.width)
+        person = select_reference_person(frame, params.person)
+        noise = draw_noise(noise_seed(image, params.seed), params.ensemble, pose.height, pose.width)
         with full_float32():
             features = diffusion_features(
                 self._network,
                 image,
                 noise,
-                timestep=params["timestep"],
+                timestep=params.timestep,
                 batch=self._context.config.correspondence.unet_batch,
                 device=self._context.device,
                 dtype=DTYPE,
             ).cpu()
         if not bool(torch.isfinite(features).all()):
-            raise UnitError(Reason.NUMERIC, f"{unit.label}: the features are not finite")
+            raise UnitError(Reason.NUMERIC, "the features are not finite")
         embedding = keypoint_embedding(
             features,
             frame.keypoints[person, BODY_KEYPOINTS],
@@ -70,33 +85,23 @@ class CorrespondenceWorker:
             pose.height,
             pose.width,
         )
-        kept = np.ascontiguousarray(features.numpy()) if params["keep_feature_maps"] else None
+        kept = np.ascontiguousarray(features.numpy()) if params.keep_feature_maps else None
         return Correspondence(embedding.numpy(), kept)
 
 
-class CorrespondenceStage:
-    """Diffusion features of references."""
+def load(context: Context) -> CorrespondenceWorker:
+    """Load the networks and embed the prompt.
 
-    name: ClassVar[str] = "correspondence"
-    revision: ClassVar[int] = REVISION
-
-    def repository(self, context: Context) -> Repository:
-        """The artifact store."""
-        return ArtifactRepository(context.store)
-
-    def open(self, context: Context) -> CorrespondenceWorker:
-        """Load the networks and embed the prompt.
-
-        Raises:
-            WeightsError: A file is missing or does not fit.
-        """
-        network = load_dift(
-            context.models_root / layout.SD15,
-            prompt=context.config.correspondence.prompt,
-            device=context.device,
-            dtype=DTYPE,
-        )
-        return CorrespondenceWorker(network, context)
+    Raises:
+        WeightsError: A file is missing or does not fit.
+    """
+    network = load_dift(
+        context.models_root / layout.SD15,
+        prompt=context.config.correspondence.prompt,
+        device=context.device,
+        dtype=DTYPE,
+    )
+    return CorrespondenceWorker(network, context)
 
 
-STAGE = CorrespondenceStage()
+STAGE = Stage("correspondence", REVISION, open=load)

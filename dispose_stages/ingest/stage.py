@@ -12,12 +12,12 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
-from dispose_stages.batch.unit import Committed, Context, ReadyUnit, Repository, Worker
+from dispose_stages.batch.unit import Result, Stage, Unit
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.ingest import REVISION
+from dispose_stages.ingest.unit import REVISION, IngestParams
 from dispose_stages.store.media import MediaProbe, probe_media
 
 FORMAT = "dispose-probe"
@@ -59,9 +59,9 @@ class ProbeCache:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def find(self, unit: ReadyUnit) -> Committed | None:
+    def find(self, unit: Unit) -> Result | None:
         """What is known of the file as it is now."""
-        state = FileState.of(unit.sources["media"])
+        state = FileState.of(unit.source("media"))
         if state is None:
             return None
         try:
@@ -70,58 +70,57 @@ class ProbeCache:
             probe = MediaProbe(**facts) if content["format"] == FORMAT else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return _committed(probe) if probe is not None else None
+        return _result(probe) if probe is not None else None
 
-    def commit(self, unit: ReadyUnit, artifact: Probed) -> Committed:
+    def commit(self, unit: Unit, artifact: Probed) -> Result:
         """Remember the facts."""
         content = {"format": FORMAT, "path": artifact.state.path, "facts": asdict(artifact.probe)}
         write_text(self._path(unit, artifact.state), readable_json(content))
-        return _committed(artifact.probe)
+        return _result(artifact.probe)
 
-    def _path(self, unit: ReadyUnit, state: FileState) -> Path:
+    def _path(self, unit: Unit, state: FileState) -> Path:
         # The unit's key holds the stamp of a forced re-run, which looks at the file again.
         identity = [unit.key, asdict(state)]
         key = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:40]
         return self.root / key[:2] / f"{key}.json"
 
 
-def _committed(probe: MediaProbe) -> Committed:
-    facts: dict[str, Any] = asdict(probe)
-    return Committed(key=probe.digest, digest=probe.digest, facts=facts)
+def _result(probe: MediaProbe) -> Result:
+    return Result(key=probe.digest, digest=probe.digest, facts=asdict(probe))
 
 
 class Prober:
     """Reads headers and content digests."""
 
-    def compute(self, unit: ReadyUnit) -> Probed:
+    def read(self, unit: Unit) -> dict[str, Any]:
         """Look at one file.
 
         Raises:
             UnitError: It cannot be used as what the manifest says it is.
         """
-        path = unit.sources["media"]
+        path = unit.source("media")
         before = FileState.of(path)
-        probe = probe_media(path, kind=unit.params.get("kind"))
-        if before is None or FileState.of(path) != before:
-            raise UnitError(Reason.MEDIA_UNREADABLE, f"{path}: changed while it was being read")
+        probe = probe_media(path, kind=IngestParams.read(unit).kind)
+        return {"before": before, "probe": probe, "after": FileState.of(path)}
+
+    def compute(
+        self, *, before: FileState | None, probe: MediaProbe, after: FileState | None
+    ) -> Probed:
+        """The facts, if they are those of one file.
+
+        Raises:
+            UnitError: ``media_unreadable`` where the file changed meanwhile, ``no_frames``.
+        """
+        if before is None or before != after:
+            raise UnitError(Reason.MEDIA_UNREADABLE, "the file changed while it was being read")
         if not probe.frames:
-            raise UnitError(Reason.NO_FRAMES, f"{path}: holds no frame")
+            raise UnitError(Reason.NO_FRAMES, f"{before.path}: holds no frame")
         return Probed(before, probe)
 
 
-class IngestStage:
-    """Media files to facts."""
-
-    name: ClassVar[str] = "ingest"
-    revision: ClassVar[int] = REVISION
-
-    def repository(self, context: Context) -> Repository:
-        """Facts lie beside the artifacts."""
-        return ProbeCache(context.store.root / self.name)
-
-    def open(self, context: Context) -> Worker:  # noqa: ARG002 - nothing to load
-        """Nothing is loaded."""
-        return Prober()
-
-
-STAGE = IngestStage()
+STAGE = Stage(
+    "ingest",
+    REVISION,
+    open=lambda _: Prober(),
+    repository=lambda context: ProbeCache(context.store.root / "ingest"),
+)

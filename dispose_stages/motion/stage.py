@@ -6,23 +6,25 @@ rebuilt from it where they are used (`geometry.trajectory`, `geometry.dense_fiel
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int16, UInt8
 
 from dispose_stages.artifacts import MotionField, PoseTrack
-from dispose_stages.batch.unit import ArtifactRepository, Context, ReadyUnit, Repository
+from dispose_stages.batch.unit import Context, Stage, Unit
+from dispose_stages.config import Compat
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.cmp import CmpNetwork
-from dispose_stages.motion import REVISION
 from dispose_stages.motion.alignment import AlignmentBounds, align_pair
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
+from dispose_stages.motion.unit import REVISION, MotionParams
 from dispose_stages.store.media import read_image
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.cmp import load_cmp
@@ -41,18 +43,47 @@ class MotionWorker:
         self._network = network
         self._context = context
 
-    def compute(self, unit: ReadyUnit) -> MotionField:
-        """Align the driver and propagate its motion.
+    def read(self, unit: Unit) -> dict[str, Any]:
+        """Both poses; the image is opened once the poses are known to fit.
 
         Raises:
-            UnitError: The pair cannot be aligned (reasons of `align_pair`), the reference image
-                cannot be read, or ``not_finite`` where the network gave no number.
+            UnitError: The reference image cannot be read.
         """
-        reference = self._read_pose(unit, "reference_pose")
-        driving = self._read_pose(unit, "driving_pose")
-        # Before the image is decoded or the network runs: most failures show here.
-        pair = align_pair(reference, driving, unit.params["person"], _bounds(unit))
-        image = cover_resize(read_image(unit.sources["image"]), reference.height, reference.width)
+        reference = self._context.read(unit, "reference_pose", PoseTrack)
+
+        def image() -> UInt8[np.ndarray, "height width 3"]:
+            opened = read_image(unit.source("image"))
+            return cover_resize(opened, reference.height, reference.width)
+
+        return {
+            "reference": reference,
+            "driving": self._context.read(unit, "driving_pose", PoseTrack),
+            "image": image,
+            "params": MotionParams.read(unit),
+        }
+
+    def compute(
+        self,
+        *,
+        reference: PoseTrack,
+        driving: PoseTrack,
+        image: Callable[[], UInt8[np.ndarray, "height width 3"]],
+        params: MotionParams,
+    ) -> MotionField:
+        """Align the driver and propagate its motion.
+
+        Args:
+            reference: Pose of the reference.
+            driving: Poses of the driver.
+            image: Gives the reference at target size. Asked after the alignment, before which
+                most failures show.
+            params: Of the unit.
+
+        Raises:
+            UnitError: The pair cannot be aligned (reasons of `align_pair`), or ``not_finite``
+                where the network gave no number.
+        """
+        pair = align_pair(reference, driving, params.person, _bounds(params))
         tracks = MotionField(
             poses=pair.poses,
             person=pair.person,
@@ -63,13 +94,13 @@ class MotionWorker:
             shift=pair.alignment.shift,
             residual=pair.alignment.residual,
         )
-        return replace(tracks, cmp_flow=self._flow(tracks, image, unit))
+        return replace(tracks, cmp_flow=self._flow(tracks, image(), params.compat))
 
     def _flow(
-        self, tracks: MotionField, image: UInt8[np.ndarray, "height width 3"], unit: ReadyUnit
+        self, tracks: MotionField, image: UInt8[np.ndarray, "height width 3"], compat: Compat
     ) -> Int16[np.ndarray, "t 2 192 192"]:
         points, visible = tracks.body_track()
-        impulses = sparse_impulses(points, visible, *image.shape[:2], compat=unit.params["compat"])
+        impulses = sparse_impulses(points, visible, *image.shape[:2], compat=compat)
         with full_float32():
             flow = propagate_flow(
                 self._network,
@@ -79,43 +110,27 @@ class MotionWorker:
                 device=self._context.device,
             )
         if not np.isfinite(flow).all():
-            raise UnitError(Reason.NUMERIC, f"{unit.label}: CMP gave non-finite flow")
+            raise UnitError(Reason.NUMERIC, "CMP gave non-finite flow")
         return to_fixed_point(flow)
 
-    def _read_pose(self, unit: ReadyUnit, role: str) -> PoseTrack:
-        upstream = unit.upstream[role]
-        return self._context.store.read(upstream.stage, upstream.key, PoseTrack)
 
-
-def _bounds(unit: ReadyUnit) -> AlignmentBounds:
-    params = unit.params
+def _bounds(params: MotionParams) -> AlignmentBounds:
     return AlignmentBounds(
-        min_visible_keypoints=params["min_visible_keypoints"],
-        min_scale=params["min_alignment_scale"],
-        max_scale=params["max_alignment_scale"],
-        max_residual=params["max_alignment_residual"],
+        min_visible_keypoints=params.min_visible_keypoints,
+        min_scale=params.min_alignment_scale,
+        max_scale=params.max_alignment_scale,
+        max_residual=params.max_alignment_residual,
     )
 
 
-class MotionStage:
-    """Motion of a pair."""
+def load(context: Context) -> MotionWorker:
+    """Load CMP.
 
-    name: ClassVar[str] = "motion"
-    revision: ClassVar[int] = REVISION
-
-    def repository(self, context: Context) -> Repository:
-        """The artifact store."""
-        return ArtifactRepository(context.store)
-
-    def open(self, context: Context) -> MotionWorker:
-        """Load CMP.
-
-        Raises:
-            WeightsError: The checkpoint is missing or does not fit.
-        """
-        return MotionWorker(
-            load_cmp(find_file(context.models_root, layout.CMP), device=context.device), context
-        )
+    Raises:
+        WeightsError: The checkpoint is missing or does not fit.
+    """
+    path = find_file(context.models_root, layout.CMP)
+    return MotionWorker(load_cmp(path, device=context.device), context)
 
 
-STAGE = MotionStage()
+STAGE = Stage("motion", REVISION, open=load)

@@ -10,25 +10,25 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image
 from torch import Tensor
 
 from dispose_stages import __version__
 from dispose_stages.artifacts import Latents
-from dispose_stages.batch.unit import Committed, Context, InterruptedUnitError, ReadyUnit
+from dispose_stages.batch.unit import Context, InterruptedUnitError, Result, Stage, Unit
 from dispose_stages.errors import Reason, StoreError, UnitError
 from dispose_stages.geometry.frames import effective_stride
 from dispose_stages.models.arithmetic import full_float32
-from dispose_stages.mux import REVISION
 from dispose_stages.mux.decode import decode_video
 from dispose_stages.mux.overlap import one_ahead
 from dispose_stages.mux.sound import driver_stretch
+from dispose_stages.mux.unit import REVISION, MuxParams
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.ffmpeg import read_header
 from dispose_stages.store.shelf import DeliveredVideo, StagedVideo, VideoShelf
@@ -51,25 +51,25 @@ class VideoRepository:
     def __init__(self, shelf: VideoShelf) -> None:
         self._shelf = shelf
 
-    def find(self, unit: ReadyUnit) -> Committed | None:
+    def find(self, unit: Unit) -> Result | None:
         """The video if it is there with this key."""
-        found = self._shelf.find(unit.params["pair_id"], unit.key)
-        return _committed(found) if found else None
+        found = self._shelf.find(unit.id, unit.key)
+        return _result(found) if found else None
 
-    def commit(self, unit: ReadyUnit, artifact: StagedVideo) -> Committed:
+    def commit(self, unit: Unit, artifact: StagedVideo) -> Result:
         """Give the staged video its name."""
-        container = unit.params["container"]
+        params = MuxParams.read(unit)
         delivered = self._shelf.commit(
-            unit.params["pair_id"], unit.key, artifact, unit.attributes(), container=container
+            params.pair_id, unit.key, artifact, unit.provenance(), container=params.container
         )
-        return _committed(delivered)
+        return _result(delivered)
 
-    def lease_path(self, unit: ReadyUnit) -> Path:
+    def lease_path(self, unit: Unit) -> Path:
         """Beside the videos: another run's jobs deliver into another folder."""
-        return self._shelf.staging(unit.params["pair_id"], unit.key, ".lease")
+        return self._shelf.staging(unit.id, unit.key, ".lease")
 
 
-def _committed(video: DeliveredVideo) -> Committed:
+def _result(video: DeliveredVideo) -> Result:
     facts = {
         "file": video.path.name,
         "frames": video.frames,
@@ -78,7 +78,7 @@ def _committed(video: DeliveredVideo) -> Committed:
         "fps": video.fps,
         "size_bytes": video.size_bytes,
     }
-    return Committed(video.key, video.digest, facts)
+    return Result(key=video.key, digest=video.digest, facts=facts)
 
 
 class VaeDecoder:
@@ -95,7 +95,6 @@ class VaeDecoder:
         self._vae = network
         self.dtype: torch.dtype = network.dtype
         self.scaling_factor = float(network.config["scaling_factor"])
-        self.upcast_chunks = 0
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Pixel values in [-1, 1] of latents that are not scaled any more.
@@ -107,7 +106,7 @@ class VaeDecoder:
         with torch.inference_mode(), full_float32():
             frames = self._decode(latents)
             if not bool(torch.isfinite(frames).all()) and self.dtype != torch.float32:
-                self.upcast_chunks += 1
+                _logger.info("a chunk is decoded again in float32: half precision overflowed")
                 self._vae.to(torch.float32)
                 try:
                     frames = self._decode(latents.float())
@@ -135,42 +134,66 @@ class MuxWorker:
         self._context = context
         self._shelf = VideoShelf(context.videos)
 
-    def compute(self, unit: ReadyUnit) -> StagedVideo:
-        """Decode and encode one clip under a temporary name.
+    def read(self, unit: Unit) -> dict[str, Any]:
+        """The latents, and a writer of the file that they become under a temporary name.
 
         Raises:
-            UnitError: ``not_finite``, ``no_frames`` or ``encode_failed``.
-            InterruptedUnitError: The job was asked to stop.
+            UnitError: ``not_finite`` or ``no_frames``: there is nothing to be seen.
         """
-        params, sample = unit.params, unit.upstream["sample"]
-        latents = self._context.store.read(sample.stage, sample.key, Latents).latents
+        params = MuxParams.read(unit)
+        latents = self._context.read(unit, "sample", Latents).latents
         if not np.isfinite(latents).all():
-            raise UnitError(Reason.NUMERIC, f"{unit.label}: the latents are not finite")
+            raise UnitError(Reason.NUMERIC, "the latents are not finite")
         if len(latents) < 2:
-            raise UnitError(Reason.NO_FRAMES, f"{unit.label}: nothing beside the reference")
+            raise UnitError(Reason.NO_FRAMES, "nothing beside the reference")
         height, width = (8 * size for size in latents.shape[2:])
-        path = self._shelf.staging(params["pair_id"], unit.key, f".{params['container']}")
-        pngs = self._frames_folder(unit) if params["png_frames"] else None
         writer = VideoWriter(
-            path,
+            self._shelf.staging(unit.id, unit.key, f".{params.container}"),
             height,
             width,
-            _encoding(unit),
+            Encoding(params.fps, params.crf, params.preset, params.pixel_format, params.container),
             tags=tags_of(unit, self._context),
-            audio=_audio(unit, len(latents) - 1),
+            audio=_audio(unit, params, len(latents) - 1),
         )
-        self._decoder.upcast_chunks = 0
-        with writer:
-            for frame in self._frames(latents, params["decode_chunk_size"]):
-                if pngs is not None:
-                    Image.fromarray(frame).save(pngs / f"{writer.frames:05d}.png")
-                writer.write(frame)
-        if self._decoder.upcast_chunks:
-            self._context.notes["float32_chunks"] = self._decoder.upcast_chunks
-        return StagedVideo(path, writer.frames, height, width, params["fps"], pngs)
+        folder = self._frames_folder(unit) if params.png_frames else None
+        return {
+            "latents": latents,
+            "chunk_size": params.decode_chunk_size,
+            "writer": writer,
+            "frames_folder": folder,
+        }
 
-    def _frames_folder(self, unit: ReadyUnit) -> Path:
-        folder = self._shelf.staging(unit.params["pair_id"], unit.key, ".frames")
+    def compute(
+        self,
+        *,
+        latents: Float32[np.ndarray, "f 4 h w"],
+        chunk_size: int,
+        writer: VideoWriter,
+        frames_folder: Path | None = None,
+    ) -> StagedVideo:
+        """Decode and encode one clip.
+
+        Args:
+            latents: In the VAE's scaled space, reference included.
+            chunk_size: Frames that are decoded together.
+            writer: Of the file.
+            frames_folder: Where frames go as PNG files too.
+
+        Raises:
+            UnitError: ``not_finite`` or ``encode_failed``.
+            InterruptedUnitError: The job was asked to stop.
+        """
+        with writer:
+            for frame in self._frames(latents, chunk_size):
+                if frames_folder is not None:
+                    Image.fromarray(frame).save(frames_folder / f"{writer.frames:05d}.png")
+                writer.write(frame)
+        height, width, _ = writer.shape
+        fps = writer.encoding.fps
+        return StagedVideo(writer.path, writer.frames, height, width, fps, frames_folder)
+
+    def _frames_folder(self, unit: Unit) -> Path:
+        folder = self._shelf.staging(unit.id, unit.key, ".frames")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
@@ -190,46 +213,40 @@ class MuxWorker:
             yield from chunk
 
 
-def _encoding(unit: ReadyUnit) -> Encoding:
-    names = ("fps", "crf", "preset", "pixel_format", "container")
-    return Encoding(**{name: unit.params[name] for name in names})
-
-
-def _audio(unit: ReadyUnit, frames: int) -> AudioTrack | None:
+def _audio(unit: Unit, params: MuxParams, frames: int) -> AudioTrack | None:
     """The driver's sound, if it is wanted and there is any."""
-    params = unit.params
-    if not params["copy_audio"]:
+    if not params.copy_audio:
         return None
-    driver_fps = float(unit.upstream["media"].facts["fps"])
-    codec = read_header(unit.sources["video"]).audio_codec
+    driver_fps = float(unit.inputs["media"].facts["fps"])
+    codec = read_header(unit.source("video")).audio_codec
     if not codec:
         return None
     stretch = driver_stretch(
         frames,
-        params["fps"],
+        params.fps,
         driver_fps=driver_fps,
-        stride=effective_stride(params["sample_stride"], driver_fps),
-        start_frame=params["start_frame"],
+        stride=effective_stride(params.sample_stride, driver_fps),
+        start_frame=params.start_frame,
     )
     return AudioTrack(
-        unit.sources["video"], codec, stretch.start_seconds, stretch.seconds, stretch.tempo
+        unit.source("video"), codec, stretch.start_seconds, stretch.seconds, stretch.tempo
     )
 
 
-def tags_of(unit: ReadyUnit, context: Context) -> dict[str, str]:
+def tags_of(unit: Unit, context: Context) -> dict[str, str]:
     """What the video file says of itself: pair, seed, version, weights, keys of all stages."""
-    params = unit.params
+    params = MuxParams.read(unit)
     tags = {
-        "pair_id": str(params["pair_id"]),
-        "seed": str(params["seed"]),
-        "compat": str(params["compat"]),
-        "precision": str(params["precision"]),
+        "pair_id": params.pair_id,
+        "seed": str(params.seed),
+        "compat": params.compat,
+        "precision": params.precision,
         "weights": context.config.models.bundle,
         "dispose_version": __version__,
         "mux_key": unit.key,
     }
-    for role, item in unit.upstream.items():
-        tags |= _upstream_tags(context.store, role, item.stage, item.key)
+    for role, result in unit.inputs.items():
+        tags |= _upstream_tags(context.store, role, unit.upstream[role][0], result.key)
     return tags
 
 
@@ -245,25 +262,20 @@ def _upstream_tags(store: ArtifactStore, role: str, stage: str, key: str) -> dic
     return tags
 
 
-class MuxStage:
-    """Latents to delivered videos."""
+def load(context: Context) -> MuxWorker:
+    """Load the VAE.
 
-    name: ClassVar[str] = "mux"
-    revision: ClassVar[int] = REVISION
-
-    def repository(self, context: Context) -> VideoRepository:
-        """The folder of videos."""
-        return VideoRepository(VideoShelf(context.videos))
-
-    def open(self, context: Context) -> MuxWorker:
-        """Load the VAE.
-
-        Raises:
-            WeightsError: A file is missing or does not fit.
-        """
-        dtype = _DTYPES[context.config.sampling.precision]
-        vae = load_vae(context.models_root / layout.SVD, dtype=dtype, device=context.device)
-        return MuxWorker(VaeDecoder(vae), context)
+    Raises:
+        WeightsError: A file is missing or does not fit.
+    """
+    dtype = _DTYPES[context.config.sampling.precision]
+    vae = load_vae(context.models_root / layout.SVD, dtype=dtype, device=context.device)
+    return MuxWorker(VaeDecoder(vae), context)
 
 
-STAGE = MuxStage()
+STAGE = Stage(
+    "mux",
+    REVISION,
+    open=load,
+    repository=lambda context: VideoRepository(VideoShelf(context.videos)),
+)

@@ -9,23 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from dispose_stages.artifacts import Frame, PoseTrack
 from dispose_stages.batch.machine import granted_threads
-from dispose_stages.batch.unit import (
-    ArtifactRepository,
-    Context,
-    InterruptedUnitError,
-    ReadyUnit,
-    Repository,
-)
+from dispose_stages.batch.unit import Context, InterruptedUnitError, Stage, Unit
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import cover_resize, sampled_frames, target_size
-from dispose_stages.pose import REVISION
 from dispose_stages.pose.extraction import PoseNetworks, extract_pose, extract_poses
+from dispose_stages.pose.unit import REVISION, ImagePoseParams, VideoPoseParams
 from dispose_stages.store.media import read_image
 from dispose_stages.store.video import VideoReader
 from dispose_stages.weights import layout
@@ -45,45 +40,62 @@ class PoseWorker:
         self._networks = networks
         self._context = context
 
-    def compute(self, unit: ReadyUnit) -> PoseTrack:
-        """Poses of an image or a video.
+    def read(self, unit: Unit) -> dict[str, Any]:
+        """The image at target size, or the video with the frames to read of it.
 
         Raises:
             UnitError: The file cannot be read (reasons of `store`), ``no_frames`` where the
-                reading parameters choose none, ``not_finite`` where a network gave no number.
+                reading parameters choose none.
+        """
+        if unit.params["kind"] == "image":
+            image = read_image(unit.source("image"))
+            resolution = ImagePoseParams.read(unit).resolution
+            height, width = target_size(image.shape[0], image.shape[1], resolution)
+            return {"image": cover_resize(image, height, width)}
+        params = VideoPoseParams.read(unit)
+        reader = VideoReader(unit.source("video"))
+        indices = sampled_frames(
+            reader.frame_count,
+            reader.fps,
+            params.sample_stride,
+            params.start_frame,
+            params.max_frames,
+        )
+        if not indices:
+            count = reader.frame_count
+            reader.close()
+            raise UnitError(
+                Reason.NO_FRAMES,
+                f"reading was to start at frame {params.start_frame}, the video has {count}",
+            )
+        return {"video": reader, "indices": indices}
+
+    def compute(
+        self,
+        *,
+        image: UInt8[np.ndarray, "height width 3"] | None = None,
+        video: VideoReader | None = None,
+        indices: list[int] | None = None,
+    ) -> PoseTrack:
+        """Poses of an image at target size, or of frames of a video.
+
+        Raises:
+            UnitError: ``not_finite`` where a network gave no number; the video cannot be read on.
             InterruptedUnitError: The job was asked to stop.
         """
-        track = self._image(unit) if unit.params["kind"] == "image" else self._video(unit)
+        if image is not None:
+            frame = extract_pose(image, self._networks)
+            track = PoseTrack.from_frames([frame], [0], image.shape[0], image.shape[1], 0.0)
+        elif video is not None:
+            track = self._of_video(video, indices or [])
         if not (np.isfinite(track.keypoints).all() and np.isfinite(track.scores).all()):
-            raise UnitError(
-                Reason.NUMERIC, f"{unit.label}: the pose network gave non-finite values"
-            )
+            raise UnitError(Reason.NUMERIC, "the pose network gave non-finite values")
         return track
 
-    def _image(self, unit: ReadyUnit) -> PoseTrack:
-        image = read_image(unit.sources["image"])
-        height, width = target_size(image.shape[0], image.shape[1], unit.params["resolution"])
-        frame = extract_pose(cover_resize(image, height, width), self._networks)
-        return PoseTrack.from_frames([frame], [0], height, width, 0.0)
-
-    def _video(self, unit: ReadyUnit) -> PoseTrack:
-        with VideoReader(unit.sources["video"]) as reader:
-            indices = sampled_frames(
-                reader.frame_count,
-                reader.fps,
-                unit.params["sample_stride"],
-                unit.params["start_frame"],
-                unit.params["max_frames"],
-            )
-            if not indices:
-                raise UnitError(
-                    Reason.NO_FRAMES,
-                    f"{unit.label}: reading was to start at frame {unit.params['start_frame']}, "
-                    f"the video has {reader.frame_count}",
-                )
-            with closing(extract_poses(reader.frames(indices), self._networks)) as poses:
-                frames = [frame for _, frame in self._until_stopped(poses)]
-            return PoseTrack.from_frames(frames, indices, reader.height, reader.width, reader.fps)
+    def _of_video(self, video: VideoReader, indices: list[int]) -> PoseTrack:
+        with video, closing(extract_poses(video.frames(indices), self._networks)) as poses:
+            frames = [frame for _, frame in self._until_stopped(poses)]
+            return PoseTrack.from_frames(frames, indices, video.height, video.width, video.fps)
 
     def _until_stopped(self, poses: Iterator[tuple[int, Frame]]) -> Iterator[tuple[int, Frame]]:
         for item in poses:
@@ -92,41 +104,31 @@ class PoseWorker:
             yield item
 
 
-class PoseStage:
-    """Whole-body pose extraction."""
+def load(context: Context) -> PoseWorker:
+    """Load both networks.
 
-    name: ClassVar[str] = "pose"
-    revision: ClassVar[int] = REVISION
-
-    def repository(self, context: Context) -> Repository:
-        """The artifact store."""
-        return ArtifactRepository(context.store)
-
-    def open(self, context: Context) -> PoseWorker:
-        """Load both networks.
-
-        Raises:
-            WeightsError: A network file is missing or unusable.
-            DeviceError: CUDA was asked for, is not there, and the CPU is not allowed.
-        """
-        compute = context.config.compute
-        model = load_dwpose(
-            find_file(context.models_root, layout.DETECTOR),
-            find_file(context.models_root, layout.WHOLE_BODY),
-            device=context.device,
-            allow_cpu=compute.allow_cpu,
-            # ONNX Runtime does not read OMP_NUM_THREADS.
-            threads=granted_threads(compute.threads, os.environ),
-            batch_size=context.config.pose.batch_size,
-        )
-        networks = PoseNetworks(
-            detector=model.detect,
-            estimator=model.estimate,
-            detector_size=model.detector.input_size,
-            estimator_size=model.estimator.input_size,
-            batch_size=context.config.pose.batch_size,
-        )
-        return PoseWorker(networks, context)
+    Raises:
+        WeightsError: A network file is missing or unusable.
+        DeviceError: CUDA was asked for, is not there, and the CPU is not allowed.
+    """
+    compute = context.config.compute
+    model = load_dwpose(
+        find_file(context.models_root, layout.DETECTOR),
+        find_file(context.models_root, layout.WHOLE_BODY),
+        device=context.device,
+        allow_cpu=compute.allow_cpu,
+        # ONNX Runtime does not read OMP_NUM_THREADS.
+        threads=granted_threads(compute.threads, os.environ),
+        batch_size=context.config.pose.batch_size,
+    )
+    networks = PoseNetworks(
+        detector=model.detect,
+        estimator=model.estimate,
+        detector_size=model.detector.input_size,
+        estimator_size=model.estimator.input_size,
+        batch_size=context.config.pose.batch_size,
+    )
+    return PoseWorker(networks, context)
 
 
-STAGE = PoseStage()
+STAGE = Stage("pose", REVISION, open=load)

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from statistics import median
 
-
-class PairStatus(StrEnum):
-    """How a pair stands."""
-
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    PENDING = "pending"
+from dispose_stages.batch.outcomes import PairStatus
 
 
 @dataclass(frozen=True, slots=True)

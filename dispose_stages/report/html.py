@@ -16,7 +16,8 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from dispose_stages.report.content import PairReport, PairStatus, Picture, RunReport, Video
+from dispose_stages.batch.outcomes import PairStatus
+from dispose_stages.report.content import PairReport, Picture, RunReport, Video
 
 MAX_FAILURES = 200
 """Failures listed at the top; all of them are in ``failures.csv`` and among the rows."""

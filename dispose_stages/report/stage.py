@@ -8,7 +8,6 @@ cleaned up) is left out of the page, never an error.
 from __future__ import annotations
 
 import csv
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -21,16 +20,15 @@ import yaml
 from dispose_stages import __version__
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, MotionField, PoseTrack
 from dispose_stages.atomic import write_text
-from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Status
-from dispose_stages.batch.outcomes import ROLES, PairOutcome, PlannedPair, RunOutcomes
-from dispose_stages.config import Config, load_config
-from dispose_stages.errors import DisposeError, StoreError
+from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
+from dispose_stages.batch.run_files import read_run_config
+from dispose_stages.batch.unit import Status
+from dispose_stages.errors import DisposeError
 from dispose_stages.geometry.dense_field import from_fixed_point
 from dispose_stages.geometry.frames import cover_resize, target_size
 from dispose_stages.report.content import (
     PairReport,
-    PairStatus,
     Picture,
     Reject,
     RunReport,
@@ -79,7 +77,7 @@ def write_report(
 
 def gather(outcomes: RunOutcomes, *, max_pictured: int, max_embedded_bytes: int) -> RunReport:
     """Content of the page; arguments as `write_report`."""
-    config = _read_config(outcomes.layout)
+    config = read_run_config(outcomes.layout)
     rows = _Rows(outcomes, ArtifactStore(Path(config.store)), max_embedded_bytes)
     pairs = [
         rows.row(outcome, pictured=index < max_pictured)
@@ -97,24 +95,17 @@ def gather(outcomes: RunOutcomes, *, max_pictured: int, max_embedded_bytes: int)
     )
 
 
-def _read_config(layout: RunLayout) -> Config:
-    try:
-        return load_config(json.loads(layout.config.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{layout.root} holds no planned run: {error}") from None
-
-
 def stage_timings(outcomes: RunOutcomes) -> Iterator[StageTiming]:
     """One record per stage, from its jobs' statistics."""
     for stage in dict.fromkeys(ROLES.values()):
         shards = [shard for shard in outcomes.shards if shard.stage == stage]
         attempts = [shard.stats.attempts for shard in shards]
-        entries = outcomes.entries.get(stage, {}).values()
+        results = outcomes.results.get(stage, {}).values()
         yield StageTiming(
             stage=stage,
             jobs=sum(bool(tries) for tries in attempts),
             found=sum(tries[-1].found for tries in attempts if tries),
-            failed=sum(entry.status is Status.FAILED for entry in entries),
+            failed=sum(result.status is Status.FAILED for result in results),
             seconds=[value for shard in shards for value in shard.stats.seconds.values()],
             load_seconds=sum(attempt.load_seconds for tries in attempts for attempt in tries),
         )
@@ -167,12 +158,12 @@ class _Rows:
         self._driver = cache(self._draw_driver)
         self._motion = cache(self._draw_motion)
 
-    def row(self, outcome: PairOutcome, *, pictured: bool) -> PairReport:
+    def row(self, outcome: Outcome, *, pictured: bool) -> PairReport:
         """One pair."""
         pair = outcome.pair
-        keys = {role: entry.key for role in ROLES if (entry := self._outcomes.entry(pair, role))}
+        keys = {role: found.key for role in ROLES if (found := self._outcomes.result(pair, role))}
         pictures = self._pictures(pair, keys) if pictured else {}
-        status = PairStatus(str(outcome.status))
+        status = outcome.status
         failed = status is PairStatus.FAILED
         return PairReport(
             pair_id=pair.pair_id,
@@ -180,7 +171,7 @@ class _Rows:
             reference_image=pair.reference_image,
             driving_video=pair.driving_video,
             status=status,
-            parameters={name: _text(value) for name, value in pair.parameters.items()},
+            parameters={name: _text(value) for name, value in pair.parameters},
             extra=pair.extra,
             keys={role: key for role, key in keys.items() if key},
             seconds=self._times(pair),
@@ -191,16 +182,16 @@ class _Rows:
             **pictures,
         )
 
-    def _times(self, pair: PlannedPair) -> dict[str, float]:
+    def _times(self, pair: Row) -> dict[str, float]:
         found = {
             role: self._seconds.get((stage, pair.units.get(role, "")))
             for role, stage in ROLES.items()
         }
         return {role: value for role, value in found.items() if value is not None}
 
-    def _pictures(self, pair: PlannedPair, keys: Mapping[str, str]) -> dict[str, Any]:
-        image, resolution = pair.reference_image, int(pair.parameters["resolution"])
-        start = int(pair.parameters["start_frame"])
+    def _pictures(self, pair: Row, keys: Mapping[str, str]) -> dict[str, Any]:
+        image, resolution = pair.reference_image, pair.parameters.resolution
+        start = pair.parameters.start_frame
         video, pose = pair.driving_video, keys.get("pose_video", "")
         motion = keys.get("motion", "")
         return {
@@ -234,7 +225,7 @@ class _Rows:
         text = f"dense motion from the reference to frame {fastest + 1}, hue is the direction"
         return motion_picture(pixels, field.height, field.width, text)
 
-    def _video(self, pair: PlannedPair) -> Video | None:
+    def _video(self, pair: Row) -> Video | None:
         found = self._shelf.find(pair.pair_id)
         if found is None:
             return None

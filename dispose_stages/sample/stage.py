@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,24 +14,16 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from dispose_stages.artifacts import Correspondence, Latents, MotionField
-from dispose_stages.batch.unit import (
-    ArtifactRepository,
-    Committed,
-    Context,
-    InterruptedUnitError,
-    ReadyUnit,
-    Repository,
-    Stage,
-)
+from dispose_stages.batch.unit import Context, InterruptedUnitError, Stage, Unit
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.models.arithmetic import full_float32
-from dispose_stages.sample import REVISION
 from dispose_stages.sample.clip import ClipInputs, Networks, SamplingParameters, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.inputs import clip_inputs
 from dispose_stages.sample.memory import Placement, Rung, descend, ladder
 from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, draw_noise
 from dispose_stages.sample.resume import Progress, from_arrays, save_every, to_arrays
+from dispose_stages.sample.unit import REVISION, SampleParams
 from dispose_stages.store.media import read_image
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.diffusion import DiffusionWeights, load_diffusion_networks
@@ -43,12 +35,15 @@ from dispose_stages.weights.loading.svd import (
 )
 from dispose_stages.weights.verification import find_file
 
+_logger = logging.getLogger(__name__)
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 """Precision of weights and activations."""
 
 
-def _parameters(params: Mapping[str, Any]) -> SamplingParameters:
-    return SamplingParameters(**{f.name: params[f.name] for f in fields(SamplingParameters)})
+def _parameters(params: SampleParams) -> SamplingParameters:
+    return SamplingParameters(
+        **{f.name: getattr(params, f.name) for f in fields(SamplingParameters)}
+    )
 
 
 class SampleWorker:
@@ -66,18 +61,51 @@ class SampleWorker:
         self._context = context
         self._threads = ThreadPoolExecutor(context.config.compute.threads or None)
 
-    def compute(self, unit: ReadyUnit) -> Latents:
-        """Denoise one clip, going on from a saved state if there is one.
+    def read(self, unit: Unit) -> dict[str, Any]:
+        """Inputs of the clip, and the state in which an interrupted job left it.
 
         Raises:
-            UnitError: The reference cannot be read, ``oom`` if the device's memory does not
-                suffice on the last rung, ``not_finite`` where the networks gave no number.
+            UnitError: The reference cannot be read.
+        """
+        params = SampleParams.read(unit)
+        correspondence = None
+        if params.correspondence_guidance:
+            correspondence = self._context.read(unit, "correspondence", Correspondence).embedding
+        inputs = clip_inputs(
+            read_image(unit.source("image")),
+            self._context.read(unit, "motion", MotionField),
+            correspondence,
+            motion_guidance=params.motion_guidance,
+            compat=params.compat,
+            device=self._networks.device,
+            dtype=self._networks.dtype,
+            executor=self._threads,
+        )
+        progress = self._progress(unit, inputs, params.num_inference_steps)
+        return {"inputs": inputs, "parameters": _parameters(params), "progress": progress}
+
+    def compute(
+        self,
+        *,
+        inputs: ClipInputs,
+        parameters: SamplingParameters,
+        progress: Progress | None = None,
+    ) -> Latents:
+        """Denoise one clip.
+
+        Args:
+            inputs: Of the clip.
+            parameters: Of the row.
+            progress: Where to go on from, and what is done with each new state; None: from the
+                start, and nothing.
+
+        Raises:
+            UnitError: ``oom`` if the device's memory does not suffice on the last rung,
+                ``not_finite`` where the networks gave no number.
             InterruptedUnitError: The job was asked to stop; the state is saved.
         """
-        parameters = _parameters(unit.params)
-        inputs = self._inputs(unit, parameters)
         noise = self._noise(inputs, parameters)
-        progress = self._progress(unit, inputs, parameters.num_inference_steps)
+        progress = progress or Progress(None, lambda _: None)
 
         def attempt(rung: Rung) -> Tensor:
             self._placement.settle(offload=rung.offload_idle)
@@ -94,9 +122,8 @@ class SampleWorker:
         with torch.inference_mode(), full_float32():
             rungs = ladder(self._context.config.sampling.tile_batch)
             latents, rung = descend(rungs, attempt)
-            result = latents.cpu().numpy()
-        self._context.notes["memory_rung"] = rung.name
-        return Latents(_finite(result, unit))
+            _logger.info("sampled on memory rung %r", rung.name)
+            return Latents(_finite(latents.cpu().numpy()))
 
     def _noise(self, inputs: ClipInputs, parameters: SamplingParameters) -> Noise:
         height, width = inputs.image.shape[-2:]
@@ -110,26 +137,7 @@ class SampleWorker:
             device_dtype=self._networks.dtype,
         )
 
-    def _inputs(self, unit: ReadyUnit, parameters: SamplingParameters) -> ClipInputs:
-        correspondence = None
-        if unit.params["correspondence_guidance"]:
-            correspondence = self._read(unit, "correspondence", Correspondence).embedding
-        return clip_inputs(
-            read_image(unit.sources["image"]),
-            self._read(unit, "motion", MotionField),
-            correspondence,
-            motion_guidance=unit.params["motion_guidance"],
-            compat=parameters.compat,
-            device=self._networks.device,
-            dtype=self._networks.dtype,
-            executor=self._threads,
-        )
-
-    def _read(self, unit: ReadyUnit, role: str, kind: type[Any]) -> Any:
-        upstream = unit.upstream[role]
-        return self._context.store.read(upstream.stage, upstream.key, kind)
-
-    def _progress(self, unit: ReadyUnit, inputs: ClipInputs, steps: int) -> Progress:
+    def _progress(self, unit: Unit, inputs: ClipInputs, steps: int) -> Progress:
         """Where the clip stands, and how its further states are kept."""
         store = self._context.store
         height, width = (size // LATENT_STRIDE for size in inputs.image.shape[-2:])
@@ -138,11 +146,11 @@ class SampleWorker:
         )
         state = from_arrays(store.read_partial(unit.stage, unit.key), like=like, steps=steps)
         if state:
-            self._context.notes["resumed_at_step"] = state.step
+            _logger.info("%s goes on at step %d of %d", unit.label, state.step, steps)
 
         def save(state: DenoisingState) -> None:
             arrays, attributes = to_arrays(state, steps)
-            _finite(arrays["latents"], unit)
+            _finite(arrays["latents"])
             store.write_partial(unit.stage, unit.key, arrays, attributes)
 
         def interrupt() -> InterruptedUnitError:
@@ -159,49 +167,22 @@ class SampleWorker:
         )
 
 
-def _finite(
-    latents: Float32[np.ndarray, "f 4 h w"], unit: ReadyUnit
-) -> Float32[np.ndarray, "f 4 h w"]:
+def _finite(latents: Float32[np.ndarray, "f 4 h w"]) -> Float32[np.ndarray, "f 4 h w"]:
     if not np.isfinite(latents).all():
-        raise UnitError(Reason.NUMERIC, f"{unit.label}: the latents are not finite")
+        raise UnitError(Reason.NUMERIC, "the latents are not finite")
     return latents
 
 
-class SampleRepository(ArtifactRepository):
-    """The usual repository; a saved state is forgotten once the artifact is there."""
+def load(context: Context) -> SampleWorker:
+    """Load all networks of sampling.
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context.store)
-        self._partials = context.store
-
-    def commit(self, unit: ReadyUnit, artifact: Any) -> Committed:
-        """Write the artifact, then drop the state."""
-        committed = super().commit(unit, artifact)
-        self._partials.drop_partial(unit.stage, unit.key)
-        return committed
-
-
-class SampleStage:
-    """Denoised latents of a pair."""
-
-    name: ClassVar[str] = "sample"
-    revision: ClassVar[int] = REVISION
-
-    def repository(self, context: Context) -> Repository:
-        """The artifact store, with saved states beside."""
-        return SampleRepository(context)
-
-    def open(self, context: Context) -> SampleWorker:
-        """Load all networks of sampling.
-
-        Raises:
-            WeightsError: A checkpoint is missing or does not fit.
-        """
-        device = torch.device(context.device)
-        placement = Placement(device)
-        dtype = DTYPES[context.config.sampling.precision]
-        networks = load_networks(context.models_root, dtype, placement)
-        return SampleWorker(networks, placement, context)
+    Raises:
+        WeightsError: A checkpoint is missing or does not fit.
+    """
+    placement = Placement(torch.device(context.device))
+    dtype = DTYPES[context.config.sampling.precision]
+    networks = load_networks(context.models_root, dtype, placement)
+    return SampleWorker(networks, placement, context)
 
 
 def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Networks:
@@ -251,4 +232,4 @@ def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Netwo
     )
 
 
-STAGE: Stage = SampleStage()
+STAGE = Stage("sample", REVISION, open=load)

@@ -40,7 +40,7 @@ def test_index_has_a_record_per_pair(run):
     assert (good["status"], good["output"]) == ("delivered", "videos/i0_v0.mp4")
     assert good["reference_image"].endswith("/media/i0.png")
     assert good["parameter_seed"] == 42
-    assert good["key_sample"] == run.entries("sample")[run.plan.pairs[0].units["sample"]].key
+    assert good["key_sample"] == run.entries("sample")[run.plan.rows[0].units["sample"]].key
     assert good["seconds_sample"] > 0
     assert list(table["line"]) == [2, 3, 4, 5]
     assert good["reference_digest"] == good["key_ingest_image"]

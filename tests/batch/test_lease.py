@@ -1,13 +1,17 @@
+import errno
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from dispose_stages.atomic import readable_json
-from dispose_stages.batch.lease import EXPIRY_SECONDS, Lease
-from dispose_stages.batch.liveness import this_process
+from dispose_stages.batch import lease as module
+from dispose_stages.batch.lease import EXPIRY_SECONDS, Lease, boot_id, read_lease
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.listing import stored_files
 
@@ -31,7 +35,8 @@ def leave(path, number=0, **changes):
     """A lease of some other process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lease = path.with_name(f"{path.name}.{number}") if number else path
-    lease.write_text(readable_json(this_process() | changes))
+    said = {"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid()}
+    lease.write_text(readable_json(said | {"updated": time.time()} | changes))
     return lease
 
 
@@ -96,9 +101,8 @@ def test_of_two_that_take_over_one_gets_it(path):
     """Both saw the same dead lease; the slower one cannot push the faster one out."""
     leave(path, pid=gone())
     first, second = Lease(path), Lease(path)
-    newest = second._newest()
     assert first.acquire()
-    assert not second._create(newest + 1)
+    assert not second._create(path.with_name(f"{path.name}.1"))
     assert not second.acquire()
     first.release()
 
@@ -113,8 +117,8 @@ def test_whoever_took_over_and_died_is_taken_over_too(path):
     assert list(path.parent.iterdir()) == []
 
 
-def test_an_interrupted_creation_expires_like_any_other(path):
-    """An empty file names nobody, so only time tells."""
+def test_a_file_that_names_nobody_expires_like_any_other(path):
+    """Left by a file system without hard links, or by somebody else: only time tells."""
     path.parent.mkdir(parents=True)
     path.touch()
     clock = Clock()
@@ -134,6 +138,64 @@ def test_a_held_lease_is_renewed(path):
         while path.stat().st_mtime == 0 and time.monotonic() < end:
             time.sleep(0.01)
         assert time.time() - path.stat().st_mtime < 60
+
+
+def test_a_killed_process_leaves_a_whole_lease_or_none(path, monkeypatch):
+    """Whatever was written when it died, nothing has the lease's name before it is whole."""
+    for step in ("write_text", "link"):
+        with monkeypatch.context() as patch:
+
+            def die(*_, **__):
+                raise KeyboardInterrupt
+
+            patch.setattr(*((module.os, "link") if step == "link" else (Path, "write_text")), die)
+            with pytest.raises(KeyboardInterrupt):
+                Lease(path).acquire()
+        assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_system_without_hard_links_has_leases_too(path, monkeypatch):
+    """Creating the file succeeds for one there as well."""
+
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(module.os, "link", refuse)
+    with Lease(path) as lease:
+        assert lease.acquire()
+        assert not Lease(path).acquire()
+        assert read_lease(path)["pid"] == os.getpid()
+
+
+def test_those_who_look_on_see_the_progress(path):
+    """Facts and what the holder says, as long as it lives."""
+    with Lease(path, {"stage": "pose"}, renew=0.01) as lease:
+        assert lease.acquire()
+        lease.say(done=3, total=9)
+        end = time.monotonic() + 20
+        while read_lease(path).get("done") != 3 and time.monotonic() < end:
+            time.sleep(0.01)
+        seen = read_lease(path)
+        assert (seen["stage"], seen["done"], seen["total"]) == ("pose", 3, 9)
+    assert read_lease(path) is None
+    leave(path, pid=gone())
+    assert read_lease(path) is None
+    leave(path, host="elsewhere", updated=time.time() - 2 * EXPIRY_SECONDS)
+    assert read_lease(path) is None
+    path.write_text("{")
+    assert read_lease(path) is None
+
+
+def test_waiting_ends_with_the_holder_or_when_asked_to_stop(path, monkeypatch):
+    """A job that finds its shard taken waits, and obeys meanwhile."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    other = leave(path, host="elsewhere")
+    assert not Lease(path).wait(lambda: True)
+    remover = threading.Timer(0.1, other.unlink)
+    remover.start()
+    with Lease(path) as lease:
+        assert lease.wait(lambda: False)
+    remover.join()
 
 
 RACER = """

@@ -14,8 +14,7 @@ from dispose_stages.artifacts import Latents
 from dispose_stages.batch import runner
 from dispose_stages.batch.job import EXIT_DONE, EXIT_UNFINISHED, Surroundings, perform_shard
 from dispose_stages.batch.lease import Lease
-from dispose_stages.batch.ledger import Status
-from dispose_stages.batch.unit import ArtifactRepository
+from dispose_stages.batch.unit import ArtifactRepository, Status
 from tests.toy_run import CountingStage, plan_run
 
 THEIRS = "v1.mp4"
@@ -25,8 +24,8 @@ THEIRS = "v1.mp4"
 class Watched(ArtifactRepository):
     """Tells the test whenever the runner looks for a unit."""
 
-    def __init__(self, store, on_find):
-        super().__init__(store)
+    def __init__(self, context, on_find):
+        super().__init__(context)
         self.on_find = on_find
 
     def find(self, unit):
@@ -49,7 +48,7 @@ class WatchedStage(CountingStage):
         self.lease = None
 
     def repository(self, context):
-        return Watched(context.store, self.on_find)
+        return Watched(context, self.on_find)
 
     def on_find(self, repository, unit):
         if unit.label == THEIRS:

@@ -1,10 +1,12 @@
 import json
+import os
+import socket
 import time
 from dataclasses import replace
 
 import pytest
 
-from dispose_stages.batch.liveness import this_process
+from dispose_stages.batch.lease import boot_id
 from dispose_stages.batch.outcomes import PairStatus, RunOutcomes
 from dispose_stages.batch.status import run_status
 from dispose_stages.errors import Reason, StoreError, UnitError
@@ -83,9 +85,10 @@ def test_a_pair_without_correspondence_guidance_is_delivered_without_it(tmp_path
 
 
 def beat(run, stage, shard, **content):
-    path = run.layout.heartbeat(stage, shard)
+    path = run.layout.running(stage, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
-    own = {"updated": time.time(), "done": 0, **this_process()}
+    own = {"updated": time.time(), "done": 0}
+    own |= {"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid()}
     path.write_text(json.dumps({**own, **content}))
 
 

@@ -18,9 +18,10 @@ import pytest
 
 from dispose_stages.atomic import write_text
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Entry, Ledger, Shard, Status
+from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.manifest import cross_product
 from dispose_stages.batch.summary import PlanSummary
+from dispose_stages.batch.unit import Status
 from dispose_stages.store.artifacts import ArtifactStore
 from tests.workflow.conftest import REPOSITORY, Workspace, fake_bundle, make_workspace
 
@@ -98,9 +99,9 @@ def lay_out_results(layout: RunLayout, store: ArtifactStore) -> None:
             units = {}
             for unit in Shard.read(layout.shard(stage, name)).units:
                 # As large as real ones: a ledger's size decides what reading it costs.
-                units[unit.id] = Entry(Status.DONE, (unit.id * 2)[:40], "d" * 64)
+                units[unit.id] = Result(Status.DONE, (unit.id * 2)[:40], "d" * 64)
                 if stage == "mux":
-                    units[unit.id] = Entry(Status.DONE, "a" * 40, "d" * 64)
+                    units[unit.id] = Result(Status.DONE, "a" * 40, "d" * 64)
                     path = layout.videos / f"{unit.id}.mp4"
                 else:
                     path = store.path(stage, (unit.id * 2)[:40])

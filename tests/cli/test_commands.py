@@ -59,7 +59,7 @@ def test_status_watch_ends_with_the_run(run):
 def test_inspect_shows_artifacts(run):
     """Keys, files, arrays with their axes, and why a pair failed."""
     output = dispose("inspect", "i0_v0", "--run-dir", run.layout.root).output
-    key = run.entries("sample")[run.plan.pairs[0].units["sample"]].key
+    key = run.entries("sample")[run.plan.rows[0].units["sample"]].key
     assert f"key {key}" in output
     assert "latents: float32 (1 f x 4 x 1 h x 1 w)" in output
     assert "seed=42" in output

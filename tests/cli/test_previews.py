@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dispose_stages.artifacts import Correspondence, Frame, PoseTrack
-from dispose_stages.batch.ledger import Entry, Status
+from dispose_stages.batch.unit import Result, Status
 from dispose_stages.cli import previews
 from dispose_stages.store.artifacts import ArtifactStore
 
@@ -30,8 +30,8 @@ def make(tmp_path, pair, monkeypatch, feature_map, keypoint):
     embedding = np.ones((18, 6), np.float32)
     embedding[HIDDEN] = 0
     store.write("correspondence", KEY, Correspondence(embedding, feature_map))
-    done = {role: Entry(Status.DONE, key=KEY) for role in ("pose_image", "correspondence")}
-    outcomes = SimpleNamespace(entry=lambda _, role: done.get(role), layout=None)
+    done = {role: Result(Status.DONE, key=KEY) for role in ("pose_image", "correspondence")}
+    outcomes = SimpleNamespace(result=lambda _, role: done.get(role), layout=None)
     config = SimpleNamespace(motion=SimpleNamespace(person="first"))
     monkeypatch.setattr(previews, "read_run_config", lambda _: config)
     return previews.Previews(outcomes, pair, store, keypoint)

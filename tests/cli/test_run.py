@@ -115,7 +115,7 @@ def test_single_pairs_are_forced_by_their_units(calls, tmp_path):
     run = plan_run(tmp_path)
     dispose_run(calls, "--force", "sample", "--pairs", "i0_v0,i1_v1")
     stamps = Control.read(run.layout.control).stamps
-    chosen = {p.units["sample"] for p in run.plan.pairs if p.row.pair_id in {"i0_v0", "i1_v1"}}
+    chosen = {p.units["sample"] for p in run.plan.rows if p.pair_id in {"i0_v0", "i1_v1"}}
     assert set(stamps) == {"sample"}
     assert set(stamps["sample"]) == chosen
     assert "--forcerun" not in calls.commands[0]

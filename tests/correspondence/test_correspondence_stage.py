@@ -9,11 +9,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dispose_stages.artifacts import Correspondence, Frame, PoseTrack
-from dispose_stages.batch.unit import Context, ReadyUnit, Upstream
+from dispose_stages.batch.unit import Context, Unit
 from dispose_stages.config import load_config
-from dispose_stages.correspondence.stage import CorrespondenceStage
+from dispose_stages.correspondence.stage import STAGE
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.store.artifacts import ArtifactStore
+from tests.toy_run import compute as compute_unit
+from tests.toy_run import ready
 from tests.toy_sd import write_toy_sd
 
 HEIGHT, WIDTH = 128, 64
@@ -51,20 +53,13 @@ def make_context(root: Path, *, persons: int = 1, unet_batch: int = 8) -> Contex
     )
 
 
-def make_unit(root: Path, **params: Any) -> ReadyUnit:
-    return ReadyUnit(
-        stage="correspondence",
-        id="unit",
-        label="reference",
-        key="c" * 16,
-        params={**PARAMS, **params},
-        sources={"image": root / "reference.png"},
-        upstream={"pose": Upstream("pose", POSE_KEY, "")},
-    )
+def make_unit(root: Path, **params: Any) -> Unit:
+    sources = {"image": root / "reference.png"}
+    return ready("correspondence", "c" * 16, PARAMS | params, sources, {"pose": ("pose", POSE_KEY)})
 
 
 def compute(root: Path, context: Context, **params: Any) -> Correspondence:
-    return CorrespondenceStage().open(context).compute(make_unit(root, **params))
+    return compute_unit(STAGE.open(context), make_unit(root, **params))
 
 
 def test_embedding_of_visible_keypoints(tmp_path: Path) -> None:
@@ -89,8 +84,8 @@ def test_two_runs_are_byte_identical(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         context = make_context(tmp_path / name)
         unit = make_unit(tmp_path / name, keep_feature_maps=True)
-        stage = CorrespondenceStage()
-        stage.repository(context).commit(unit, stage.open(context).compute(unit))
+        stage = STAGE
+        stage.repository(context).commit(unit, compute_unit(stage.open(context), unit))
         files.append(context.store.path("correspondence", unit.key).read_bytes())
     assert files[0] == files[1]
 

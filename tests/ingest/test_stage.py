@@ -8,14 +8,13 @@ import pytest
 from PIL import Image
 
 from dispose_stages.batch.job import perform_shard
-from dispose_stages.batch.ledger import Status
-from dispose_stages.batch.unit import Context, ReadyUnit
+from dispose_stages.batch.unit import Context, Status
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason
 from dispose_stages.ingest import stage as module
 from dispose_stages.ingest.stage import STAGE
 from dispose_stages.store.artifacts import ArtifactStore
-from tests.toy_run import plan_run
+from tests.toy_run import compute, plan_run, ready
 
 
 def write_video(path, frames=5):
@@ -165,9 +164,9 @@ def test_a_file_that_is_still_being_written_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "probe_media", slow)
     context = Context(Config(), ArtifactStore(tmp_path / "store"), tmp_path, "cpu", tmp_path)
-    unit = ReadyUnit("ingest", "u", "a.png", "0" * 40, {"kind": "image"}, {"media": path}, {})
+    unit = ready("ingest", "0" * 40, {"kind": "image"}, {"media": path})
     with pytest.raises(module.UnitError, match="changed while"):
-        STAGE.open(context).compute(unit)
+        compute(STAGE.open(context), unit)
 
 
 def test_a_damaged_memory_is_not_believed(run, tmp_path):

@@ -9,14 +9,15 @@ import torch
 from PIL import Image
 
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
-from dispose_stages.batch.unit import Context, ReadyUnit, Upstream
+from dispose_stages.batch.unit import Context, Unit
 from dispose_stages.config import load_config
 from dispose_stages.errors import Reason, UnitError, WeightsError
 from dispose_stages.geometry.dense_field import FIXED_POINT_STEP
 from dispose_stages.models.cmp import CmpWidths
-from dispose_stages.motion.stage import MotionStage
+from dispose_stages.motion.stage import STAGE
 from dispose_stages.store.artifacts import ArtifactStore
 from tests.parity.families.motion import formula_cmp
+from tests.toy_run import compute, ready
 
 HEIGHT, WIDTH = 128, 64
 REFERENCE_KEY, DRIVING_KEY = "a" * 16, "b" * 16
@@ -79,25 +80,16 @@ def make_context(root: Path, *, frames: int = 5, **motion: Any) -> Context:
     )
 
 
-def make_unit(root: Path, **params: Any) -> ReadyUnit:
-    return ReadyUnit(
-        stage="motion",
-        id="unit",
-        label="pair",
-        key="c" * 16,
-        params={**PARAMS, **params},
-        sources={"image": root / "reference.png"},
-        upstream={
-            "reference_pose": Upstream("pose", REFERENCE_KEY, ""),
-            "driving_pose": Upstream("pose", DRIVING_KEY, ""),
-        },
-    )
+def make_unit(root: Path, **params: Any) -> Unit:
+    poses = {"reference_pose": ("pose", REFERENCE_KEY), "driving_pose": ("pose", DRIVING_KEY)}
+    params = {**PARAMS, **params}
+    return ready("motion", "c" * 16, params, {"image": root / "reference.png"}, poses)
 
 
 def test_unit_gives_tracks_and_small_flow(tmp_path: Path) -> None:
     """Reference first, aligned driver after it, and CMP's own flow as 16-bit numbers."""
     context = make_context(tmp_path)
-    motion = MotionStage().open(context).compute(make_unit(tmp_path))
+    motion = compute(STAGE.open(context), make_unit(tmp_path))
     assert (motion.height, motion.width) == (HEIGHT, WIDTH)
     assert (len(motion.poses), motion.cmp_flow.shape) == (6, (5, 2, 192, 192))
     assert motion.cmp_flow.dtype == np.int16
@@ -115,8 +107,8 @@ def test_two_runs_are_byte_identical(tmp_path: Path) -> None:
     files = []
     for name in ("one", "two"):
         context = make_context(tmp_path / name)
-        stage, unit = MotionStage(), make_unit(tmp_path / name)
-        stage.repository(context).commit(unit, stage.open(context).compute(unit))
+        stage, unit = STAGE, make_unit(tmp_path / name)
+        stage.repository(context).commit(unit, compute(stage.open(context), unit))
         files.append(context.store.path("motion", unit.key).read_bytes())
     assert files[0] == files[1]
 
@@ -127,25 +119,25 @@ def test_decoder_batch_changes_no_more_than_rounding(tmp_path: Path) -> None:
     for batch in (1, 4):
         context = make_context(tmp_path / str(batch), decoder_batch=batch)
         unit = make_unit(tmp_path / str(batch))
-        flows.append(MotionStage().open(context).compute(unit).cmp_flow.astype(np.int64))
+        flows.append(compute(STAGE.open(context), unit).cmp_flow.astype(np.int64))
     assert np.abs(flows[0] - flows[1]).max() * FIXED_POINT_STEP < 2e-3
 
 
 def test_compat_changes_the_flow(tmp_path: Path) -> None:
     """Hidden keypoints are in the official input and not in the corrected one."""
     context = make_context(tmp_path)
-    worker = MotionStage().open(context)
-    official = worker.compute(make_unit(tmp_path))
-    corrected = worker.compute(make_unit(tmp_path, compat="corrected"))
+    worker = STAGE.open(context)
+    official = compute(worker, make_unit(tmp_path))
+    corrected = compute(worker, make_unit(tmp_path, compat="corrected"))
     assert not np.array_equal(official.cmp_flow, corrected.cmp_flow)
     np.testing.assert_array_equal(official.poses.keypoints, corrected.poses.keypoints)
 
 
 def test_bounds_are_those_of_the_unit(tmp_path: Path) -> None:
     """A pair out of bounds fails with its reason before the network runs."""
-    worker = MotionStage().open(make_context(tmp_path))
+    worker = STAGE.open(make_context(tmp_path))
     with pytest.raises(UnitError) as caught:
-        worker.compute(make_unit(tmp_path, max_alignment_residual=1e-9))
+        compute(worker, make_unit(tmp_path, max_alignment_residual=1e-9))
     assert caught.value.reason is Reason.ALIGNMENT_POOR
 
 
@@ -157,7 +149,7 @@ def test_flow_that_is_no_number_is_a_typed_failure(tmp_path: Path) -> None:
     content["state_dict"]["module.flow_decoder.head.bias"][:] = float("nan")
     torch.save(content, path)
     with pytest.raises(UnitError) as caught:
-        MotionStage().open(context).compute(make_unit(tmp_path))
+        compute(STAGE.open(context), make_unit(tmp_path))
     assert caught.value.reason is Reason.NUMERIC
 
 
@@ -166,7 +158,7 @@ def test_missing_checkpoint_is_named(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     (context.models_root / "ckpt_iter_42000.pth.tar").unlink()
     with pytest.raises(WeightsError, match="ckpt_iter_42000"):
-        MotionStage().open(context)
+        STAGE.open(context)
 
 
 def test_state_of_72_frames_is_small(tmp_path: Path) -> None:

@@ -13,15 +13,16 @@ from PIL import Image
 
 from dispose_stages import __version__
 from dispose_stages.artifacts import Latents
-from dispose_stages.batch.unit import Context, InterruptedUnitError, ReadyUnit, Upstream
+from dispose_stages.batch.unit import Context, InterruptedUnitError, Result, Unit
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.mux.decode import decode_video
-from dispose_stages.mux.stage import MuxStage, MuxWorker, VaeDecoder
+from dispose_stages.mux.stage import STAGE, MuxWorker, VaeDecoder
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.ffmpeg import ffmpeg_binary, read_header
 from dispose_stages.store.video import VideoReader
 from tests.store.clips import run_ffmpeg
+from tests.toy_run import compute, ready
 
 SAMPLE_KEY, MOTION_KEY, MUX_KEY = "5a" * 20, "30" * 20, "0f" * 20
 
@@ -48,7 +49,7 @@ def context(tmp_path: Path) -> Context:
     return Context(Config(), store, tmp_path / "models", "cpu", tmp_path / "videos")
 
 
-def unit_of(context: Context, **params: Any) -> ReadyUnit:
+def unit_of(context: Context, **params: Any) -> Unit:
     """A unit of the stage, with some parameters changed."""
     config = context.config
     defaults = {
@@ -63,22 +64,14 @@ def unit_of(context: Context, **params: Any) -> ReadyUnit:
         **config.encoding.model_dump(),
         "preset": "ultrafast",
     }
-    return ReadyUnit(
-        stage="mux",
-        id="pair.1",
-        label="pair.1",
-        key=MUX_KEY,
-        params=defaults | params,
-        sources={},
-        upstream={"sample": Upstream("sample", SAMPLE_KEY, "digest")},
-    )
+    return ready("mux", MUX_KEY, defaults | params, {}, {"sample": ("sample", SAMPLE_KEY)})
 
 
-def run(vae: AutoencoderKLTemporalDecoder, context: Context, unit: ReadyUnit) -> Path:
+def run(vae: AutoencoderKLTemporalDecoder, context: Context, unit: Unit) -> Path:
     """Compute and commit a unit; the delivered file."""
-    repository = MuxStage().repository(context)
+    repository = STAGE.repository(context)
     assert repository.find(unit) is None
-    committed = repository.commit(unit, MuxWorker(VaeDecoder(vae), context).compute(unit))
+    committed = repository.commit(unit, compute(MuxWorker(VaeDecoder(vae), context), unit))
     assert repository.find(unit) == committed
     return context.videos / committed.facts["file"]
 
@@ -150,17 +143,20 @@ def test_sound_of_the_driver(
     run_ffmpeg("-i", driver, "-an", "-c:v", "copy", silent)
     for source, codec in ((driver, "aac"), (silent, "")):
         wanted = unit_of(context, copy_audio=True, pair_id=source.stem)
-        media = Upstream("ingest", "k", "d", {"fps": 30.0})
+        media = Result(key="k", digest="d", facts={"fps": 30.0})
         wanted = dataclasses.replace(
-            wanted, sources={"video": source}, upstream={**wanted.upstream, "media": media}
+            wanted,
+            sources={"video": str(source)},
+            upstream={**wanted.upstream, "media": ("ingest", "m")},
+            inputs={**wanted.inputs, "media": media},
         )
         assert read_header(run(vae, context, wanted)).audio_codec == codec
 
 
-def failure(worker: MuxWorker, unit: ReadyUnit) -> Reason:
+def failure(worker: MuxWorker, unit: Unit) -> Reason:
     """The reason for which a unit cannot be computed; nothing may be left behind."""
     with pytest.raises(UnitError) as caught:
-        worker.compute(unit)
+        compute(worker, unit)
     assert not list(worker._context.videos.glob("**/*.mp4"))
     return caught.value.reason
 
@@ -185,13 +181,16 @@ class _Overflowing(VaeDecoder):
         return frames * float("inf") if self.hopeless or latents.dtype != torch.float32 else frames
 
 
-def test_overflow_in_half_precision(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
-    """A chunk that overflows is decoded in float32, which is noted; then it is a typed failure."""
+def test_overflow_in_half_precision(
+    vae: AutoencoderKLTemporalDecoder, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A chunk that overflows is decoded in float32, which is said; then it is a typed failure."""
+    caplog.set_level("INFO")
     decoder = _Overflowing(vae.to(torch.bfloat16))
     try:
         worker = MuxWorker(decoder, context)
-        assert worker.compute(unit_of(context)).frames == 5
-        assert context.notes == {"float32_chunks": 2}
+        assert compute(worker, unit_of(context)).frames == 5
+        assert sum("again in float32" in line for line in caplog.messages) == 2
         assert vae.dtype == torch.bfloat16
         decoder.hopeless = True
         (context.videos / ".staging").rename(context.videos / "gone")
@@ -206,5 +205,5 @@ def test_a_stop_is_obeyed(vae: AutoencoderKLTemporalDecoder, context: Context) -
     """A job asked to stop leaves no half video."""
     context.stop_requested = lambda: True
     with pytest.raises(InterruptedUnitError):
-        MuxWorker(VaeDecoder(vae), context).compute(unit_of(context))
+        compute(MuxWorker(VaeDecoder(vae), context), unit_of(context))
     assert not list(context.videos.glob("**/*.mp4*"))

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dispose_stages.batch.unit import Context, InterruptedUnitError, ReadyUnit
+from dispose_stages.batch.unit import Context, InterruptedUnitError
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.pose.stage import PoseStage, PoseWorker
+from dispose_stages.pose.stage import STAGE, PoseWorker
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.ffmpeg import ffmpeg_binary
 from dispose_stages.store.video_writer import Encoding, VideoWriter
 from tests.pose import fakes
 from tests.store.clips import run_ffmpeg
+from tests.toy_run import compute, ready
 
 HEIGHT, WIDTH = 128, 96
 BOX = (24, 32, 56, 104)
@@ -30,20 +31,20 @@ def context(tmp_path):
 
 def unit(role, path, **params):
     """A unit that reads one file."""
-    return ReadyUnit("pose", "0" * 20, Path(path).name, "ab" * 16, params, {role: Path(path)}, {})
+    return ready("pose", "ab" * 16, params, {role: path})
 
 
 def image_pose(context, path, resolution=128, networks=None):
     """Pose of an image."""
     worker = PoseWorker(networks or fakes.networks(), context)
-    return worker.compute(unit("image", path, kind="image", resolution=resolution))
+    return compute(worker, unit("image", path, kind="image", resolution=resolution))
 
 
 def video_pose(context, path, networks=None, **params):
     """Poses of a video."""
     reading = {"sample_stride": 2, "start_frame": 0, "max_frames": None, **params}
     worker = PoseWorker(networks or fakes.networks(), context)
-    return worker.compute(unit("video", path, kind="video", **reading))
+    return compute(worker, unit("video", path, kind="video", **reading))
 
 
 def reason_of(call, *arguments, **options):
@@ -264,8 +265,8 @@ def test_artifact_survives_the_store(context, tmp_path):
     """What the stage computes is what later stages read."""
     item = unit("video", write_video(tmp_path / "a.mp4"), kind="video", sample_stride=2,
                 start_frame=0, max_frames=None)  # fmt: skip
-    stage = PoseStage()
-    track = PoseWorker(fakes.networks(), context).compute(item)
+    stage = STAGE
+    track = compute(PoseWorker(fakes.networks(), context), item)
     committed = stage.repository(context).commit(item, track)
     read = context.store.read("pose", committed.key, type(track))
     for name in ("frame_indices", "person_offsets", "keypoints", "scores", "boxes", "box_scores"):

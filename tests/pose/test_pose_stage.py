@@ -7,13 +7,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from dispose_stages.batch.unit import Context, ReadyUnit
+from dispose_stages.batch.unit import Context
 from dispose_stages.config import Config
 from dispose_stages.errors import DeviceError, WeightsError
-from dispose_stages.pose.stage import PoseStage
+from dispose_stages.pose.stage import STAGE
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.weights.loading.dwpose import CUDA
 from tests.pose import fakes
+from tests.toy_run import compute, ready
 
 
 def write_constant_network(path, size, *outputs):
@@ -56,11 +57,9 @@ def context(tmp_path, root, device="cpu", *, allow_cpu=True):
 def test_input_sizes_come_from_the_files(tmp_path, bundle):
     """A bundle with smaller inputs works; the box is scaled back from 160 to 128 pixels."""
     Image.new("RGB", (100, 100)).save(tmp_path / "a.png")
-    unit = ReadyUnit(
-        "pose", "a", "a.png", "ab" * 16, {"kind": "image", "resolution": 128},
-        {"image": tmp_path / "a.png"}, {},
-    )  # fmt: skip
-    track = PoseStage().open(context(tmp_path, bundle)).compute(unit)
+    params, sources = {"kind": "image", "resolution": 128}, {"image": tmp_path / "a.png"}
+    unit = ready("pose", "ab" * 16, params, sources)
+    track = compute(STAGE.open(context(tmp_path, bundle)), unit)
     expected = np.array([[40, 20, 100, 140]]) * 128 / 160
     np.testing.assert_allclose(track.boxes, expected, rtol=1e-5)
     np.testing.assert_allclose(track.keypoints[0, 0] * 128, [56, 64], atol=0.1)
@@ -70,7 +69,7 @@ def test_missing_network(tmp_path, bundle):
     """The missing file is named."""
     (bundle / "dwpose" / "yolox_l.onnx").unlink()
     with pytest.raises(WeightsError, match="yolox_l"):
-        PoseStage().open(context(tmp_path, bundle))
+        STAGE.open(context(tmp_path, bundle))
 
 
 @pytest.mark.skipif(
@@ -79,5 +78,5 @@ def test_missing_network(tmp_path, bundle):
 def test_cuda_without_cuda(tmp_path, bundle):
     """A job on a GPU node does not silently run on the CPU unless it may."""
     with pytest.raises(DeviceError, match="no CUDA provider"):
-        PoseStage().open(context(tmp_path, bundle, "cuda", allow_cpu=False))
-    PoseStage().open(context(tmp_path, bundle, "cuda"))
+        STAGE.open(context(tmp_path, bundle, "cuda", allow_cpu=False))
+    STAGE.open(context(tmp_path, bundle, "cuda"))

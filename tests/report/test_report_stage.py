@@ -10,13 +10,13 @@ from PIL import Image
 
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Entry, Status
-from dispose_stages.batch.outcomes import ROLES, PlannedPair, RunOutcomes, ShardState
+from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.outcomes import ROLES, PairStatus, RunOutcomes, ShardState
 from dispose_stages.batch.stats import Attempt, JobStats
 from dispose_stages.batch.summary import PlanSummary
+from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason
-from dispose_stages.report.content import PairStatus
 from dispose_stages.report.html import render
 from dispose_stages.report.stage import gather, most_visible
 from dispose_stages.store.artifacts import ArtifactStore
@@ -61,21 +61,25 @@ def outcomes(tmp_path: Path) -> RunOutcomes:
         staged = shelf.staging(pair_id, KEY, ".mp4")
         write_clip(staged, 5)
         shelf.commit(pair_id, KEY, StagedVideo(staged, 5, 64, 96, 15.0), {})
-    parameters = config.parameters.model_dump()
     pairs = [
-        PlannedPair(
-            f"p{n}", n + 2, str(image), str(clip), parameters, dict.fromkeys(ROLES, f"u{n}")
+        Row(
+            n + 2,
+            f"p{n}",
+            str(image),
+            str(clip),
+            config.parameters,
+            units=dict.fromkeys(ROLES, f"u{n}"),
         )
         for n in range(3)
     ]
-    entries: dict[str, dict[str, Entry]] = {stage: {} for stage in ROLES.values()}
+    entries: dict[str, dict[str, Result]] = {stage: {} for stage in ROLES.values()}
     for units in entries.values():
-        units["u0"] = Entry(Status.DONE, key=KEY, digest="d")
-    failed = Entry(Status.FAILED, reason=Reason.PERSON_LOST, message="nobody <there>")
-    entries["ingest"]["u1"] = entries["pose"]["u1"] = Entry(Status.DONE, key=KEY, digest="d")
+        units["u0"] = Result(Status.DONE, key=KEY, digest="d")
+    failed = Result(Status.FAILED, reason=Reason.PERSON_LOST, message="nobody <there>")
+    entries["ingest"]["u1"] = entries["pose"]["u1"] = Result(Status.DONE, key=KEY, digest="d")
     entries["motion"]["u1"] = failed
     attempts = [Attempt(1, found=1, load_seconds=1.5), Attempt(2, found=4, load_seconds=0.5)]
-    stats = JobStats({"u0": 2.0, "u1": 4.0}, {}, attempts)
+    stats = JobStats({"u0": 2.0, "u1": 4.0}, attempts)
     shards = [ShardState("motion", "0-of-1", 3, entries["motion"], True, None, stats)]
     summary = PlanSummary(3, 1, {}, {}, "", "", 30.0)
     return RunOutcomes(layout, summary, pairs, shards, entries)

@@ -13,19 +13,21 @@ import torch
 from PIL import Image
 
 from dispose_stages.artifacts import Correspondence, Frame, Latents, MotionField, PoseTrack
-from dispose_stages.batch.unit import Context, InterruptedUnitError, ReadyUnit, Upstream
+from dispose_stages.batch.unit import Context, InterruptedUnitError, Unit
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.sample.stage import STAGE, SampleWorker
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.training.bundle.tiny import make_tiny
 from dispose_stages.training.bundle.tiny_configs import POINT_CHANNELS
+from tests.toy_run import compute, ready
 
 # diffusers' scheduler calls NumPy 2 on a tensor, which torch does not support without a warning.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 FRAMES, HEIGHT, WIDTH = 5, 128, 64
 KEYS = {"motion": "0" * 16, "correspondence": "1" * 16}
 PARAMS: dict[str, Any] = {
+    "resolution": 64,
     "seed": 1,
     "tile_size": 4,
     "tile_overlap": 2,
@@ -96,23 +98,22 @@ def worker(loaded: SampleWorker, context: Context) -> SampleWorker:
     return SampleWorker(loaded._networks, loaded._placement, context)
 
 
-def new_unit(folder: Path, key: str, **changes: Any) -> ReadyUnit:
+def new_unit(folder: Path, key: str, **changes: Any) -> Unit:
     params = PARAMS | changes
     roles = ["motion", *(["correspondence"] if params["correspondence_guidance"] else [])]
-    upstream = {role: Upstream(role, KEYS[role], "") for role in roles}
     sources = {"image": folder / "image.png"}
-    return ReadyUnit("sample", "unit", "image + video", key, params, sources, upstream)
+    return ready("sample", key, params, sources, {role: (role, KEYS[role]) for role in roles})
 
 
 def test_clip_is_sampled_and_kept(folder: Path, context: Context, worker: SampleWorker) -> None:
     """Latents of all frames, finite, the same each time, and another seed gives others."""
     unit = new_unit(folder, "a" * 16)
-    first, again = worker.compute(unit), worker.compute(unit)
+    first, again = compute(worker, unit), compute(worker, unit)
     assert first.latents.shape == (FRAMES, 4, HEIGHT // 8, WIDTH // 8)
     assert first.latents.dtype == np.float32
     assert np.isfinite(first.latents).all()
     assert np.array_equal(first.latents, again.latents)
-    other = worker.compute(new_unit(folder, "b" * 16, seed=2))
+    other = compute(worker, new_unit(folder, "b" * 16, seed=2))
     assert not np.array_equal(first.latents, other.latents)
     repository = STAGE.repository(context)
     repository.commit(unit, first)
@@ -130,14 +131,13 @@ def test_stopped_clip_goes_on_where_it_was(
     steps = iter(range(1, 10))
     context.stop_requested = lambda: next(steps) >= stop_after
     with pytest.raises(InterruptedUnitError):
-        worker.compute(unit)
+        compute(worker, unit)
     context.stop_requested = lambda: False
-    context.notes = {}
-    resumed = worker.compute(unit)
-    assert context.notes["resumed_at_step"] == stop_after
+    assert worker.read(unit)["progress"].state.step == stop_after
+    resumed = compute(worker, unit)
     STAGE.repository(context).commit(unit, resumed)
     assert context.store.read_partial("sample", unit.key) is None
-    whole = worker.compute(new_unit(folder, "d" * 16))
+    whole = compute(worker, new_unit(folder, "d" * 16))
     assert np.array_equal(resumed.latents, whole.latents)
 
 
@@ -153,12 +153,11 @@ def test_state_survives_a_kill(folder: Path, context: Context, worker: SampleWor
 
     context.stop_requested = die
     with pytest.raises(KeyboardInterrupt):
-        worker.compute(unit)
+        compute(worker, unit)
     context.stop_requested = lambda: False
-    context.notes = {}
-    resumed = worker.compute(unit)
-    assert context.notes["resumed_at_step"] == 2
-    assert np.array_equal(resumed.latents, worker.compute(new_unit(folder, "f" * 16)).latents)
+    assert worker.read(unit)["progress"].state.step == 2
+    resumed = compute(worker, unit)
+    assert np.array_equal(resumed.latents, compute(worker, new_unit(folder, "f" * 16)).latents)
 
 
 @pytest.fixture
@@ -180,18 +179,18 @@ def tight_memory(worker: SampleWorker) -> Iterator[list[int]]:
 @pytest.mark.parametrize("failures", [1, 3])
 def test_out_of_memory_descends_and_is_noted(
     folder: Path,
-    context: Context,
+    caplog: pytest.LogCaptureFixture,
     worker: SampleWorker,
     tight_memory: list[int],
     failures: int,
 ) -> None:
-    """The unit is retried on lower rungs, the rung is noted, the latents agree."""
-    plenty = worker.compute(new_unit(folder, "ab" * 8))
-    assert context.notes["memory_rung"] == "tile_batch"
+    """The unit is retried on lower rungs, the rung is said, the latents agree."""
+    caplog.set_level("INFO")
+    plenty = compute(worker, new_unit(folder, "ab" * 8))
     tight_memory[0] = failures
-    tight = worker.compute(new_unit(folder, "ac" * 8))
+    tight = compute(worker, new_unit(folder, "ac" * 8))
     rungs = ["tile_batch", "single_tile", "sequential_halves", "offload_idle"]
-    assert context.notes["memory_rung"] == rungs[failures]
+    assert f"sampled on memory rung {rungs[failures]!r}" in caplog.messages
     error = np.linalg.norm(tight.latents - plenty.latents)
     assert error <= 1e-3 * np.linalg.norm(plenty.latents)
 
@@ -202,7 +201,7 @@ def test_out_of_memory_to_the_end_fails_the_unit(
     """With a typed reason."""
     tight_memory[0] = 99
     with pytest.raises(UnitError) as error:
-        worker.compute(new_unit(folder, "ad" * 8))
+        compute(worker, new_unit(folder, "ad" * 8))
     assert error.value.reason is Reason.OUT_OF_MEMORY
 
 
@@ -217,7 +216,7 @@ def test_not_a_number_is_a_typed_failure(
     handle = unet.register_forward_hook(lambda _m, _i, output: output * float("nan"))
     unit = new_unit(folder, "ae" * 8)
     with pytest.raises(UnitError) as error:
-        worker.compute(unit)
+        compute(worker, unit)
     handle.remove()
     assert error.value.reason is Reason.NUMERIC
     assert context.store.read_partial("sample", unit.key) is None
@@ -226,9 +225,9 @@ def test_not_a_number_is_a_typed_failure(
 @pytest.mark.parametrize(("motion", "points"), [(True, False), (False, True), (False, False)])
 def test_ablations(folder: Path, worker: SampleWorker, motion: bool, points: bool) -> None:
     """Each switch gives other latents; without correspondence its artifact is not asked for."""
-    full = worker.compute(new_unit(folder, "af" * 8)).latents
+    full = compute(worker, new_unit(folder, "af" * 8)).latents
     unit = new_unit(folder, "ba" * 8, motion_guidance=motion, correspondence_guidance=points)
-    ablated = worker.compute(unit).latents
+    ablated = compute(worker, unit).latents
     assert np.abs(ablated - full).max() > 1e-2
 
 
@@ -236,5 +235,5 @@ def test_missing_reference_is_the_units_fault(folder: Path, worker: SampleWorker
     """The image may have gone since the plan was made."""
     unit = new_unit(folder, "bb" * 8)
     with pytest.raises(UnitError) as error:
-        worker.compute(replace(unit, sources={"image": folder / "gone.png"}))
+        compute(worker, replace(unit, sources={"image": str(folder / "gone.png")}))
     assert error.value.reason is Reason.MEDIA_MISSING

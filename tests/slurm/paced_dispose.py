@@ -55,10 +55,10 @@ class LeasedNotedRepository(NotedRepository):
 
 
 class NotedWorker(Noted):
-    def compute(self, unit):
+    def read(self, unit):
         note("compute", self.stage, unit.id)
         time.sleep(PACE.get(self.stage, 0))
-        return self.original.compute(unit)
+        return self.original.read(unit)
 
 
 class NotedStage(Noted):

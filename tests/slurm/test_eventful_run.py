@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from dispose_stages.batch.ledger import Status
+from dispose_stages.batch.unit import Status
 from dispose_stages.config import STAGES
 from tests.slurm.story import CALM, IMAGES, RUN, VIDEOS, Narrator, write_profile
 from tests.slurm.workspace import Workspace
@@ -123,13 +123,12 @@ def test_a_preempted_clip_goes_on_at_its_step(story):
     ids = {each.id for each in story.preempted}
     stopped = [attempt for attempt in attempts(story, "sample") if attempt["job"] in ids]
     assert {attempt["outcome"] for attempt in stopped} == {"unfinished"}
-    notes = [
-        note
-        for shard in story.workspace.stats(RUN, "sample").values()
-        if {attempt["job"] for attempt in shard["attempts"]} & ids
-        for note in shard["notes"].values()
+    logs = [
+        story.workspace.log(RUN, "sample", shard)
+        for shard, stats in story.workspace.stats(RUN, "sample").items()
+        if {attempt["job"] for attempt in stats["attempts"]} & ids
     ]
-    assert any(note.get("resumed_at_step", 0) >= 1 for note in notes)
+    assert any("goes on at step" in log for log in logs)
 
 
 def test_jobs_end_before_their_time_limit_and_are_continued(story):

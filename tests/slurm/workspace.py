@@ -17,7 +17,8 @@ from pathlib import Path
 import yaml
 
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Entry, Ledger
+from dispose_stages.batch.ledger import Ledger
+from dispose_stages.batch.unit import Result
 from tests.slurm.media import write_pairs
 
 REPOSITORY = Path(__file__).parents[2]
@@ -150,7 +151,7 @@ class Workspace:
         """Where the run lies."""
         return RunLayout(self.root / "results" / run)
 
-    def entries(self, run: str, stage: str) -> dict[str, Entry]:
+    def entries(self, run: str, stage: str) -> dict[str, Result]:
         """Outcomes of all units of a stage."""
         paths = sorted((self.layout(run).root / "ledger" / stage).glob("*.json"))
         return {unit: entry for path in paths for unit, entry in Ledger.read(path).units.items()}
@@ -159,6 +160,10 @@ class Workspace:
         """Shard to statistics."""
         paths = sorted((self.layout(run).root / "stats" / stage).glob("*-of-*.json"))
         return {path.stem: json.loads(path.read_text()) for path in paths}
+
+    def log(self, run: str, stage: str, shard: str) -> str:
+        """What the jobs of a shard said."""
+        return self.layout(run).log(stage, shard).read_text()
 
     def results(self, run: str) -> dict[str, bytes]:
         """Name to content of everything that must not depend on how the run went."""

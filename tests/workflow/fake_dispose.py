@@ -9,7 +9,6 @@ is about to write is noted in ``begun.log``.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 import time
@@ -18,7 +17,8 @@ from pathlib import Path
 from dispose_stages.atomic import canonical_json, write_text
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.unit import Committed
+from dispose_stages.batch.run_files import write_stage_weights
+from dispose_stages.batch.unit import Result
 from dispose_stages.errors import Reason, UnitError
 
 
@@ -37,7 +37,10 @@ class FakeStage:
     def open(self, context):
         return self
 
-    def compute(self, unit):
+    def read(self, unit):
+        return {"unit": unit}
+
+    def compute(self, *, unit):
         if os.environ.get("FAKE_FAIL") == f"{unit.stage}:{unit.label}":
             raise UnitError(Reason.NUMERIC, "as the test wants it")
         with Path("calls.log").open("a") as stream:
@@ -45,16 +48,16 @@ class FakeStage:
         with Path("begun.log").open("a") as stream:
             stream.write(f"{self._path(unit)}\n")
         time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
-        content = [unit.params, {role: item.digest for role, item in unit.upstream.items()}]
+        content = [unit.params, {role: item.digest for role, item in unit.inputs.items()}]
         if unit.stage == "ingest":
-            content = unit.sources["media"].read_text()
+            content = unit.source("media").read_text()
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def _path(self, unit):
         if unit.stage == "mux":
             return self.context.videos / f"{unit.id}.mp4"
         if unit.stage == "ingest":
-            status = unit.sources["media"].stat()
+            status = unit.source("media").stat()
             return Path("probes") / f"{unit.id}-{status.st_mtime_ns}"
         return self.context.store.path(unit.stage, unit.key)
 
@@ -63,11 +66,15 @@ class FakeStage:
             key, digest = self._path(unit).read_text().split()
         except FileNotFoundError:
             return None
-        return Committed(unit.key, digest) if key == unit.key or unit.stage == "ingest" else None
+        return (
+            Result(key=unit.key, digest=digest)
+            if key == unit.key or unit.stage == "ingest"
+            else None
+        )
 
     def commit(self, unit, artifact):
         write_text(self._path(unit), f"{unit.key} {artifact}")
-        return Committed(unit.key, artifact)
+        return Result(key=unit.key, digest=artifact)
 
 
 def main(arguments):
@@ -75,7 +82,7 @@ def main(arguments):
     command, options = arguments[0], dict(zip(arguments[1::2], arguments[2::2], strict=True))
     layout = RunLayout(Path(options["--run-dir"]))
     if command == "fingerprint":
-        write_text(layout.weights, json.dumps({"files": {}, "stages": {}}))
+        write_stage_weights(layout, "tiny", {})
         return 0
     if command == "report":
         for path in (layout.report, layout.failures, layout.index):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dispose_stages.batch.ledger import Ledger, Status
+from dispose_stages.batch.ledger import Ledger
+from dispose_stages.batch.unit import Status
 from tests.toy_run import plan_run
 
 POINTS = 30

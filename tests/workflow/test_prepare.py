@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import pytest
 from dispose_stages.atomic import write_text
 from dispose_stages.batch.control import Control
 from dispose_stages.batch.delivery import Extent, read_delivery
-from dispose_stages.batch.ledger import Entry, Ledger, Shard, Status
+from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.prepare import Forced, prepare_run
 from dispose_stages.batch.reruns import renew_stamps, reopen_failed
 from dispose_stages.batch.run_lock import RunBusyError
 from dispose_stages.batch.summary import PlanSummary
+from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import STAGES
 from dispose_stages.errors import ConfigError, ManifestError, Reason, StoreError
 from dispose_stages.store.artifacts import ArtifactStore
@@ -44,7 +46,7 @@ def finish(run, status=Status.DONE, **more):
         units = {}
         for unit in run.plan.shards(stage)[shard]:
             key = unit.id if stage != "mux" else ""
-            units[unit.id] = Entry(status, key=key, digest="d" * 40, **more)
+            units[unit.id] = Result(status, key=key, digest="d" * 40, **more)
             path = store.path(stage, key) if key else run.layout.videos / f"{unit.id}.mp4"
             write_text(path, "")
         write_text(run.layout.ledger(stage, shard), Ledger(stage, shard, units).to_json())
@@ -189,13 +191,13 @@ def test_chosen_pairs_are_forced(values):
     first = prepare_run(values)
     first.commit()
     first.release()
-    pair = first.plan.pairs[3]
-    renew_stamps(first.layout, "sample", [pair.row.pair_id])
+    pair = first.plan.rows[3]
+    renew_stamps(first.layout, "sample", [pair.pair_id])
     second = prepare_run(values)
     assert changed(first, second) == {
         f"sample {first.plan.shard_of('sample', pair.units['sample'])}"
     }
-    renew_stamps(first.layout, "pose", [pair.row.pair_id])
+    renew_stamps(first.layout, "pose", [pair.pair_id])
     assert len(Control.read(first.layout.control).stamps["pose"]) == 2
     renew_stamps(first.layout, "sample")
     assert changed(first, prepare_run(values)) > changed(first, second)
@@ -210,10 +212,10 @@ def test_lost_results_reopen_their_shards(values):
     run.release()
     finish(run)
     assert changed(run, prepare_run(values)) == set()
-    pair = run.plan.pairs[0]
+    pair = run.plan.rows[0]
     store = ArtifactStore(Path(run.config.store))
     store.path("motion", pair.units["motion"]).unlink()
-    (run.layout.videos / f"{pair.row.pair_id}.mp4").unlink()
+    (run.layout.videos / f"{pair.pair_id}.mp4").unlink()
     reopened = prepare_run(values)
     assert changed(run, reopened) == {
         f"{stage} {run.plan.shard_of(stage, pair.units[stage])}" for stage in ("motion", "mux")
@@ -329,7 +331,7 @@ def test_delivery_counts_pairs(values):
     some = read_delivery(run.layout, run.summary)
     assert some.extent is Extent.SOME
     assert some.pending == run.summary.shards["mux"][shard].units
-    finish(run, Status.BLOCKED, reason=Reason.UPSTREAM, facts={"root_reason": "oom"})
+    finish(run, Status.BLOCKED, reason=Reason.OUT_OF_MEMORY)
     none = read_delivery(run.layout, run.summary)
     assert (none.extent, none.reasons) == (Extent.NONE, {"oom": 20})
 
@@ -346,5 +348,5 @@ def test_damaged_control_file_is_named(values):
 def test_job_and_plan_agree_on_the_revision(stage):
     """A stage's code takes its revision from the package, where planning reads it without torch."""
     source = (REPOSITORY / f"dispose_stages/{stage}/stage.py").read_text()
-    assert f"from dispose_stages.{stage} import REVISION\n" in source
-    assert "revision: ClassVar[int] = REVISION\n" in source
+    assert re.search(rf"from dispose_stages\.{stage}\.unit import REVISION\b", source)
+    assert re.search(rf"STAGE = Stage\(\s*\"{stage}\",\s*REVISION,", source)

@@ -1,0 +1,35 @@
+"""A unit of ``correspondence``: a reference image at a size."""
+
+from __future__ import annotations
+
+from dispose_stages.batch.unit import Params, RowPlan
+
+REVISION = 1
+"""Raised when the features this stage computes change."""
+
+
+class CorrespondenceParams(Params):
+    """What decides the features; `seed` is that of the feature noise, not the row's."""
+
+    resolution: int
+    person: str
+    seed: int
+    ensemble: int
+    timestep: int
+    prompt: str
+    keep_feature_maps: bool
+
+
+def plan(row: RowPlan) -> None:
+    """The reference of a row, where it guides."""
+    image, parameters = row.row.reference_image, row.row.parameters
+    if not parameters.correspondence_guidance:
+        return
+    row.add(
+        "correspondence",
+        CorrespondenceParams.of(row.config.correspondence, row.config.motion, parameters),
+        label=f"{row.row.image_name} @{parameters.resolution}",
+        near=image,
+        sources={"image": image},
+        reads={"media": "ingest_image", "pose": "pose_image"},
+    )

@@ -1,0 +1,37 @@
+"""A unit of ``motion``: a pair of reference and driver."""
+
+from __future__ import annotations
+
+from dispose_stages.batch.unit import Params, RowPlan
+from dispose_stages.config import Compat
+
+REVISION = 1
+"""Raised when the fields this stage computes change."""
+
+
+class MotionParams(Params):
+    """What decides aligned poses and motion fields."""
+
+    resolution: int
+    compat: Compat
+    person: str
+    min_visible_keypoints: int
+    max_alignment_residual: float
+    min_alignment_scale: float
+    max_alignment_scale: float
+
+
+def plan(row: RowPlan) -> None:
+    """The motion of a row's clip."""
+    row.add(
+        "motion",
+        MotionParams.of(row.row.parameters, row.config.motion),
+        label=row.row.label,
+        near=row.row.clip,
+        sources={"image": row.row.reference_image},
+        reads={
+            "media": "ingest_image",
+            "reference_pose": "pose_image",
+            "driving_pose": "pose_video",
+        },
+    )

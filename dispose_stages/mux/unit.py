@@ -1,0 +1,45 @@
+"""A unit of ``mux``: a pair's video, under the pair's own name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dispose_stages.batch.unit import Params, RowPlan
+from dispose_stages.config import Compat, Precision
+
+REVISION = 1
+"""Raised when the pixels this stage computes change."""
+
+
+class MuxParams(Params):
+    """What decides the file."""
+
+    pair_id: str
+    precision: Precision
+    fps: float
+    decode_chunk_size: int
+    seed: int
+    compat: Compat
+    sample_stride: int
+    start_frame: int
+    crf: int
+    preset: str
+    pixel_format: Literal["yuv420p", "yuv444p"]
+    container: Literal["mp4", "mkv"]
+    png_frames: bool
+    copy_audio: bool
+
+
+def plan(row: RowPlan) -> None:
+    """The video of a row."""
+    config, pair_id = row.config, row.row.pair_id
+    with_sound = config.encoding.copy_audio
+    row.add(
+        "mux",
+        MuxParams.of(row.row.parameters, config.encoding, config.sampling, pair_id=pair_id),
+        label=pair_id,
+        near=row.units["sample"].route,
+        sources={"video": row.row.driving_video} if with_sound else {},
+        reads={"sample": "sample"} | ({"media": "ingest_video"} if with_sound else {}),
+        name=pair_id,
+    )

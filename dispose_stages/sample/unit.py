@@ -1,0 +1,45 @@
+"""A unit of ``sample``: a clip at sampling parameters."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dispose_stages.atomic import canonical_json
+from dispose_stages.batch.unit import Params, RowPlan
+from dispose_stages.config import Compat, Precision
+
+REVISION = 1
+"""Raised when the numbers this stage computes change."""
+
+
+class SampleParams(Params):
+    """What decides the latents."""
+
+    resolution: int
+    seed: int
+    tile_size: int
+    tile_overlap: int
+    num_inference_steps: int
+    guidance_min: float
+    guidance_max: float
+    noise_aug_strength: float
+    compat: Compat
+    motion_guidance: bool
+    correspondence_guidance: bool
+    precision: Precision
+    noise: Literal["cpu", "device"]
+
+
+def plan(row: RowPlan) -> None:
+    """The latents of a row's clip."""
+    params = SampleParams.of(row.row.parameters, row.config.sampling)
+    reads = {"media": "ingest_image", "motion": "motion", "correspondence": "correspondence"}
+    row.add(
+        "sample",
+        params,
+        label=row.row.label,
+        near=row.row.clip,
+        apart=canonical_json(params.plain()),
+        sources={"image": row.row.reference_image},
+        reads={of: role for of, role in reads.items() if role in row.units},
+    )
