@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from dispose_stages.config_section import Section, describe_validation_error, plain_number
 from dispose_stages.errors import ConfigError
+from dispose_stages.wording import did_you_mean
 
 Compat = Literal["official", "corrected"]
 Precision = Literal["fp16", "bf16", "fp32"]
@@ -47,14 +49,6 @@ below what the user says, so that naming the published models is enough to get t
 BUNDLE_ROOTS = {"small": "bundles/small"}
 """Where a bundle lies that does not lie in ``models/<name>``."""
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-class Section(BaseModel):
-    """Base of every part of the configuration: unknown keys are errors, values are constants."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
 
 
 class Models(Section):
@@ -221,7 +215,7 @@ class Shards(Section):
     """Aimed run time of a job."""
     maximum: int = Field(default=1024, ge=1, le=65536)
     """At most this many jobs per stage."""
-    seconds_per_unit: Mapping[str, float] = {
+    seconds_per_unit: Mapping[str, Annotated[float, BeforeValidator(plain_number), Field(gt=0)]] = {
         "ingest": 0.5,
         "pose": 6.0,
         "motion": 2.0,
@@ -230,6 +224,13 @@ class Shards(Section):
         "mux": 10.0,
     }
     """Estimated seconds per unit, for the number of shards only."""
+
+    @field_validator("seconds_per_unit")
+    @classmethod
+    def _check_stages(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        for name in sorted(value.keys() - set(STAGES)):
+            raise ValueError(f"there is no stage {name!r}{did_you_mean(name, STAGES)}")
+        return value
 
 
 class Config(Section):
@@ -263,14 +264,6 @@ class Config(Section):
         return Path(self.results) / self.run
 
 
-def describe_validation_error(error: ValidationError) -> list[tuple[str, str]]:
-    """``(dotted location, message)`` of every problem, in the words of the file's author."""
-    return [
-        (".".join(str(part) for part in problem["loc"]), problem["msg"])
-        for problem in error.errors(include_url=False, include_context=False)
-    ]
-
-
 def load_config(values: Mapping[str, Any]) -> Config:
     """Check raw values (from YAML and the command line) and fill in defaults.
 
@@ -282,7 +275,7 @@ def load_config(values: Mapping[str, Any]) -> Config:
     except ValidationError as error:
         lines = [
             f"  {where or '(whole file)'}: {what}"
-            for where, what in describe_validation_error(error)
+            for where, what in describe_validation_error(error, Config)
         ]
         raise ConfigError("the configuration has errors:\n" + "\n".join(lines)) from None
 

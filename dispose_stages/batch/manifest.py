@@ -20,7 +20,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dispose_stages.atomic import canonical_json
-from dispose_stages.config import Parameters, describe_validation_error
+from dispose_stages.config import Parameters
+from dispose_stages.config_section import describe_validation_error
 from dispose_stages.errors import ManifestError
 
 REQUIRED_COLUMNS = ("reference_image", "driving_video")
@@ -207,7 +208,7 @@ class _RowReader:
         except ValidationError as error:
             problems += [
                 RowProblem(line, where.split(".")[0] or "tile_overlap", what)
-                for where, what in describe_validation_error(error)
+                for where, what in describe_validation_error(error, Parameters)
             ]
         if problems:
             self.problems += problems

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dispose_stages.cli.options import config_option, read_yaml
+from dispose_stages.cli.options import config_option
 
 if TYPE_CHECKING:
     from dispose_stages.batch.manifest import Manifest, RowProblem
@@ -32,8 +32,9 @@ def check(*, file: Path, config_file: Path, shallow: bool) -> None:
     """
     from dispose_stages.batch.manifest import read_manifest
     from dispose_stages.config import load_config
+    from dispose_stages.config_text import read_config_file
 
-    values = read_yaml(config_file) if config_file.exists() else {}
+    values = read_config_file(config_file) if config_file.exists() else {}
     found = read_manifest(file, load_config(values).parameters)
     problems = sorted({*found.problems, *(() if shallow else media_problems(found))})
     bad_lines = {problem.line for problem in problems}

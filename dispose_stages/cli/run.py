@@ -14,8 +14,9 @@ import click
 
 from dispose_stages.atomic import readable_json, write_text_if_changed
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.cli.options import config_option, parse_settings, read_yaml
+from dispose_stages.cli.options import config_option
 from dispose_stages.config import STAGES, load_config
+from dispose_stages.config_text import merged, parse_settings, read_config_file
 from dispose_stages.errors import ConfigError, StoreError
 
 EXIT_STATUS = {"all": 0, "some": 3, "none": 4}
@@ -71,7 +72,7 @@ def run(
     values = parse_settings(settings)
     if manifest is not None:
         values["manifest"] = str(manifest)
-    config = load_config(_merged(read_yaml(config_file), values))
+    config = load_config(merged(read_config_file(config_file), values))
     layout = RunLayout(config.run_dir)
     if pairs is not None:
         _force_pairs(layout, force, pairs.split(","), dry_run=dry_run)
@@ -145,16 +146,6 @@ def exit_status(layout: RunLayout, snakemake_status: int) -> int:
         return snakemake_status or 1
     status = EXIT_STATUS[delivery.extent]
     return status or min(snakemake_status, 1)
-
-
-def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """`values` over `base`, section by section, as snakemake does it."""
-    result = dict(base)
-    for key, value in values.items():
-        below = result.get(key)
-        both = isinstance(value, dict) and isinstance(below, dict)
-        result[key] = _merged(below, value) if both and isinstance(below, dict) else value
-    return result
 
 
 def _force_pairs(layout: RunLayout, stage: str | None, pairs: list[str], *, dry_run: bool) -> None:

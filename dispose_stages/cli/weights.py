@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dispose_stages.cli.options import config_option, read_yaml
+from dispose_stages.cli.options import config_option
 
 
 @click.group()
@@ -38,13 +38,14 @@ def list_files() -> None:
 def check(*, config_file: Path, root: Path | None) -> None:
     """Say which files are missing or wrong, where they belong and where they are published."""
     from dispose_stages.config import load_config
+    from dispose_stages.config_text import read_config_file
     from dispose_stages.weights.bundle import bundle_name
     from dispose_stages.weights.verification import verify
 
     if root is not None:
         bundle = bundle_name(root)
     else:
-        models = load_config(read_yaml(config_file)).models
+        models = load_config(read_config_file(config_file)).models
         root, bundle = Path(models.root), models.bundle
     verify(root, None, bundle)
     click.echo(f"{root}: all files of the bundle {bundle!r} are there")
@@ -82,10 +83,11 @@ def convert(*, config_file: Path, root: Path | None) -> None:
     has the time of change of the pickle beside it (copy folders with their times).
     """
     from dispose_stages.config import load_config
+    from dispose_stages.config_text import read_config_file
     from dispose_stages.weights.conversion import convert_checkpoint, pickles
     from dispose_stages.weights.converted import conversion_path, is_current
 
-    folder = root or Path(load_config(read_yaml(config_file)).models.root)
+    folder = root or Path(load_config(read_config_file(config_file)).models.root)
     for source in pickles(folder):
         target = conversion_path(source)
         if is_current(target, source):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
-from dispose_stages.config import Section
+from dispose_stages.config_section import Section
+from dispose_stages.config_text import read_config_file
 from dispose_stages.errors import ConfigError
 from dispose_stages.training.diffusion import NoiseLevels
 from dispose_stages.training.loop import Schedule
@@ -144,12 +144,9 @@ def load_settings(path: Path, **changes: Any) -> TrainSettings:
     Raises:
         ConfigError: It cannot be read, or a key or value is wrong.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    content = read_config_file(path)
     chosen = {key: value for key, value in changes.items() if value is not None}
     try:
-        return TrainSettings.model_validate({**(content or {}), **chosen})
+        return TrainSettings.model_validate({**content, **chosen})
     except ValidationError as error:
         raise ConfigError(f"{path}: {error}") from error
