@@ -20,9 +20,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dispose_stages.atomic import canonical_json
+from dispose_stages.batch.manifest_text import as_stored, read_table
 from dispose_stages.config import Parameters
 from dispose_stages.config_section import describe_validation_error
 from dispose_stages.errors import ManifestError
+from dispose_stages.wording import one_line
 
 REQUIRED_COLUMNS = ("reference_image", "driving_video")
 PARAMETER_COLUMNS = tuple(Parameters.model_fields)
@@ -128,16 +130,6 @@ def _derived_id(row: Mapping[str, str]) -> str:
     return f"{words}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
-def _read_cells(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num, [cell.strip() for cell in cells]
-    except csv.Error as error:
-        raise ManifestError(f"{name}, line {reader.line_num}: not valid CSV: {error}") from None
-
-
 def _near_miss(column: str) -> str | None:
     """The known column that this one is probably a misspelling of."""
     if column in COLUMNS:
@@ -176,7 +168,7 @@ def _check_header(header: list[str], name: str) -> None:
     ]
     if problems:
         known = ", ".join(COLUMNS)
-        raise ManifestError(f"{name}, line 1: " + "; ".join(problems) + f" Known columns: {known}")
+        raise ManifestError(f"{name}: " + "; ".join(problems) + f" Known columns: {known}")
 
 
 class _RowReader:
@@ -189,7 +181,8 @@ class _RowReader:
         self.defaults = defaults
         self.default_values = defaults.model_dump()
         self.media = _MediaCheck()
-        self.lines_of_ids: dict[str, int] = {}
+        self.paths: dict[str, str] = {}
+        self.ids: dict[str, tuple[str, int]] = {}
         self.problems: list[RowProblem] = []
 
     def read(self, line: int, cells: list[str]) -> Row | None:
@@ -213,13 +206,16 @@ class _RowReader:
         if problems:
             self.problems += problems
             return None
-        image, video = (str(self._resolve(values[column])) for column in REQUIRED_COLUMNS)
+        image, video = (self._resolve(values[column]) for column in REQUIRED_COLUMNS)
         extra = {column: values.get(column, "") for column in self.extra_columns}
         return Row(line, self._pair_id(values), image, video, parameters, extra)
 
-    def _resolve(self, cell: str) -> Path:
-        # Not Path.expanduser: that raises where "~name" is no user but a file's name.
-        return (self.folder / os.path.expanduser(cell)).absolute()  # noqa: PTH111
+    def _resolve(self, cell: str) -> str:
+        if cell not in self.paths:
+            # Not Path.expanduser: that raises where "~name" is no user but a file's name.
+            path = (self.folder / os.path.expanduser(cell)).absolute()  # noqa: PTH111
+            self.paths[cell] = str(as_stored(path))
+        return self.paths[cell]
 
     def _pair_id(self, values: Mapping[str, str]) -> str:
         return values.get("pair_id") or _derived_id(values)
@@ -233,7 +229,7 @@ class _RowReader:
     def _media_problems(self, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         for column in REQUIRED_COLUMNS:
             cell = values.get(column, "")
-            reason = self.media(str(self._resolve(cell))) if cell else "is empty"
+            reason = self.media(self._resolve(cell)) if cell else "is empty"
             if reason:
                 yield column, reason
 
@@ -245,30 +241,27 @@ class _RowReader:
             allowed = "letters, digits, '.', '_', '-', not first '.' or '-', at most 128"
             yield "pair_id", f"{pair_id!r} cannot be a file name (allowed: {allowed})"
             return
-        first = self.lines_of_ids.setdefault(pair_id, line)
-        if first != line:
+        # Some file systems take `A.mp4` and `a.mp4` for one file.
+        first, first_line = self.ids.setdefault(pair_id.casefold(), (pair_id, line))
+        if first != pair_id:
+            yield "pair_id", f"{pair_id} differs from {first} in line {first_line} by case only"
+        elif first_line != line:
             given = "duplicate of" if values.get("pair_id") else "same content as"
-            yield "pair_id", f"{given} line {first} ({pair_id})"
+            yield "pair_id", f"{given} line {first_line} ({pair_id})"
 
 
 def read_manifest(path: Path, defaults: Parameters) -> Manifest:
     """Read and check a manifest; relative paths are relative to its folder.
 
     Raises:
-        ManifestError: The file as a whole is unusable: absent, not UTF-8, not CSV, wrong header.
+        ManifestError: The file as a whole is unusable: absent, no CSV, wrong header.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ManifestError(f"no manifest at {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    lines = _read_cells(text, str(path))
+    lines = read_table(path, COLUMNS)
     first = next(lines, None)
     if first is None:
         raise ManifestError(f"{path} is empty; its first line must name the columns")
-    header = first[1]
-    _check_header(header, str(path))
+    line, header = first
+    _check_header(header, f"{path}, line {line}")
     reader = _RowReader(header, path.parent.absolute(), defaults)
     rows = [row for line, cells in lines if (row := reader.read(line, cells)) is not None]
     return Manifest(tuple(rows), tuple(sorted(reader.problems)))
@@ -279,7 +272,7 @@ def rejects_csv(problems: Iterable[RowProblem]) -> str:
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(["line", "column", "reason"])
-    writer.writerows([problem.line, problem.column, problem.reason] for problem in problems)
+    writer.writerows([p.line, one_line(p.column), one_line(p.reason)] for p in problems)
     return output.getvalue()
 
 

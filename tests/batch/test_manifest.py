@@ -126,7 +126,7 @@ def test_derived_ids_do_not_depend_on_the_place_in_the_file(folder):
         ("reference_image,driving_video,pair-id\n", "did you mean 'pair_id'"),
         ("reference_image,driving_video,motion_guidence\n", "did you mean 'motion_guidance'"),
         ("refrence_image,driving_video\n", "did you mean 'reference_image'.*is missing"),
-        ("reference_image,driving_video,\n", "column 3 has no name"),
+        ("reference_image,,driving_video\n", "column 2 has no name"),
         ("reference_image,driving_video,tags,tags\n", "'tags' appears twice"),
         ("reference_image,driving_video,seed,seed\n", "'seed' appears twice"),
         (b"reference_image,driving_video\n\xff\xfe,x\n", "UTF-8"),
