@@ -12,7 +12,10 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config/config.yaml"
+# A job reads the settled configuration of its run.
+if workflow.is_main_process:
+
+    configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -21,12 +24,13 @@ include: "workflow/rules/common.smk"
 rule all:
     default_target: True
     input:
-        run_path("report.html"),
-        # All of them: Snakemake does not miss a ledger in the middle whose heirs are there.
-        needed_ledgers(),
+        lambda wildcards: batch.targets(),
     localrule: True
+    params:
+        manifest=lambda wildcards: config["manifest"],
+        pairs=plan.pairs,
     message:
-        f"{plan.pairs} pairs of {config['manifest']} are through"
+        "{params.pairs} pairs of {params.manifest} are through"
 
 
 include: "workflow/rules/weights.smk"
@@ -52,3 +56,4 @@ onsuccess:
 onerror:
     if workflow.is_main_process:
         log_delivery()
+        say(["what is finished is kept, and the same command continues"])

@@ -10,15 +10,24 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-import yaml
+import sys
+from pathlib import Path
+
+# The checkout itself, where the package is not installed.
+sys.path.insert(0, str(Path(str(workflow.basedir)).parent))
+
+from dispose_stages.batch.rules import link_folder, without_braces
+from dispose_stages.config_text import read_config_file
 
 SETTINGS = config.get("settings", "config/train.yaml")
-with open(SETTINGS) as stream:
-    CHOSEN = yaml.safe_load(stream)
-FOLDER = config.get("folder", CHOSEN["folder"])
-DEVICE = config.get("device", CHOSEN["device"])
-BUNDLE = CHOSEN["bundle"]
-OPTIONS = f"--settings {SETTINGS} --folder {FOLDER} --device {DEVICE}"
+CHOSEN = read_config_file(Path(SETTINGS))
+DEVICE = str(config.get("device", CHOSEN["device"]))
+OUTPUT = str(config.get("folder", CHOSEN["folder"]))
+OPTIONS = ["--settings", SETTINGS, "--folder", OUTPUT, "--device", DEVICE]
+# As Snakemake is to see them.
+FOLDER, BUNDLE = without_braces(OUTPUT), without_braces(CHOSEN["bundle"])
+link_folder(OUTPUT)
+link_folder(CHOSEN["bundle"])
 # Processes that train together, each with batches of its own; on GPUs, one for each.
 PROCESSES = int(config.get("processes", 1 if DEVICE == "cuda" else 2))
 TORCHRUN = f"torchrun --standalone --nproc-per-node {PROCESSES} --no-python"
@@ -41,7 +50,7 @@ rule data:
     log:
         f"{FOLDER}/logs/data.log",
     shell:
-        "dispose train step data {OPTIONS} > {log:q} 2>&1"
+        "dispose train step data {OPTIONS:q} > {log:q} 2>&1"
 
 
 rule vae:
@@ -55,7 +64,7 @@ rule vae:
     resources:
         gpu=GPUS,
     shell:
-        "{TOGETHER} dispose train step vae {OPTIONS} --threads 1 > {log:q} 2>&1"
+        "{TOGETHER} dispose train step vae {OPTIONS:q} --threads 1 > {log:q} 2>&1"
 
 
 rule encode:
@@ -70,7 +79,7 @@ rule encode:
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step encode {OPTIONS} --threads {threads} > {log:q} 2>&1"
+        "dispose train step encode {OPTIONS:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule decoder:
@@ -83,7 +92,7 @@ rule decoder:
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step decoder {OPTIONS} --threads 1 > {log:q} 2>&1"
+        "dispose train step decoder {OPTIONS:q} --threads 1 > {log:q} 2>&1"
 
 
 rule base:
@@ -97,7 +106,7 @@ rule base:
     resources:
         gpu=GPUS,
     shell:
-        "{TOGETHER} dispose train step base {OPTIONS} --threads 1 > {log:q} 2>&1"
+        "{TOGETHER} dispose train step base {OPTIONS:q} --threads 1 > {log:q} 2>&1"
 
 
 rule cmp:
@@ -108,7 +117,7 @@ rule cmp:
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step cmp {OPTIONS} --threads 1 > {log:q} 2>&1"
+        "dispose train step cmp {OPTIONS:q} --threads 1 > {log:q} 2>&1"
 
 
 rule guidance:
@@ -122,7 +131,7 @@ rule guidance:
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step guidance {OPTIONS} --threads 1 > {log:q} 2>&1"
+        "dispose train step guidance {OPTIONS:q} --threads 1 > {log:q} 2>&1"
 
 
 rule control:
@@ -136,7 +145,7 @@ rule control:
     resources:
         gpu=GPUS,
     shell:
-        "dispose train step control {OPTIONS} --threads 1 > {log:q} 2>&1"
+        "dispose train step control {OPTIONS:q} --threads 1 > {log:q} 2>&1"
 
 
 rule bundle:
@@ -147,7 +156,7 @@ rule bundle:
     log:
         f"{FOLDER}/logs/bundle.log",
     shell:
-        "dispose train bundle {OPTIONS} > {log:q} 2>&1"
+        "dispose train bundle {OPTIONS:q} > {log:q} 2>&1"
 
 
 rule quality:
@@ -160,4 +169,4 @@ rule quality:
     resources:
         gpu=GPUS,
     shell:
-        "dispose train quality {OPTIONS} > {log:q} 2>&1"
+        "dispose train quality {OPTIONS:q} > {log:q} 2>&1"

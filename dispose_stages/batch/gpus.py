@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,14 +23,51 @@ def gpu_count() -> int:
     return sum(bool(re.fullmatch(r"nvidia\d+", node.name)) for node in Path("/dev").iterdir())
 
 
+def jobs_at_once(environ: Mapping[str, str]) -> int:
+    """How many jobs of this machine get a GPU of their own; 0 where there is none.
+
+    Jobs share out the GPUs among themselves, but leave what somebody assigned as it is.
+    """
+    return 1 if environ.get("CUDA_VISIBLE_DEVICES") else gpu_count()
+
+
 def lock_folder() -> Path:
     """Where this user's locks lie; they are released by the kernel when their process ends."""
     return Path(tempfile.gettempdir()) / f"dispose-gpus-{os.getuid()}"
 
 
-def _try_lock(path: Path) -> int | None:
+@contextmanager
+def _own_folder(folder: Path) -> Iterator[int]:
+    """Descriptor of a folder that is this user's alone; others may write beside it.
+
+    Raises:
+        DeviceError: Somebody else made it, or made it a link.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise DeviceError(_refusal(folder, error.strerror or "cannot be opened")) from None
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise DeviceError(_refusal(folder, "others may write in it"))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _refusal(folder: Path, reason: str) -> str:
+    return (
+        f"{folder} is no folder of this user's own ({reason}), so nothing is locked in it; "
+        "remove it, or set TMPDIR to a folder of your own"
+    )
+
+
+def _try_lock(folder: int, name: str) -> int | None:
     """Descriptor that holds the lock as long as it is open; None where another process has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -59,13 +96,14 @@ def free_gpu(
         stop_requested: Ends the wait for a free one.
 
     Raises:
-        DeviceError: The job was asked to stop before a GPU became free.
+        DeviceError: The job was asked to stop before a GPU became free, or the folder is not this
+            user's own.
     """
     if "CUDA_VISIBLE_DEVICES" in environ or count < 2:
         yield None
         return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    index, descriptor = _wait_for_lock(folder, count, stop_requested)
+    with _own_folder(folder) as opened:
+        index, descriptor = _wait_for_lock(opened, count, stop_requested)
     environ["CUDA_VISIBLE_DEVICES"] = str(index)
     _logger.info("using GPU %d of %d", index, count)
     try:
@@ -75,11 +113,11 @@ def free_gpu(
         os.close(descriptor)
 
 
-def _wait_for_lock(folder: Path, count: int, stop_requested: Callable[[], bool]) -> tuple[int, int]:
+def _wait_for_lock(folder: int, count: int, stop_requested: Callable[[], bool]) -> tuple[int, int]:
     waiting = False
     while True:
         for index in range(count):
-            descriptor = _try_lock(folder / f"{index}.lock")
+            descriptor = _try_lock(folder, f"{index}.lock")
             if descriptor is not None:
                 return index, descriptor
         if stop_requested():

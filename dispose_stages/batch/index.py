@@ -22,6 +22,7 @@ from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import Parameters
 from dispose_stages.errors import StoreError
 from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.wording import one_line
 
 INDEX_FORMAT = "dispose-index"
 INDEX_VERSION = 2
@@ -185,7 +186,13 @@ def failures_csv(outcomes: RunOutcomes) -> str:
         if outcome.status is PairStatus.FAILED:
             log = outcomes.log(outcome.stage, outcome.unit)
             place = log.relative_to(outcomes.layout.root) if log else ""
-            words = (outcome.pair.pair_id, outcome.stage, outcome.reason, outcome.message, place)
+            words = (
+                outcome.pair.pair_id,
+                outcome.stage,
+                outcome.reason,
+                one_line(outcome.message),
+                place,
+            )
             writer.writerow(words)
     return output.getvalue()
 

@@ -1,8 +1,8 @@
 """From the bytes of a manifest to its cells, whichever program wrote them.
 
-What is certain is read: UTF-8, UTF-16 with its mark; columns separated by commas, semicolons or tabs
-or as a first line ``sep=`` says; empty columns and cells at the end. What could only be guessed is
-refused with its cause: a wrong guess at an encoding would be another file's name.
+What is certain is read: UTF-8, UTF-16 with its mark; columns separated by commas, semicolons or
+tabs or as a first line ``sep=`` says; empty columns and cells at the end. What could only be
+guessed is refused with its cause: a wrong guess at an encoding would be another file's name.
 """
 
 from __future__ import annotations

@@ -22,6 +22,15 @@ class RunBusyError(DisposeError):
     """Another process works on the run."""
 
 
+def last_holder(path: Path) -> int | None:
+    """Process number of who took a lock last, whether it is held or not."""
+    try:
+        words = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(words[1]) if words[:1] == ["process"] and words[1:2] and words[1].isdigit() else None
+
+
 class RunLock:
     """Holds a run until the process ends or `release` is called.
 

@@ -21,7 +21,8 @@ from pydantic import BaseModel
 
 from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.manifest import Row
-from dispose_stages.config import Config, Section
+from dispose_stages.config import Config
+from dispose_stages.config_section import Section
 from dispose_stages.errors import DisposeError, Reason
 from dispose_stages.store.artifacts import ArtifactStore
 

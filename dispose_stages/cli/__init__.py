@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from dispose_stages import __version__
+from dispose_stages.cli.terminal import say, show_traceback
 from dispose_stages.errors import DisposeError
 
 COMMANDS = {
@@ -79,11 +80,12 @@ def cli(ctx: click.Context, *, verbose: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: errors that a user can act on become one line and exit status 1."""
+    sys.excepthook = show_traceback
     options: dict[str, Any] = {"prog_name": "dispose", "standalone_mode": True}
     try:
         cli.main(args=None if arguments is None else list(arguments), **options)
     except DisposeError as error:
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         sys.exit(1)
     except BrokenPipeError:  # `dispose ... | head`
         sys.stderr.close()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from dispose_stages.cli.terminal import say
+
 
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file is outdated.")
@@ -27,9 +29,9 @@ def config(*, check: bool, folder: Path) -> None:
 
     if not check:
         for path in write_files(folder):
-            click.echo(f"written: {path}")
+            say(f"written: {path}")
         return
     outdated = outdated_files(folder)
     for path in outdated:
-        click.echo(f"error: {path} is outdated; run `{FIXING_COMMAND}`", err=True)
+        say(f"error: {path} is outdated; run `{FIXING_COMMAND}`", err=True)
     sys.exit(1 if outdated else 0)

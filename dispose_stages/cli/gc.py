@@ -9,6 +9,7 @@ import click
 
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.unit import Status
+from dispose_stages.cli.terminal import say
 from dispose_stages.config import STAGES
 from dispose_stages.errors import StoreError
 
@@ -58,10 +59,10 @@ def gc(*, run_dirs: tuple[Path, ...], store: Path | None, older_than: float, del
         if delete:
             file.path.unlink(missing_ok=True)
     for stage in counts:
-        click.echo(f"{stage:<15} {counts[stage]:>8} files {_megabytes(sizes[stage])}")
+        say(f"{stage:<15} {counts[stage]:>8} files {_megabytes(sizes[stage])}")
     verb = "deleted" if delete else "can be deleted (with --delete)"
     total = _megabytes(sum(sizes.values())).strip()
-    click.echo(f"{sum(counts.values())} files, {total} {verb}")
+    say(f"{sum(counts.values())} files, {total} {verb}")
 
 
 def _needed(run_dirs: tuple[Path, ...]) -> tuple[Path, set[tuple[str, str]]]:

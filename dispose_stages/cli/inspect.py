@@ -10,6 +10,7 @@ import click
 
 from dispose_stages.batch.unit import Status
 from dispose_stages.cli.options import run_dir_option
+from dispose_stages.cli.terminal import say
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, StoreError
 
 if TYPE_CHECKING:
@@ -46,15 +47,15 @@ def inspect(*, pair_id: str, run_dir: Path, preview: Path | None, keypoint: int)
         raise StoreError(f"the run has no pair {pair_id!r}; `dispose status --pairs` lists them")
     store = ArtifactStore(Path(read_run_config(outcomes.layout).store))
     for line in pair_lines(outcomes, pair, store):
-        click.echo(line)
+        say(line)
     if preview is not None:
         from dispose_stages.cli.previews import Previews
 
         previews = Previews(outcomes, pair, store, keypoint)
         for path in previews.write(preview):
-            click.echo(f"written: {path}")
+            say(f"written: {path}")
         for remark in previews.remarks:
-            click.echo(remark)
+            say(remark)
 
 
 def pair_lines(outcomes: RunOutcomes, pair: Row, store: ArtifactStore) -> Iterator[str]:

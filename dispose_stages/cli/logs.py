@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from dispose_stages.cli.terminal import PrintableFormatter
+from dispose_stages.wording import one_line
+
 _LINE_SECONDS = 10.0
 
 
 def configure_logging(*, verbose: bool) -> None:
     """Plain lines on stderr; called once per process, by commands that do long work."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(PrintableFormatter(form, "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     logging.captureWarnings(capture=True)
     for noisy in ("PIL", "numcodecs", "asyncio", "matplotlib", "urllib3", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -37,7 +38,7 @@ def unit_progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
 
         def show(done: int, total: int, label: str) -> None:
             bar.total = total
-            bar.set_postfix_str(label[-40:], refresh=False)
+            bar.set_postfix_str(one_line(label)[-40:], refresh=False)
             bar.update(done - bar.n)
 
         yield show

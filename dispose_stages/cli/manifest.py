@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dispose_stages.cli.options import config_option
+from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
     from dispose_stages.batch.manifest import Manifest, RowProblem
@@ -40,10 +41,10 @@ def check(*, file: Path, config_file: Path, shallow: bool) -> None:
     bad_lines = {problem.line for problem in problems}
     good = sum(row.line not in bad_lines for row in found.rows)
     for line in problem_table(problems):
-        click.echo(line)
-    click.echo(f"{file}: {good} rows can run, {len(bad_lines)} cannot")
+        say(line)
+    say(f"{file}: {good} rows can run, {len(bad_lines)} cannot")
     if found.rows and (carried := found.rows[0].extra):
-        click.echo(f"carried along, without influence: {', '.join(carried)}")
+        say(f"carried along, without influence: {', '.join(carried)}")
     sys.exit(1 if problems else 0)
 
 
@@ -99,4 +100,4 @@ def cross(*, images: Path, videos: Path, output: Path) -> None:
 
     text = cross_product(images, videos, output.parent)
     write_text(output, text)
-    click.echo(f"{output}: {text.count(chr(10)) - 1} pairs")
+    say(f"{output}: {text.count(chr(10)) - 1} pairs")

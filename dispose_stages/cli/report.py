@@ -8,6 +8,7 @@ import click
 
 from dispose_stages.cli.logs import configure_logging
 from dispose_stages.cli.options import run_dir_option
+from dispose_stages.cli.terminal import say
 
 
 @click.command()
@@ -30,6 +31,6 @@ def report(obj: dict[str, bool], *, run_dir: Path) -> None:
     failed = write_failures(outcomes)
     write_report(run_dir)
     layout = outcomes.layout
-    click.echo(f"{len(outcomes.pairs) - len(failed)} of {len(outcomes.pairs)} pairs did not fail")
+    say(f"{len(outcomes.pairs) - len(failed)} of {len(outcomes.pairs)} pairs did not fail")
     for path in (layout.report, layout.index, layout.failures, layout.rejects):
-        click.echo(f"written: {path}")
+        say(f"written: {path}")

@@ -8,6 +8,7 @@ import click
 
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.cli.options import run_dir_argument
+from dispose_stages.cli.terminal import say
 from dispose_stages.config import STAGES
 from dispose_stages.errors import Reason
 
@@ -40,7 +41,7 @@ def retry(
     for stage in STAGES:
         count = sum(len(units) for (of, _), units in found.items() if of == stage)
         if count:
-            click.echo(f"{stage}: {count} failed units")
+            say(f"{stage}: {count} failed units")
     units = sum(len(units) for units in found.values())
     verb = "would be re-opened" if dry_run else "re-opened; `dispose run` tries them again"
-    click.echo(f"{units} units in {len(found)} jobs {verb}" if units else "nothing to re-open")
+    say(f"{units} units in {len(found)} jobs {verb}" if units else "nothing to re-open")

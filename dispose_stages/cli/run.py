@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import subprocess
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +15,11 @@ import click
 from dispose_stages.atomic import readable_json, write_text_if_changed
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.cli.options import config_option
-from dispose_stages.config import STAGES, load_config
+from dispose_stages.cli.supervision import Supervised, supervise
+from dispose_stages.cli.terminal import say
+from dispose_stages.config import STAGES, Config, load_config
 from dispose_stages.config_text import merged, parse_settings, read_config_file
-from dispose_stages.errors import ConfigError, StoreError
+from dispose_stages.errors import ConfigError, ManifestError, StoreError
 
 EXIT_STATUS = {"all": 0, "some": 3, "none": 4}
 """By how much of the manifest was delivered."""
@@ -67,7 +69,8 @@ def run(
     snakemake, for instance `dispose run -- --until motion --keep-going`.
 
     Exit status: 0 every row of the manifest was delivered, 3 some were, 4 none was, 1 the run did
-    not come about; of a dry run that of snakemake.
+    not come about; 128 and the signal's number if one stopped it (Ctrl-C: 130, SIGTERM: 143); of a
+    dry run that of snakemake.
     """
     values = parse_settings(settings)
     if manifest is not None:
@@ -79,9 +82,17 @@ def run(
         force = None
     files = [config_file, *([_write_overrides(values)] if values else [])]
     command = snakemake_command(profile, files, force=force, dry_run=dry_run, extra=extra)
-    click.echo(shlex.join(command), err=True)
-    status = subprocess.run(command, check=False).returncode  # noqa: S603 - no shell
-    sys.exit(status if dry_run else exit_status(layout, status))
+    say(shlex.join(command), err=True)
+    ended = supervise(command, _say_stopping)
+    status = ended.status if dry_run else exit_status(config, ended)
+    if status and ended.stopped_by:
+        status = 128 + ended.stopped_by
+        say("stopped; what is finished is kept, and the same command continues", err=True)
+    sys.exit(status)
+
+
+def _say_stopping(asked: signal.Signals) -> None:
+    say(f"{asked.name}: stopping; jobs save what they have", err=True)
 
 
 def snakemake_command(
@@ -135,17 +146,33 @@ def find_snakefile() -> Path:
     raise ConfigError("no Snakefile here; change to the folder of the checkout")
 
 
-def exit_status(layout: RunLayout, snakemake_status: int) -> int:
-    """0, 3 or 4 for all, some or no rows delivered; 1 if the run failed beside that."""
+def exit_status(config: Config, ended: Supervised) -> int:
+    """0, 3 or 4 for all, some or no rows delivered; 1 if the run failed beside that.
+
+    Of a run that did not come about, what earlier commands delivered says nothing: 1, or 4 where
+    no row can run.
+    """
     from dispose_stages.batch.delivery import read_delivery
+    from dispose_stages.batch.run_lock import last_holder
     from dispose_stages.batch.summary import PlanSummary
 
+    layout = RunLayout(config.run_dir)
+    if ended.status and last_holder(layout.run_lock) != ended.pid:
+        return EXIT_STATUS["none"] if _no_row_can_run(config) else 1
     try:
         delivery = read_delivery(layout, PlanSummary.read(layout.summary))
     except StoreError:
-        return snakemake_status or 1
-    status = EXIT_STATUS[delivery.extent]
-    return status or min(snakemake_status, 1)
+        return ended.status or 1
+    return EXIT_STATUS[delivery.extent] or min(ended.status, 1)
+
+
+def _no_row_can_run(config: Config) -> bool:
+    from dispose_stages.batch.manifest import read_manifest
+
+    try:
+        return not read_manifest(Path(config.manifest), config.parameters).rows
+    except ManifestError:
+        return False
 
 
 def _force_pairs(layout: RunLayout, stage: str | None, pairs: list[str], *, dry_run: bool) -> None:
@@ -155,7 +182,7 @@ def _force_pairs(layout: RunLayout, stage: str | None, pairs: list[str], *, dry_
     if stage is None:
         raise ConfigError("--pairs needs --force STAGE")
     if dry_run:
-        click.echo(f"{stage} of {len(pairs)} pairs would be computed anew", err=True)
+        say(f"{stage} of {len(pairs)} pairs would be computed anew", err=True)
         return
     units = renew_stamps(layout, stage, pairs)
-    click.echo(f"{units} units of {stage} are computed anew", err=True)
+    say(f"{units} units of {stage} are computed anew", err=True)

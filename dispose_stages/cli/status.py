@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dispose_stages.cli.options import run_dir_argument
+from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
     from dispose_stages.batch.outcomes import RunOutcomes
@@ -47,7 +48,7 @@ def status(*, run_dir: Path, watch: bool, interval: float, pairs: bool) -> None:
         lines = [*status_lines(current), *(pair_lines(outcomes) if pairs else ())]
         if watch and sys.stdout.isatty():
             click.clear()
-        click.echo("\n".join(lines))
+        say("\n".join(lines))
         if not watch or current.finished:
             return
         time.sleep(interval)

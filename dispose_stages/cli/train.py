@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dispose_stages.cli.terminal import say
+
 if TYPE_CHECKING:
     from dispose_stages.training.settings import TrainSettings
 
@@ -68,7 +70,7 @@ def bundle(settings_file: Path, **changes: Any) -> None:
 
     settings = _settings(settings_file, changes)
     write_bundle(settings.bundle, settings.folder, highest_sigma=settings.levels.highest)
-    click.echo(f"{settings.bundle}: {bundle_size(settings.bundle) / 1e6:.1f} MB")
+    say(f"{settings.bundle}: {bundle_size(settings.bundle) / 1e6:.1f} MB")
 
 
 @train.command()
@@ -79,7 +81,7 @@ def quality(settings_file: Path, variants: tuple[str, ...], **changes: Any) -> N
     from dispose_stages.training.measurement import measure
 
     settings = _settings(settings_file, changes)
-    click.echo(measure(settings, variants or None))
+    say(measure(settings, variants or None))
 
 
 @train.command()
@@ -114,8 +116,8 @@ def finetune(run_dir: Path, store: Path, media: Path, **options: Any) -> None:
     names = ("steps", "learning_rate", "accumulate")
     schedule = Schedule(**{name: options.pop(name) for name in names}, outer=("",))
     clips = ArtifactClips(pairs_of_run(run_dir, media), store, frames=options.pop("frames"))
-    click.echo(f"{len(clips)} pairs")
-    click.echo(Finetuning(FinetuneOptions(schedule=schedule, **options), clips).run())
+    say(f"{len(clips)} pairs")
+    say(str(Finetuning(FinetuneOptions(schedule=schedule, **options), clips).run()))
 
 
 def _settings(path: Path, changes: dict[str, Any]) -> TrainSettings:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dispose_stages.cli.options import config_option
+from dispose_stages.cli.terminal import say
 
 
 @click.group()
@@ -21,11 +22,11 @@ def list_files() -> None:
 
     for file in FILES:
         consent = ", asks for consent to its licence" if file.licence_needed else ""
-        click.echo(file.name)
-        click.echo(f"    {file.describe_size()}; read by {', '.join(sorted(file.stages))}")
-        click.echo(f"    from {file.published}{consent}")
+        say(file.name)
+        say(f"    {file.describe_size()}; read by {', '.join(sorted(file.stages))}")
+        say(f"    from {file.published}{consent}")
         for place in file.places[1:]:
-            click.echo(f"    or as {place.path}")
+            say(f"    or as {place.path}")
 
 
 @weights.command()
@@ -48,7 +49,7 @@ def check(*, config_file: Path, root: Path | None) -> None:
         models = load_config(read_config_file(config_file)).models
         root, bundle = Path(models.root), models.bundle
     verify(root, None, bundle)
-    click.echo(f"{root}: all files of the bundle {bundle!r} are there")
+    say(f"{root}: all files of the bundle {bundle!r} are there")
 
 
 @weights.command("make-tiny")
@@ -65,7 +66,7 @@ def make_tiny_bundle(*, root: Path, seed: int) -> None:
     from dispose_stages.training.bundle.tiny import make_tiny
 
     make_tiny(root, seed=seed)
-    click.echo(f"{root}: tiny checkpoints written")
+    say(f"{root}: tiny checkpoints written")
 
 
 @weights.command()
@@ -91,8 +92,8 @@ def convert(*, config_file: Path, root: Path | None) -> None:
     for source in pickles(folder):
         target = conversion_path(source)
         if is_current(target, source):
-            click.echo(f"{target}: is up to date")
+            say(f"{target}: is up to date")
             continue
         size = source.stat().st_size / 2**30
-        click.echo(f"{source}: converting {size:.2f} GiB ...")
-        click.echo(f"{convert_checkpoint(source)}: written")
+        say(f"{source}: converting {size:.2f} GiB ...")
+        say(f"{convert_checkpoint(source)}: written")

@@ -2,12 +2,14 @@
 
 Styles, script, pictures and (within a budget) videos are inside the file. Rows are data that the
 script turns into elements page by page, so that ten thousand pairs open as fast as ten; whatever
-comes from the manifest enters the page as escaped text or as JSON, never as markup.
+comes from the manifest enters the page as escaped text or as JSON, never as markup. The page's
+policy lets the browser run this one script, known by its digest, and no other.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from importlib.resources import files
 from typing import Any
@@ -26,6 +28,11 @@ MAX_FAILURES = 200
 def data_uri(data: bytes, media_type: str) -> str:
     """Content as an address."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def script_hash(script: str) -> str:
+    """A script as a content security policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"
 
 
 def duration(seconds: float | None) -> str:
@@ -109,6 +116,7 @@ def render(report: RunReport) -> str:
     folder = files("dispose_stages.report")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["duration"] = duration
+    script = (folder / "page.js").read_text(encoding="utf-8")
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     common = report.common_parameters()
     longest = max((timing.total for timing in report.timings), default=0.0)
@@ -122,5 +130,6 @@ def render(report: RunReport) -> str:
         rows=script_json([row_data(pair, common) for pair in report.pairs]),
         # These two are part of the package, not of any run.
         style=Markup((folder / "page.css").read_text(encoding="utf-8")),  # noqa: S704
-        script=Markup((folder / "page.js").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=Markup(script_hash(script)),  # noqa: S704
     )

@@ -1,9 +1,10 @@
+import os
 import subprocess
 import sys
 
 import pytest
 
-from dispose_stages.batch.gpus import free_gpu
+from dispose_stages.batch.gpus import free_gpu, jobs_at_once
 from dispose_stages.errors import DeviceError
 
 
@@ -56,3 +57,54 @@ def test_an_assigned_gpu_and_machines_without_several_are_left_alone(tmp_path, e
         assert index is None
         assert environ == before
     assert not (tmp_path / "locks").exists()
+
+
+def planted_link(folder, elsewhere):
+    """Somebody's link where this user's folder would be."""
+    folder.symlink_to(elsewhere)
+
+
+def open_to_all(folder, elsewhere):
+    """A folder in which everybody may put links."""
+    folder.mkdir()
+    folder.chmod(0o777)
+
+
+def anothers(folder, elsewhere):
+    """A folder that another user made."""
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+
+
+def dangling_link(folder, elsewhere):
+    """A link to what is not there."""
+    folder.symlink_to(elsewhere / "none")
+
+
+@pytest.mark.parametrize("plant", [planted_link, open_to_all, anothers, dangling_link])
+def test_a_folder_that_somebody_planted_is_refused(tmp_path, plant):
+    """Nothing is written through it, and the message says what to do."""
+    if plant is anothers and os.geteuid() != 0:
+        pytest.skip("only root gives folders away")
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "locks"
+    elsewhere.mkdir()
+    plant(folder, elsewhere)
+    with pytest.raises(DeviceError, match="TMPDIR"), free_gpu({}, count=2, folder=folder):
+        pytest.fail("it was followed")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_planted_lock_file_is_not_followed(tmp_path):
+    """A link among the locks is an error of the system, and its target stays as it is."""
+    target = tmp_path / "target"
+    folder = tmp_path / "locks"
+    folder.mkdir(mode=0o700)
+    (folder / "0.lock").symlink_to(target)
+    with pytest.raises(OSError, match=r"0\.lock"), free_gpu({}, count=2, folder=folder):
+        pytest.fail("it was followed")
+    assert not target.exists()
+
+
+def test_an_assigned_gpu_lets_one_job_run_at_a_time():
+    """Whatever the machine has."""
+    assert jobs_at_once({"CUDA_VISIBLE_DEVICES": "3"}) == 1

@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ from click.testing import CliRunner
 from dispose_stages.batch.control import Control
 from dispose_stages.cli import cli
 from dispose_stages.cli import run as module
+from dispose_stages.cli.supervision import Supervised
 from dispose_stages.config_text import parse_settings
 from dispose_stages.errors import ConfigError, DisposeError, Reason, UnitError
 from tests.toy_run import CountingStage, plan_run
@@ -20,12 +20,11 @@ def calls(monkeypatch, tmp_path):
     """Commands that would have been run; each succeeds."""
     calls = []
 
-    def called(command, **options):
-        assert options == {"check": False}, "no shell"
+    def called(command, on_stop):
         calls.append(command)
-        return SimpleNamespace(returncode=0)
+        return Supervised(status=0)
 
-    monkeypatch.setattr(subprocess, "run", called)
+    monkeypatch.setattr(module, "supervise", called)
     (tmp_path / "Snakefile").touch()
     monkeypatch.chdir(tmp_path)
     config = tmp_path / "config.yaml"
@@ -99,15 +98,34 @@ def test_exit_status_says_how_much_was_delivered(tmp_path, failing, snakemake, s
     run = plan_run(tmp_path)
     run.stages["pose"] = CountingStage("pose", before)
     run.perform_all()
-    assert module.exit_status(run.layout, snakemake) == status
+    hold(run, pid=77)
+    assert module.exit_status(run.config, Supervised(pid=77, status=snakemake)) == status
+
+
+def hold(run, pid):
+    """A process took the run and let it go again."""
+    run.layout.run_lock.write_text(f"process {pid} on here")
 
 
 def test_a_run_that_was_never_planned_failed(tmp_path):
-    """Snakemake's own errors keep their status."""
+    """Whatever Snakemake says."""
     run = plan_run(tmp_path)
     run.layout.summary.unlink()
-    assert module.exit_status(run.layout, 0) == 1
-    assert module.exit_status(run.layout, 2) == 2
+    for status in (0, 1, 2):
+        assert module.exit_status(run.config, Supervised(pid=77, status=status)) == 1
+
+
+def test_a_run_that_did_not_come_about_is_not_judged_by_earlier_ones(tmp_path):
+    """Busy or broken set-up: 1. No row that can run: 4."""
+    run = plan_run(tmp_path)
+    run.perform_all()
+    hold(run, pid=76)
+    refused = Supervised(pid=77, status=1)
+    assert module.exit_status(run.config, refused) == 1
+    manifest = tmp_path / "bad.csv"
+    manifest.write_text("reference_image,driving_video\nnone.png,none.mp4\n")
+    hopeless = run.config.model_copy(update={"manifest": str(manifest)})
+    assert module.exit_status(hopeless, refused) == 4
 
 
 def test_single_pairs_are_forced_by_their_units(calls, tmp_path):

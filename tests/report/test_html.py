@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -225,3 +226,23 @@ def test_script_json_is_json() -> None:
     text = script_json([HOSTILE, {"a": 1}])
     assert json.loads(text) == [HOSTILE, {"a": 1}]
     assert "<" not in text
+
+
+@pytest.mark.parametrize("pairs", [(), (pair(),), (pair(reference_image=HOSTILE),)])
+def test_the_page_allows_its_own_script_and_no_other(pairs) -> None:
+    """The policy names the digest of what stands between the tags, and nothing inline at large."""
+    text = render(report(*pairs))
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1]
+    allowed = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert allowed["script-src"] == f"'sha256-{digest}'"
+    assert allowed["default-src"] == allowed["base-uri"] == allowed["form-action"] == "'none'"
+
+
+def test_nothing_in_the_page_needs_what_the_policy_forbids() -> None:
+    """No handler attributes, no addresses of scripts, no evaluation of text."""
+    text = render(report(pair()))
+    assert not re.search(r"<[a-z][^>]*\son[a-z]+\s*=", text)
+    assert not re.search(r"<script[^>]*\ssrc", text)
+    assert not re.search(r"javascript:|\beval\(|new Function", text)

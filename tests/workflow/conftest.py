@@ -122,7 +122,9 @@ def _restored(workspace, name):
     # Always the same path: units are named after the paths of their media.
     shutil.rmtree(workspace.root)
     shutil.copytree(workspace.root.with_name(name), workspace.root)
-    return replace(workspace, environment=dict(workspace.environment))
+    return replace(
+        workspace, config=dict(workspace.config), environment=dict(workspace.environment)
+    )
 
 
 @pytest.fixture

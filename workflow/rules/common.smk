@@ -1,4 +1,5 @@
-# What the rules share: the plan, and functions that read it.
+# What touches Snakemake itself: its configuration, settings, forced rules and start. All else that
+# the rules share is dispose_stages/batch/rules.py.
 import os
 import sys
 from functools import cache
@@ -14,22 +15,41 @@ sys.path.insert(0, str(workflow.basedir))
 search_path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
 os.environ.update(PATH=os.pathsep.join(search_path))
 
-from dispose_stages.batch.delivery import read_delivery
-from dispose_stages.errors import DisposeError
-from dispose_stages.batch.gpus import gpu_count
-from dispose_stages.batch.slurm import (
-    cancel_orphans,
-    job_name_prefix,
-    settle_status_command,
-)
-from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.rules import RunRules, link_folder, memory
 from dispose_stages.batch.summary import PlanSummary
-
-RUN = os.path.join(config.get("results", "results"), config.get("run", "demo"))
-layout = RunLayout(Path(RUN))
+from dispose_stages.errors import DisposeError
 
 GPU = 1
 """GPUs per job of a stage with networks."""
+
+
+wildcard_constraints:
+    shard=r"\d+-of-\d+",
+
+
+def refusal(error):
+    """An error of ours as Snakemake shows it; a terminal obeys what it is shown."""
+    from dispose_stages.wording import printable
+
+    return WorkflowError(printable(str(error)))
+
+
+def say(lines, level="info"):
+    """Lines for people."""
+    from dispose_stages.wording import printable
+
+    for line in lines:
+        getattr(logger, level)(printable(line))
+
+
+def given_config():
+    """The configuration as files and `--config` say it; Snakemake makes a number of `run: 007`."""
+    from dispose_stages.config_text import read_config_files
+
+    settings = workflow.config_settings
+    added = workflow.overwrite_configfiles
+    own = [] if settings.replace_workflow_config else workflow.configfiles[len(added) :]
+    return read_config_files(map(Path, [*own, *added]), settings.config_args or ())
 
 
 try:
@@ -37,19 +57,17 @@ try:
         from dispose_stages.config import load_config
         from dispose_stages.batch.prepare import Forced, prepare_run
 
-        # Numbers in `--config 'parameters={seed: 7}'` arrive as text.
-        config.update(load_config(config).model_dump(mode="json"))
+        config.update(load_config(given_config()).model_dump(mode="json"))
+        link_folder(config["results"])
         validate(config, "../../config/config.schema.json")
         prepared = prepare_run(config)
         plan = prepared.summary
+        batch = RunRules(config, lambda: this_run().summary)
     else:  # a job of a cluster
-        plan = PlanSummary.read(layout.summary)
+        batch = RunRules(config, lambda: plan)
+        plan = PlanSummary.read(batch.layout.summary)
 except DisposeError as error:
-    raise WorkflowError(str(error)) from None
-
-
-wildcard_constraints:
-    shard=r"\d+-of-\d+",
+    raise refusal(error) from None
 
 
 @cache
@@ -58,151 +76,62 @@ def this_run():
 
     Nothing is written before `begin_run`, so a dry run leaves no trace.
     """
-    settle_executor()
+    settle_settings()
     settings = workflow.dag_settings
     targets = set(settings.forcerun)
     if settings.forcetargets:
         targets |= set(settings.targets)
     forced = Forced.of(targets, everything=settings.forceall)
-    run = prepare_run(config, forced) if forced else prepared
-    limit_gpus()
+    current = prepare_run(config, forced) if forced else prepared
     # Parameters say so as well, but Snakemake forgets them with its folder `.snakemake`.
-    workflow.dag.forcefiles.update(str(layout.ledger(*shard)) for shard in run.stale)
-    for line in run.reject_lines():
-        logger.warning(line)
-    return run
+    stale = (str(batch.layout.ledger(*shard)) for shard in current.stale)
+    workflow.dag.forcefiles.update(stale)
+    say(current.reject_lines(), level="warning")
+    return current
 
 
-def limit_gpus():
-    """Without a scheduler: one job per GPU, unless `--resources gpu=N` says otherwise."""
-    if not workflow.local_exec:
-        return
-    # Jobs share out the GPUs of a machine, but leave what somebody assigned as it is.
-    count = 1 if os.environ.get("CUDA_VISIBLE_DEVICES") else gpu_count()
-    if count:
+def settle_settings():
+    """Adapt settings to run, machine and cluster, before executor and scheduler read them."""
+    from dispose_stages.batch.gpus import jobs_at_once
+    from dispose_stages.batch.slurm import job_name_prefix, settle_status_command
+
+    # Jobs read the settled configuration, not all files and settings once more.
+    workflow.config_settings.configfiles = [prepared.layout.config.absolute()]
+    workflow.config_settings.config_args = []
+    if workflow.local_exec and (count := jobs_at_once(os.environ)):
         workflow.global_resources.setdefault("gpu", count)
+    settings = workflow.executor_settings
+    if hasattr(settings, "jobname_prefix"):
+        prefix = job_name_prefix(settings.jobname_prefix, prepared.layout.root)
+        settings.jobname_prefix = prefix
+        settings.status_command = settle_status_command(settings.status_command)
 
 
 def begin_run():
     """Check the weights and write the plan down, once it is certain that jobs will run."""
+    from dispose_stages.batch.slurm import cancel_orphans
     from dispose_stages.weights.verification import verify
 
-    run = this_run()
+    current = this_run()
     try:
-        verify(Path(run.config.models.root), None, run.config.models.bundle)
-        run.commit()
-        if run.exclusive:
-            cancel_jobs_of_a_killed_run()
+        verify(Path(current.config.models.root), None, current.config.models.bundle)
+        current.commit()
     except DisposeError as error:
-        raise WorkflowError(str(error)) from None
-
-
-def settle_executor():
-    """Adapt the settings of the SLURM executor to run and cluster, before it reads them."""
-    settings = workflow.executor_settings
-    if hasattr(settings, "jobname_prefix"):
-        settings.jobname_prefix = job_name_prefix(settings.jobname_prefix, layout.root)
-        settings.status_command = settle_status_command(settings.status_command)
-
-
-def cancel_jobs_of_a_killed_run():
-    """After a kill -9 its jobs run on; this run submits the same units again."""
+        raise refusal(error) from None
     prefix = getattr(workflow.executor_settings, "jobname_prefix", None)
-    if prefix and (jobs := cancel_orphans(prefix)):
-        logger.warning(f"cancelled {len(jobs)} jobs of a killed run: {' '.join(jobs)}")
+    if current.exclusive and prefix and (jobs := cancel_orphans(prefix)):
+        say(
+            [f"cancelled {len(jobs)} jobs of a killed run: {' '.join(jobs)}"],
+            level="warning",
+        )
 
 
 def log_delivery():
     """Say what came out and where it lies."""
-    for line in read_delivery(layout, plan).lines():
-        logger.info(line)
+    from dispose_stages.batch.delivery import read_delivery
 
-
-def run_dir(wildcards):
-    """Params function: the run's folder."""
-    return RUN
-
-
-def run_path(*parts):
-    """A path below the run's folder; may hold wildcards."""
-    return os.path.join(RUN, *parts)
-
-
-def ledger(stage):
-    """The ledger of a shard of a stage."""
-    return run_path("ledger", stage, "{shard}.json")
-
-
-def ledgers(stage):
-    """All ledgers of a stage."""
-    return [str(layout.ledger(stage, shard)) for shard in plan.shards[stage]]
-
-
-def needed_ledgers():
-    """Everything that a video hangs on."""
-    weights = run_path("ledger", "weights.json")
-    return [weights, *(str(layout.ledger(*job)) for job in plan.needed())]
-
-
-def log(stage):
-    """What a job says."""
-    return run_path("logs", stage, "{shard}.log")
-
-
-def benchmark_file(stage):
-    """Time and memory of a job, as Snakemake measures them."""
-    return run_path("benchmarks", stage, "{shard}.tsv")
-
-
-def upstream_ledgers(stage):
-    """Input function: ledgers of the shards that hold what this shard reads."""
-
-    def of_shard(wildcards):
-        upstream = shard_summary(stage, wildcards).upstream
-        return [
-            str(layout.ledger(s, shard))
-            for s, shards in upstream.items()
-            for shard in shards
-        ]
-
-    return of_shard
-
-
-def shard_plan(stage):
-    """Params function: changes whenever the shard has to be run again."""
-    return lambda wildcards: shard_summary(stage, wildcards).plan
-
-
-def work(stage, noun):
-    """Params function: how many of what, for people."""
-    return lambda wildcards: f"{shard_summary(stage, wildcards).units} {noun}"
-
-
-def shard_summary(stage, wildcards):
-    current = this_run().summary if workflow.is_main_process else plan
-    try:
-        return current.shards[stage][wildcards.shard]
-    except KeyError:
-        raise WorkflowError(
-            f"the plan has no {stage} shard {wildcards.shard}"
-        ) from None
+    say(read_delivery(prepared.layout, this_run().summary).lines())
 
 
 def attempt(wildcards, attempt):
     return attempt
-
-
-def memory(megabytes):
-    """Resource function: more memory with every attempt."""
-    return lambda wildcards, attempt: megabytes * attempt
-
-
-def minutes(factor=4, least=30):
-    """Resource function: several times the aimed run time of a shard, more with every attempt.
-
-    A job ends itself before its limit and the next attempt goes on where it stopped.
-    """
-    return (
-        lambda wildcards, attempt: max(least, round(factor * plan.shard_minutes))
-        * attempt
-    )

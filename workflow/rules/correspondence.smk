@@ -1,26 +1,26 @@
 # Diffusion features at the keypoints of every reference image.
 rule correspondence:
     input:
-        upstream=upstream_ledgers("correspondence"),
-        weights=run_path("ledger", "weights.json"),
+        upstream=batch.upstream("correspondence"),
+        weights=batch.path("ledger", "weights.json"),
     output:
-        ledger=ledger("correspondence"),
+        ledger=batch.ledger("correspondence"),
     log:
-        log("correspondence"),
+        batch.log("correspondence"),
     benchmark:
-        benchmark_file("correspondence")
+        batch.benchmark("correspondence")
     conda:
         "../../environment.yml"
     threads: 2
     resources:
         gpu=GPU,
         mem_mb=memory(16000),
-        runtime=minutes(),
+        runtime=batch.minutes(),
         attempt=attempt,
     params:
-        plan=shard_plan("correspondence"),
-        work=work("correspondence", "reference images"),
-        run_dir=run_dir,
+        plan=batch.shard_plan("correspondence"),
+        work=batch.work("correspondence", "reference images"),
+        run_dir=lambda wildcards: batch.run_dir,
     message:
         "correspondence shard {wildcards.shard}: {params.work}"
     shell:

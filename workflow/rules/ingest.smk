@@ -1,22 +1,22 @@
 # Probes every media file once: size, frames, rotation, digest of the content.
 rule ingest:
     output:
-        ledger=ledger("ingest"),
+        ledger=batch.ledger("ingest"),
     log:
-        log("ingest"),
+        batch.log("ingest"),
     benchmark:
-        benchmark_file("ingest")
+        batch.benchmark("ingest")
     conda:
         "../../environment.yml"
     threads: 2
     resources:
         mem_mb=memory(2000),
-        runtime=minutes(),
+        runtime=batch.minutes(),
         attempt=attempt,
     params:
-        plan=shard_plan("ingest"),
-        work=work("ingest", "media files"),
-        run_dir=run_dir,
+        plan=batch.shard_plan("ingest"),
+        work=batch.work("ingest", "media files"),
+        run_dir=lambda wildcards: batch.run_dir,
     message:
         "ingest shard {wildcards.shard}: {params.work}"
     shell:

@@ -1,26 +1,26 @@
 # Aligned poses, point tracks and the motion field of every pair.
 rule motion:
     input:
-        upstream=upstream_ledgers("motion"),
-        weights=run_path("ledger", "weights.json"),
+        upstream=batch.upstream("motion"),
+        weights=batch.path("ledger", "weights.json"),
     output:
-        ledger=ledger("motion"),
+        ledger=batch.ledger("motion"),
     log:
-        log("motion"),
+        batch.log("motion"),
     benchmark:
-        benchmark_file("motion")
+        batch.benchmark("motion")
     conda:
         "../../environment.yml"
     threads: 2
     resources:
         gpu=GPU,
         mem_mb=memory(12000),
-        runtime=minutes(),
+        runtime=batch.minutes(),
         attempt=attempt,
     params:
-        plan=shard_plan("motion"),
-        work=work("motion", "pairs"),
-        run_dir=run_dir,
+        plan=batch.shard_plan("motion"),
+        work=batch.work("motion", "pairs"),
+        run_dir=lambda wildcards: batch.run_dir,
     message:
         "motion shard {wildcards.shard}: {params.work}"
     shell:

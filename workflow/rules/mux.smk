@@ -1,26 +1,26 @@
 # Decodes latents and writes the videos.
 rule mux:
     input:
-        upstream=upstream_ledgers("mux"),
-        weights=run_path("ledger", "weights.json"),
+        upstream=batch.upstream("mux"),
+        weights=batch.path("ledger", "weights.json"),
     output:
-        ledger=ledger("mux"),
+        ledger=batch.ledger("mux"),
     log:
-        log("mux"),
+        batch.log("mux"),
     benchmark:
-        benchmark_file("mux")
+        batch.benchmark("mux")
     conda:
         "../../environment.yml"
     threads: 4
     resources:
         gpu=GPU,
         mem_mb=memory(16000),
-        runtime=minutes(),
+        runtime=batch.minutes(),
         attempt=attempt,
     params:
-        plan=shard_plan("mux"),
-        work=work("mux", "videos"),
-        run_dir=run_dir,
+        plan=batch.shard_plan("mux"),
+        work=batch.work("mux", "videos"),
+        run_dir=lambda wildcards: batch.run_dir,
     message:
         "mux shard {wildcards.shard}: {params.work}"
     shell:

@@ -1,26 +1,26 @@
 # Keypoints of all persons in reference images and driving videos.
 rule pose:
     input:
-        upstream=upstream_ledgers("pose"),
-        weights=run_path("ledger", "weights.json"),
+        upstream=batch.upstream("pose"),
+        weights=batch.path("ledger", "weights.json"),
     output:
-        ledger=ledger("pose"),
+        ledger=batch.ledger("pose"),
     log:
-        log("pose"),
+        batch.log("pose"),
     benchmark:
-        benchmark_file("pose")
+        batch.benchmark("pose")
     conda:
         "../../environment.yml"
     threads: 4
     resources:
         gpu=GPU,
         mem_mb=memory(12000),
-        runtime=minutes(),
+        runtime=batch.minutes(),
         attempt=attempt,
     params:
-        plan=shard_plan("pose"),
-        work=work("pose", "images and videos"),
-        run_dir=run_dir,
+        plan=batch.shard_plan("pose"),
+        work=batch.work("pose", "images and videos"),
+        run_dir=lambda wildcards: batch.run_dir,
     message:
         "pose shard {wildcards.shard}: {params.work}"
     shell:

@@ -1,33 +1,33 @@
 # The page to look at, the list of failures and the index of the data set.
 rule report:
     input:
-        ledgers("mux"),
+        lambda wildcards: batch.ledgers("mux"),
     output:
         html=report(
-            run_path("report.html"),
+            batch.path("report.html"),
             caption="../report/page.rst",
             category="Results",
         ),
         failures=report(
-            run_path("failures.csv"),
+            batch.path("failures.csv"),
             caption="../report/failures.rst",
             category="Results",
         ),
-        index=run_path("index.parquet"),
+        index=batch.path("index.parquet"),
     log:
-        run_path("logs", "report.log"),
+        batch.path("logs", "report.log"),
     benchmark:
-        run_path("benchmarks", "report.tsv")
+        batch.path("benchmarks", "report.tsv")
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         mem_mb=memory(4000),
-        runtime=minutes(),
+        runtime=batch.minutes(),
     params:
         plan=plan.report,
         pairs=plan.pairs,
-        run_dir=run_dir,
+        run_dir=lambda wildcards: batch.run_dir,
     message:
         "report on {params.pairs} pairs"
     shell:

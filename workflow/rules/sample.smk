@@ -1,26 +1,26 @@
 # Latents of every clip: the diffusion sampler.
 rule sample:
     input:
-        upstream=upstream_ledgers("sample"),
-        weights=run_path("ledger", "weights.json"),
+        upstream=batch.upstream("sample"),
+        weights=batch.path("ledger", "weights.json"),
     output:
-        ledger=ledger("sample"),
+        ledger=batch.ledger("sample"),
     log:
-        log("sample"),
+        batch.log("sample"),
     benchmark:
-        benchmark_file("sample")
+        batch.benchmark("sample")
     conda:
         "../../environment.yml"
     threads: 2
     resources:
         gpu=GPU,
         mem_mb=memory(32000),
-        runtime=minutes(),
+        runtime=batch.minutes(),
         attempt=attempt,
     params:
-        plan=shard_plan("sample"),
-        work=work("sample", "clips"),
-        run_dir=run_dir,
+        plan=batch.shard_plan("sample"),
+        work=batch.work("sample", "clips"),
+        run_dir=lambda wildcards: batch.run_dir,
     message:
         "sample shard {wildcards.shard}: {params.work}"
     shell:

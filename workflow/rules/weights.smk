@@ -1,20 +1,20 @@
 # Digests of the checkpoint files, so that other weights mean other artifacts.
 rule weights:
     output:
-        weights=run_path("ledger", "weights.json"),
+        weights=batch.path("ledger", "weights.json"),
     log:
-        run_path("logs", "weights.log"),
+        batch.path("logs", "weights.log"),
     benchmark:
-        run_path("benchmarks", "weights.tsv")
+        batch.path("benchmarks", "weights.tsv")
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         mem_mb=memory(2000),
-        runtime=minutes(),
+        runtime=batch.minutes(),
     params:
         files=plan.weights,
-        run_dir=run_dir,
+        run_dir=lambda wildcards: batch.run_dir,
     message:
         "digests of the checkpoints"
     shell:
