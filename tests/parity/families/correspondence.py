@@ -135,7 +135,7 @@ def _dift_pass(case: Case, network: Any, index: int) -> Iterator[Check]:
     features = diffusion_features(
         network,
         image,
-        noise,
+        (torch.from_numpy(posterior), torch.from_numpy(diffusion)),
         timestep=timestep,
         batch=len(posterior),
         device="cpu",
