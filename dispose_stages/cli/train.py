@@ -55,7 +55,7 @@ def step(name: str, settings_file: Path, **changes: Any) -> None:
     batch each per optimiser step.
     """
     from dispose_stages.training.parallel import joined
-    from dispose_stages.training.stages import Training
+    from dispose_stages.training.steps import Training
 
     settings = _settings(settings_file, changes)
     with joined(settings.device) as device:
@@ -110,14 +110,15 @@ def finetune(run_dir: Path, store: Path, media: Path, **options: Any) -> None:
     Every reference of the run's manifest is to be a frame of its own driving video.
     """
     from dispose_stages.training.artifact_clips import ArtifactClips, pairs_of_run
-    from dispose_stages.training.finetune import FinetuneOptions, Finetuning
+    from dispose_stages.training.finetune import Finetuning
     from dispose_stages.training.loop import Schedule
 
     names = ("steps", "learning_rate", "accumulate")
-    schedule = Schedule(**{name: options.pop(name) for name in names}, outer=("",))
+    chosen = {name: options.pop(name) for name in names}
+    schedule = Schedule(average=0.999, warmup=100, save_every=200, log_every=50, **chosen)
     clips = ArtifactClips(pairs_of_run(run_dir, media), store, frames=options.pop("frames"))
     say(f"{len(clips)} pairs")
-    say(str(Finetuning(FinetuneOptions(schedule=schedule, **options), clips).run()))
+    say(str(Finetuning(clips, schedule=schedule, **options).run()))
 
 
 def _settings(path: Path, changes: dict[str, Any]) -> TrainSettings:

@@ -7,14 +7,14 @@ the truth, and the artifacts hold every condition of the ControlNet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -25,7 +25,6 @@ from dispose_stages.sample.inputs import motion_fields, pose_rasters
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_image
 from dispose_stages.store.video import VideoReader
-from dispose_stages.training.base import BaseBatch
 from dispose_stages.training.control import ControlBatch
 
 
@@ -39,27 +38,12 @@ class ArtifactPair:
     correspondence_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactClip:
-    """The reference and some consecutive driving frames, with the ControlNet's conditions.
+ArtifactClip = dict[str, Tensor]
+"""The reference and some consecutive driving frames, with the ControlNet's conditions:
 
-    Attributes:
-        images: RGB at target size, the reference first.
-        poses: Pose images.
-        dense: Dense motion field of frames 1.., pixels.
-        trajectory: Trajectory field of the same frames, pixels.
-        embedding: Correspondence feature per keypoint.
-        points: Body keypoints, normalised.
-        visible: Whether each keypoint counts.
-    """
-
-    images: UInt8[Tensor, "f 3 h w"]
-    poses: UInt8[Tensor, "f 3 h w"]
-    dense: Float[Tensor, "f_minus_1 2 h w"]
-    trajectory: Float[Tensor, "f_minus_1 2 h w"]
-    embedding: Float[Tensor, "18 d"]
-    points: Float[Tensor, "f 18 2"]
-    visible: Bool[Tensor, "f 18"]
+``images`` (RGB at target size, the reference first) and the entries of `ControlBatch` but for
+latents, context and weight, without the axis of clips.
+"""
 
 
 def pairs_of_run(run_dir: Path, media_root: Path) -> list[ArtifactPair]:
@@ -122,15 +106,15 @@ class ArtifactClips(Dataset[ArtifactClip]):
         )
         dense, trajectory = fields(chosen)
         rows = [0, *range(start + 1, start + 1 + length)]
-        return ArtifactClip(
-            images=_images(pair, motion, chosen),
-            poses=torch.cat(drawn),
-            dense=dense,
-            trajectory=trajectory,
-            embedding=torch.from_numpy(features.embedding),
-            points=torch.from_numpy(points[rows]),
-            visible=torch.from_numpy(visible[rows]),
-        )
+        return {
+            "images": _images(pair, motion, chosen),
+            "poses": torch.cat(drawn),
+            "dense": dense,
+            "trajectory": trajectory,
+            "embedding": torch.from_numpy(features.embedding),
+            "points": torch.from_numpy(points[rows]),
+            "visible": torch.from_numpy(visible[rows]),
+        }
 
 
 def _images(pair: ArtifactPair, motion: MotionField, chosen: slice) -> UInt8[Tensor, "f 3 h w"]:
@@ -145,32 +129,23 @@ def _images(pair: ArtifactPair, motion: MotionField, chosen: slice) -> UInt8[Ten
 
 
 def encode_clips(
-    clips: Sequence[ArtifactClip],
+    clips: Mapping[str, Tensor],
     posterior_mode: Callable[[Float32[Tensor, "n 3 h w"]], Float[Tensor, "n 4 h8 w8"]],
     image_embedding: Callable[[UInt8[Tensor, "3 h w"]], Float[Tensor, "d"]],
     device: torch.device | str,
 ) -> ControlBatch:
-    """A batch for `ControlObjective`; all clips have the same size and length.
+    """A batch for `ControlObjective`.
 
     Args:
-        clips: Loaded, e.g. by a `DataLoader` with ``collate_fn=list``.
+        clips: Stacked by a `DataLoader`; all of one size and length.
         posterior_mode: Frozen VAE encoder; frames in [-1, 1] to unscaled latents.
         image_embedding: Frozen CLIP with its preparation.
         device: Of the networks.
     """
-
-    def stacked(name: str) -> Tensor:
-        return torch.stack([getattr(clip, name) for clip in clips]).to(device)
-
-    images = stacked("images")
+    given = {name: value.to(device) for name, value in clips.items()}
+    images = given.pop("images")
     with torch.no_grad():
         latents = torch.stack([posterior_mode(clip.float() / 127.5 - 1).float() for clip in images])
         context = torch.stack([image_embedding(clip[0]).float() for clip in images])
-    base = BaseBatch(
-        latents=latents,
-        poses=stacked("poses"),
-        context=context,
-        weight=torch.ones_like(latents[:, :, :1]),
-    )
-    names = ("dense", "trajectory", "embedding", "points", "visible")
-    return ControlBatch(base=base, **{name: stacked(name) for name in names})
+    weight = torch.ones_like(latents[:, :, :1])
+    return ControlBatch(latents=latents, context=context, weight=weight, **given)

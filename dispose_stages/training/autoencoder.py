@@ -75,7 +75,7 @@ def clip_batch(
     made = []
     for index in range(batch * clips, (batch + 1) * clips):
         start = int(rng.integers(0, store.sizes.frames - frames + 1))
-        made.append(store.images[index % store.sizes.clips, start : start + frames])
+        made.append(store.images[index % store.sizes.count, start : start + frames])
     pixels = torch.from_numpy(np.stack(made))
     return rearrange(pixels, "b f h w c -> b f c h w").float() / 127.5 - 1
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,11 +13,12 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from dispose_stages.models.context import ArrangedContext, GuidanceBatch
+from dispose_stages.models.control_net import ControlResiduals
 from dispose_stages.models.pose_net import PoseNet
 from dispose_stages.models.unet import SpatioTemporalUNet
 from dispose_stages.sample.reference import added_time_ids
 from dispose_stages.training.autoencoder import carry_offsets
-from dispose_stages.training.diffusion import NoiseLevels, denoising_loss
+from dispose_stages.training.diffusion import NoiseLevels, Predict, denoising_loss
 
 _POSE_GAIN = 1.6
 """Of PoseNet's convolutions: without norms, plain initialisation lets pose images fade away."""
@@ -38,14 +40,9 @@ class BaseBatch:
     context: Float[Tensor, "b d"]
     weight: Float[Tensor, "b f 1 h w"]
 
-    def to(self, device: torch.device | str) -> BaseBatch:
+    def to(self, device: torch.device | str) -> Self:
         """The same elsewhere."""
-        return BaseBatch(
-            self.latents.to(device),
-            self.poses.to(device),
-            self.context.to(device),
-            self.weight.to(device),
-        )
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 @torch.no_grad()
@@ -110,42 +107,39 @@ class BaseObjective:
         separate = GuidanceBatch.separate(count)
         arranged = self.unet.cross_attention(context, separate, "corrected")
         image = batch.latents[:, :1] * shown.view(-1, 1, 1, 1, 1)
-        predict = Prediction(self.unet, arranged, pose, image)
+        predict = prediction(self.unet, arranged, pose, image)
         sigma = self.levels.draw(count, generator).to(device)
         noise = torch.randn(batch.latents.shape, generator=generator).to(device)
         clean = batch.latents * self.scaling_factor
         return {"v": denoising_loss(predict, clean, batch.weight, sigma, noise)}
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The UNet with everything given but the noisy latents.
+def prediction(
+    unet: SpatioTemporalUNet,
+    context: ArrangedContext,
+    pose: Float[Tensor, "b f c h w"],
+    image: Float[Tensor, "b 1 4 h w"],
+    control: Callable[[Tensor, Tensor, Tensor], ControlResiduals] | None = None,
+) -> Predict:
+    """The UNet with everything given but the noisy latents and the timestep.
 
-    Attributes:
-        unet: The network.
+    Args:
+        unet: Predicts ``v``.
         context: Arranged for the batch.
         pose: PoseNet's output.
         image: Latents of the reference, unscaled; zeros where dropped.
-        control: Computes the ControlNet's residuals from latents and timestep, if there is one.
+        control: The ControlNet's residuals, from latents, timestep and added time ids.
     """
 
-    unet: SpatioTemporalUNet
-    context: ArrangedContext
-    pose: Float[Tensor, "b f c h w"]
-    image: Float[Tensor, "b 1 4 h w"]
-    control: Any = None
-
-    def __call__(self, noisy: Any) -> Float[Tensor, "b f 4 h w"]:
-        """Prediction of ``v``."""
-        frames = noisy.inputs.shape[1]
-        latents = torch.cat([noisy.inputs, self.image.expand(-1, frames, -1, -1, -1)], dim=2)
+    def predict(noisy: Tensor, timestep: Tensor) -> Tensor:
+        latents = torch.cat([noisy, image.expand(-1, noisy.shape[1], -1, -1, -1)], dim=2)
         ids = added_time_ids(0.0, device=latents.device).expand(len(latents), -1)
-        residuals = self.control(latents, noisy.timestep, ids) if self.control else None
-        time = self.unet.time_embed(noisy.timestep, ids)
-        prediction: Tensor = self.unet(
-            latents, time, self.context, pose_latents=self.pose, control=residuals
-        )
-        return prediction
+        residuals = control(latents, timestep, ids) if control else None
+        time = unet.time_embed(timestep, ids)
+        v: Tensor = unet(latents, time, context, pose_latents=pose, control=residuals)
+        return v
+
+    return predict
 
 
 def embed_pose_images(

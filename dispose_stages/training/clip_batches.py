@@ -34,7 +34,7 @@ class ClipBatches:
     ) -> None:
         self.poses, self.latents, self.embeddings = poses, latents, embeddings
         self.clips = clips
-        self.count = ready or poses.clips.sizes.clips
+        self.count = ready or poses.clips.sizes.count
 
     def indices(self, batch: int) -> np.ndarray:
         """Which clips batch number `batch` holds."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,81 +10,76 @@ from jaxtyping import Float32, UInt8
 
 from dispose_stages.atomic import write_text
 from dispose_stages.training.clips import clip_scene, render_clip
+from dispose_stages.training.settings import Clips
 
 _SIZES = "sizes.json"
-_COUNT = "count"
 
 
-@dataclass(frozen=True, slots=True)
-class ClipSizes:
-    """Extent of a clip store.
+class ArrayStore:
+    """Arrays of one folder with a row per clip; rows below `ready` are complete.
 
-    Attributes:
-        clips: Number of clips.
-        frames: Per clip, the reference included.
-        height: Of the images, pixels.
-        width: Likewise.
-        first_seed: Seed of the first clip; the others follow.
+    Args:
+        folder: Shared with other stores of the same clips.
+        name: Of this one's counter of complete rows.
     """
 
-    clips: int
-    frames: int
-    height: int
-    width: int
-    first_seed: int
-
-
-class ClipStore:
-    """Clips in a folder; those with an index below `ready` are complete."""
-
-    def __init__(self, folder: Path, *, mode: str = "r") -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
-        self.sizes = ClipSizes(**json.loads((folder / _SIZES).read_text()))
-        s = self.sizes
-        lead = (s.clips, s.frames)
-        self.images: UInt8[np.ndarray, "n f h w 3"] = self._array(
-            "images", (*lead, s.height, s.width, 3), np.uint8, mode
-        )
-        self.keypoints: Float32[np.ndarray, "n f 133 3"] = self._array(
-            "keypoints", (*lead, 133, 3), np.float32, mode
-        )
-        self.boxes: Float32[np.ndarray, "n f 4"] = self._array(
-            "boxes", (*lead, 4), np.float32, mode
-        )
+        self._counter = folder / f"{name}_count"
+        self._mode = "r+" if self._counter.exists() else "w+"
 
-    @classmethod
-    def create(cls, folder: Path, sizes: ClipSizes) -> ClipStore:
-        """Lay out an empty store, or open the one that is there if its sizes are the same."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(sizes))
-        fresh = not (folder / _SIZES).exists() or (folder / _SIZES).read_text() != text
-        if fresh:
-            write_text(folder / _COUNT, "0")
-            for path in folder.glob("*.bin"):
-                path.unlink()
-            write_text(folder / _SIZES, text)
-        return cls(folder, mode="w+" if fresh else "r+")
+    def array(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        """One of the arrays, mapped into memory; zeros where nothing was written."""
+        path = self.folder / f"{name}.bin"
+        return np.memmap(path, dtype=dtype, mode=self._mode, shape=shape)  # type: ignore[call-overload, no-any-return]
 
     @property
     def ready(self) -> int:
-        """Clips that are complete."""
-        return int((self.folder / _COUNT).read_text())
+        """Rows that are complete."""
+        return int(self._counter.read_text()) if self._counter.exists() else 0
+
+    def fill_up(self, rows: int, make: Callable[[slice], None], *, chunk: int) -> None:
+        """Write the rows below `rows` that are missing, `chunk` at a time."""
+        for first in range(self.ready, rows, chunk):
+            part = slice(first, min(first + chunk, rows))
+            make(part)
+            write_text(self._counter, str(part.stop))
+
+
+class ClipStore(ArrayStore):
+    """Images, keypoints and boxes of rendered clips."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "clips")
+        self.sizes = Clips.model_validate_json((folder / _SIZES).read_text())
+        s = self.sizes
+        lead = (s.count, s.frames)
+        self.images: UInt8[np.ndarray, "n f h w 3"] = self.array(
+            "images", (*lead, s.height, s.width, 3), np.uint8
+        )
+        self.keypoints: Float32[np.ndarray, "n f 133 3"] = self.array(
+            "keypoints", (*lead, 133, 3), np.float32
+        )
+        self.boxes: Float32[np.ndarray, "n f 4"] = self.array("boxes", (*lead, 4), np.float32)
+
+    @classmethod
+    def create(cls, folder: Path, sizes: Clips) -> ClipStore:
+        """Lay out an empty store, or open the one that is there if its sizes are the same."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = sizes.model_dump_json()
+        if not (folder / _SIZES).exists() or (folder / _SIZES).read_text() != text:
+            # What other stores have about clips of other sizes goes too.
+            for path in (*folder.glob("*_count"), *folder.glob("*.bin")):
+                path.unlink()
+            write_text(folder / _SIZES, text)
+        return cls(folder)
 
     def fill(self, *, chunk: int = 25) -> None:
         """Render what is missing."""
-        s = self.sizes
-        for first in range(self.ready, s.clips, chunk):
-            last = min(first + chunk, s.clips)
-            for index in range(first, last):
-                scene = clip_scene(
-                    s.first_seed + index, frames=s.frames, height=s.height, width=s.width
-                )
-                clip = render_clip(scene)
-                self.images[index] = clip.images
-                self.keypoints[index] = clip.keypoints
-                self.boxes[index] = clip.boxes
-            write_text(self.folder / _COUNT, str(last))
+        self.fill_up(self.sizes.count, self._render, chunk=chunk)
 
-    def _array(self, name: str, shape: tuple[int, ...], dtype: type, mode: str) -> np.ndarray:
-        path = self.folder / f"{name}.bin"
-        return np.memmap(path, dtype=dtype, mode=mode, shape=shape)  # type: ignore[call-overload, no-any-return]
+    def _render(self, rows: slice) -> None:
+        s = self.sizes
+        for row in range(rows.start, rows.stop):
+            scene = clip_scene(s.first_seed + row, frames=s.frames, height=s.height, width=s.width)
+            self.images[row], self.keypoints[row], self.boxes[row] = render_clip(scene)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,17 +11,16 @@ from torch import Tensor, nn
 from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.models.control_net import ControlNet, ControlResiduals
 from dispose_stages.models.unet import SpatioTemporalUNet
-from dispose_stages.training.base import BaseBatch, Prediction, drop_conditions, embed_pose_images
+from dispose_stages.training.base import BaseBatch, drop_conditions, embed_pose_images, prediction
 from dispose_stages.training.diffusion import NoiseLevels, denoising_loss
 from dispose_stages.weights.loading.diffusion import copied_from_unet
 
 
 @dataclass(frozen=True, slots=True)
-class ControlBatch:
-    """What the ControlNet reads beside `base`.
+class ControlBatch(BaseBatch):
+    """What the ControlNet reads beside the frozen base.
 
     Attributes:
-        base: Conditions of the frozen base.
         dense: Dense motion field of frames 1.., pixels.
         trajectory: Trajectory field of the same frames, pixels.
         embedding: Correspondence feature per keypoint.
@@ -29,16 +28,11 @@ class ControlBatch:
         visible: Whether each keypoint counts.
     """
 
-    base: BaseBatch
     dense: Float[Tensor, "b f_minus_1 2 H W"]
     trajectory: Float[Tensor, "b f_minus_1 2 H W"]
     embedding: Float[Tensor, "b k d"]
     points: Float[Tensor, "b f k 2"]
     visible: Bool[Tensor, "b f k"]
-
-    def to(self, device: torch.device | str) -> ControlBatch:
-        """The same elsewhere."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 @torch.no_grad()
@@ -95,15 +89,14 @@ class ControlObjective:
 
     def __call__(self, batch: ControlBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Loss terms of a batch; `generator` (CPU) decides noise, levels and what is dropped."""
-        base = batch.base
-        count, device = len(base.latents), base.latents.device
+        count, device = len(batch.latents), batch.latents.device
         shown = (~drop_conditions(count, self.dropped, generator)).to(device).float()
         sigma = self.levels.draw(count, generator).to(device)
-        noise = torch.randn(base.latents.shape, generator=generator).to(device)
+        noise = torch.randn(batch.latents.shape, generator=generator).to(device)
         without = torch.rand(2, generator=generator) < self.guidance_dropped
         with torch.no_grad():
-            pose = embed_pose_images(self.pose_net, base.poses) * shown.view(-1, 1, 1, 1, 1)
-        context = (base.context * shown[:, None])[:, None]
+            pose = embed_pose_images(self.pose_net, batch.poses) * shown.view(-1, 1, 1, 1, 1)
+        context = (batch.context * shown[:, None])[:, None]
         separate = GuidanceBatch.separate(count)
         control_context = self.control_net.cross_attention(context, separate, "corrected")
         motion = self._motion(batch, leave_out=bool(without[0]))
@@ -116,23 +109,21 @@ class ControlObjective:
             )
             return residuals
 
-        predict = Prediction(
+        predict = prediction(
             self.unet,
             self.unet.cross_attention(context, separate, "corrected"),
             pose,
-            base.latents[:, :1] * shown.view(-1, 1, 1, 1, 1),
+            batch.latents[:, :1] * shown.view(-1, 1, 1, 1, 1),
             control,
         )
-        clean = base.latents * self.scaling_factor
-        return {"v": denoising_loss(predict, clean, base.weight, sigma, noise)}
+        clean = batch.latents * self.scaling_factor
+        return {"v": denoising_loss(predict, clean, batch.weight, sigma, noise)}
 
     def _motion(self, batch: ControlBatch, *, leave_out: bool) -> Tensor:
-        count, frames = batch.base.latents.shape[:2]
+        count, frames = batch.latents.shape[:2]
         if leave_out:
             channels = self.control_net.conv_in.out_channels
-            return batch.base.latents.new_zeros(
-                (count, frames, channels, *batch.base.latents.shape[-2:])
-            )
+            return batch.latents.new_zeros((count, frames, channels, *batch.latents.shape[-2:]))
         still = batch.dense.new_zeros((count, 1, *batch.dense.shape[2:]))
         embedded: Tensor = self.control_net.controlnet_cond_embedding(
             torch.cat([still, batch.dense], dim=1).flatten(0, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Float16, Float32
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE
-from dispose_stages.atomic import write_text
 from dispose_stages.config import Compat
 from dispose_stages.correspondence.embedding import keypoint_embedding
 from dispose_stages.correspondence.features import diffusion_features, draw_noise, noise_seed
@@ -18,38 +18,28 @@ from dispose_stages.geometry.trajectory import trajectory_field
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
 from dispose_stages.training.clip_batches import ClipBatches
+from dispose_stages.training.clip_store import ArrayStore
 from dispose_stages.training.control import ControlBatch
 from dispose_stages.training.pose_store import PoseStore
 
-_COUNT = "control_count"
 _ENSEMBLE, _TIMESTEP = 8, 261
 COMPAT: Compat = "official"
 """The bundle is trained on what the official mode computes, quirks included."""
 
 
-class ControlStore:
-    """Dense fields and keypoint features of every clip; those below `ready` are complete."""
+class ControlStore(ArrayStore):
+    """Dense fields and keypoint features of every clip."""
 
     def __init__(self, poses: PoseStore, point_channels: int) -> None:
+        super().__init__(poses.folder, "control")
         self.poses = poses
-        sizes, folder = poses.clips.sizes, poses.clips.folder
-        self._counter = folder / _COUNT
-        mode = "r+" if self._counter.exists() else "w+"
-        fields = (sizes.clips, sizes.frames - 1, 2, sizes.height, sizes.width)
-        self.dense: Float16[np.ndarray, "n f 2 h w"] = np.memmap(  # type: ignore[call-overload]
-            folder / "dense.bin", dtype=np.float16, mode=mode, shape=fields
+        s = poses.clips.sizes
+        self.dense: Float16[np.ndarray, "n f 2 h w"] = self.array(
+            "dense", (s.count, s.frames - 1, 2, s.height, s.width), np.float16
         )
-        features = (sizes.clips, 18, point_channels)
-        self.features: Float32[np.ndarray, "n 18 d"] = np.memmap(  # type: ignore[call-overload]
-            folder / "features.bin", dtype=np.float32, mode=mode, shape=features
+        self.features: Float32[np.ndarray, "n 18 d"] = self.array(
+            "features", (s.count, 18, point_channels), np.float32
         )
-        if mode == "w+":
-            write_text(self._counter, "0")
-
-    @property
-    def ready(self) -> int:
-        """Clips that are complete."""
-        return int(self._counter.read_text())
 
     def body(self, clip: int) -> tuple[Float[np.ndarray, "f 18 2"], Bool[np.ndarray, "f 18"]]:
         """Body keypoints of a clip, normalised, and whether each counts."""
@@ -65,9 +55,8 @@ class ControlStore:
             clips: How many are needed.
             device: Where both networks are.
         """
-        for clip in range(self.ready, min(clips, self.poses.clips.sizes.clips)):
-            self._fill(clip, cmp, dift, device)
-            write_text(self._counter, str(clip + 1))
+        rows = min(clips, self.poses.clips.sizes.count)
+        self.fill_up(rows, lambda row: self._fill(row.start, cmp, dift, device), chunk=1)
 
     def _fill(self, clip: int, cmp: Any, dift: Any, device: torch.device | str) -> None:
         image = np.array(self.poses.clips.images[clip, 0])
@@ -120,8 +109,9 @@ class ControlBatches:
             )
             for points, visible in bodies
         ]
+        base = self.base(batch)
         return ControlBatch(
-            base=self.base(batch),
+            **{f.name: getattr(base, f.name) for f in fields(base)},
             dense=torch.from_numpy(self.store.dense[chosen].astype(np.float32)),
             trajectory=torch.stack(trajectories),
             embedding=torch.from_numpy(self.store.features[chosen]),

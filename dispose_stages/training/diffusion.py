@@ -7,28 +7,28 @@ DisPose train with the same loss.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
+from dispose_stages.config import Section
 
-@dataclass(frozen=True, slots=True)
-class NoiseLevels:
-    """Distribution of the noise level: its logarithm is normal, cut off at both ends.
+Predict = Callable[[Float[Tensor, "b f 4 h w"], Float[Tensor, "b"]], Float[Tensor, "b f 4 h w"]]
 
-    Attributes:
-        mean: Of ``ln sigma``.
-        deviation: Likewise.
-        lowest: Smallest sigma.
-        highest: Largest sigma.
-    """
+
+class NoiseLevels(Section):
+    """Noise levels of the denoising loss: a normal distribution of ln sigma, cut off."""
 
     mean: float = 1.0
-    deviation: float = 1.7
-    lowest: float = 0.002
-    highest: float = 700.0
+    """Of ln sigma."""
+    deviation: float = Field(default=1.7, gt=0)
+    """Of ln sigma."""
+    lowest: float = Field(default=0.002, gt=0)
+    """Smallest sigma."""
+    highest: float = Field(default=700.0, gt=0)
+    """Largest sigma; that of the bundle's scheduler too."""
 
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "b"]:
         """Noise levels of a batch, spread evenly over the distribution's quantiles."""
@@ -40,40 +40,29 @@ class NoiseLevels:
         return sigma.clamp(self.lowest, self.highest)
 
 
-@dataclass(frozen=True, slots=True)
-class NoisyClip:
-    """A batch of noisy clips and what the network shall say about them.
-
-    Attributes:
-        inputs: Noisy latents at unit variance.
-        timestep: ``0.25 ln sigma``, one per clip.
-        target: ``v``.
-    """
-
-    inputs: Float[Tensor, "b f 4 h w"]
-    timestep: Float[Tensor, "b"]
-    target: Float[Tensor, "b f 4 h w"]
-
-
 def add_noise(
     clean: Float[Tensor, "b f 4 h w"],
     sigma: Float[Tensor, "b"],
     noise: Float[Tensor, "b f 4 h w"],
-) -> NoisyClip:
-    """Noisy clips; one noise level per clip.
+) -> tuple[Float[Tensor, "b f 4 h w"], Float[Tensor, "b"], Float[Tensor, "b f 4 h w"]]:
+    """Noisy clips, one noise level per clip, and what the network shall say about them.
 
     With ``c = sqrt(sigma^2 + 1)`` the sampler reads a prediction ``v`` of a noisy ``x`` as
     ``x / c^2 - v sigma / c``, which is solved for the ``v`` that gives the clean latents.
+
+    Returns:
+        Noisy latents at unit variance; the timestep ``0.25 ln sigma`` of each clip; the target
+        ``v``.
     """
     level = sigma.view(-1, 1, 1, 1, 1)
     scale = (level**2 + 1).sqrt()
     noisy = clean + level * noise
     target = (noisy / scale**2 - clean) * scale / level
-    return NoisyClip(noisy / scale, 0.25 * sigma.log(), target)
+    return noisy / scale, 0.25 * sigma.log(), target
 
 
 def denoising_loss(
-    predict: Callable[[NoisyClip], Float[Tensor, "b f 4 h w"]],
+    predict: Predict,
     clean: Float[Tensor, "b f 4 h w"],
     weight: Float[Tensor, "b f 1 h w"],
     sigma: Float[Tensor, "b"],
@@ -82,12 +71,12 @@ def denoising_loss(
     """Weighted mean square error of ``v``.
 
     Args:
-        predict: The network.
+        predict: From noisy latents and timestep to ``v``.
         clean: Latents in the VAE's scaled space.
         weight: Per latent, of mean one for an unchanged scale of the loss.
         sigma: Noise level per clip.
         noise: Unit normal.
     """
-    noisy = add_noise(clean, sigma, noise)
-    error = (predict(noisy).float() - noisy.target) ** 2
+    noisy, timestep, target = add_noise(clean, sigma, noise)
+    error = (predict(noisy, timestep).float() - target) ** 2
     return (weight * error).mean()

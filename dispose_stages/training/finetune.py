@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from dispose_stages.training.control import ControlBatch, ControlObjective, init
 from dispose_stages.training.loop import Losses, Schedule, Trainer, freeze
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.diffusion import (
-    DiffusionWeights,
-    load_diffusion_networks,
+    load_control_net,
+    load_mimic_motion,
     read_unet_config,
 )
 from dispose_stages.weights.loading.svd import (
@@ -36,65 +36,65 @@ from dispose_stages.weights.verification import find_file
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class FinetuneOptions:
-    """How the ControlNet is trained.
+class Finetuning:
+    """The networks and the data of one training.
 
-    Attributes:
+    Args:
+        clips: The data.
         models: Folder of the checkpoints.
         output: Folder of the saved state and of the result, ``DisPose.pth``.
         schedule: Length and speed.
         batch: Clips per batch; all of one size and length.
         device: Where to train.
         fresh: Start from the UNet's encoder instead of the bundle's ``DisPose.pth``.
-        point_channels: Width of the correspondence features, for a fresh start.
         workers: Processes that load clips.
-        checkpointing: Recompute activations in the backward pass.
+
+    Raises:
+        ConfigError: There are fewer clips than a batch takes.
     """
 
-    models: Path
-    output: Path
-    schedule: Schedule
-    batch: int = 1
-    device: str = "cuda"
-    fresh: bool = False
-    point_channels: int = 1280
-    workers: int = 4
-    checkpointing: bool = True
-
-
-class Finetuning:
-    """The networks and the data of one training.
-
-    Args:
-        options: How to train.
-        clips: The data.
-    """
-
-    def __init__(self, options: FinetuneOptions, clips: ArtifactClips) -> None:
-        if len(clips) < options.batch:
-            raise ConfigError(f"{len(clips)} pairs do not fill a batch of {options.batch}")
-        self.options, self.clips = options, clips
-        self.device = torch.device(options.device)
-        svd = options.models / layout.SVD
+    def __init__(
+        self,
+        clips: ArtifactClips,
+        *,
+        models: Path,
+        output: Path,
+        schedule: Schedule,
+        batch: int = 1,
+        device: str = "cuda",
+        fresh: bool = False,
+        workers: int = 4,
+    ) -> None:
+        if len(clips) < batch:
+            raise ConfigError(f"{len(clips)} pairs do not fill a batch of {batch}")
+        self.clips, self.batch, self.workers = clips, batch, workers
+        self.output, self.schedule = output, schedule
+        self.device = torch.device(device)
+        svd = models / layout.SVD
+        config = read_unet_config(svd)
         # Frozen networks in half the memory; the trained one keeps float32 weights.
-        frozen = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        dispose = None if options.fresh else find_file(options.models, layout.DISPOSE)
-        mimic_motion = find_file(options.models, layout.MIMIC_MOTION)
-        weights = DiffusionWeights(svd=svd, mimic_motion=mimic_motion, dispose=dispose)
-        loaded = load_diffusion_networks(weights, dtype=frozen, device=self.device)
-        self.unet, self.pose_net = loaded.unet, loaded.pose_net
-        self.control_net = self._control_net(loaded.control_net)
+        dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.unet, self.pose_net = load_mimic_motion(
+            find_file(models, layout.MIMIC_MOTION), config, dtype=dtype, device=self.device
+        )
+        self.control_net = (
+            self._fresh_control_net(config)
+            if fresh
+            else load_control_net(
+                find_file(models, layout.DISPOSE), config, unet=self.unet, device=self.device
+            ).float()
+        )
+        self.control_net.requires_grad_(requires_grad=True).train()
         self.vae: Any = load_vae(svd, dtype=torch.float32, device=self.device)
         self.encoder: Any = load_image_encoder(svd, dtype=torch.float32, device=self.device)
         self.normalization = load_image_normalization(svd)
         freeze([self.unet, self.pose_net, self.vae, self.encoder])  # type: ignore[list-item]
-        self.unet.gradient_checkpointing = options.checkpointing
-        self.control_net.gradient_checkpointing = options.checkpointing
+        # Activations of full-size clips would take more memory than there is.
+        self.unet.gradient_checkpointing = True
+        self.control_net.gradient_checkpointing = True
 
     def run(self) -> Path:
         """Train to the end, or go on from a saved state; returns the checkpoint written."""
-        options = self.options
         objective = ControlObjective(
             self.control_net,
             self.unet,
@@ -107,14 +107,15 @@ class Finetuning:
             return objective(batches(batch), torch.Generator().manual_seed(batch))
 
         modules = {"control_net": self.control_net}
-        Trainer(modules, options.schedule, options.output / "state").run(losses)
+        # Adam for all of it: a trained network is not to be turned over.
+        Trainer(modules, self.schedule, self.output / "state", outer=("",)).run(losses)
         state = OrderedDict((k, v.detach().cpu()) for k, v in self.control_net.state_dict().items())
-        path = options.output / layout.DISPOSE
+        path = self.output / layout.DISPOSE
         with replacing(path) as temporary:
             torch.save(state, temporary)
         return path
 
-    def encoded(self, clips: list[ArtifactClip]) -> ControlBatch:
+    def encoded(self, clips: ArtifactClip) -> ControlBatch:
         """Latents and embedding by the frozen encoders."""
 
         def posterior_mode(frames: Tensor) -> Tensor:
@@ -129,13 +130,11 @@ class Finetuning:
 
         return encode_clips(clips, posterior_mode, image_embedding, self.device)
 
-    def _control_net(self, loaded: ControlNet | None) -> ControlNet:
-        network = loaded
-        if network is None:
-            svd = self.options.models / layout.SVD
-            network = build_control_net(read_unet_config(svd), self.options.point_channels)
-            initialise_control_net(network.to(self.device), self.unet)
-        return network.float().to(self.device).requires_grad_(requires_grad=True).train()
+    def _fresh_control_net(self, config: Mapping[str, Any]) -> ControlNet:
+        """One that adds nothing yet, for features of the width that the artifacts have."""
+        network = build_control_net(config, self.clips[0]["embedding"].shape[-1])
+        initialise_control_net(network.to(self.device), self.unet)
+        return network
 
 
 class _Batches:
@@ -158,14 +157,13 @@ class _Batches:
 
     def _loader(self, batch: int) -> DataLoader[ArtifactClip]:
         """The rest of the epoch that batch number `batch` lies in."""
-        data, options = self.training.clips, self.training.options
-        per_epoch = len(data) // options.batch
+        data, size = self.training.clips, self.training.batch
+        per_epoch = len(data) // size
         data.epoch, position = divmod(batch, per_epoch)
         order = np.random.default_rng((data.epoch, 47)).permutation(len(data))
-        rows = order[: per_epoch * options.batch].reshape(per_epoch, options.batch)
+        rows = order[: per_epoch * size].reshape(per_epoch, size)
         return DataLoader(
             data,
             batch_sampler=rows[position:].tolist(),
-            collate_fn=list,
-            num_workers=options.workers,
+            num_workers=self.training.workers,
         )

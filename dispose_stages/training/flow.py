@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -22,33 +20,22 @@ from dispose_stages.training.clips import clip_scene
 from dispose_stages.training.poses import observed_poses
 from dispose_stages.training.world.scene import Scene
 
+FlowBatch = tuple[
+    Float[Tensor, "b 3 size size"], Float[Tensor, "b 4 size size"], Float[Tensor, "b 2 half half"]
+]
 _STRIDE = 3
 """Every so many pixels, in both directions, one is looked at by the loss over bins."""
-
-
-@dataclass(frozen=True, slots=True)
-class FlowBatch:
-    """References with sparse displacements and the flow they stand for.
-
-    Attributes:
-        image: In [-1, 1].
-        sparse: ``(dx, dy, mask, mask)``.
-        flow: At half size, pixels of the full one, cut off at the network's limit.
-    """
-
-    image: Float[Tensor, "b 3 size size"]
-    sparse: Float[Tensor, "b 4 size size"]
-    flow: Float[Tensor, "b 2 half half"]
-
-    def to(self, device: torch.device | str) -> FlowBatch:
-        """The same elsewhere."""
-        return FlowBatch(self.image.to(device), self.sparse.to(device), self.flow.to(device))
 
 
 def flow_batch(
     batch: int, *, clips: int, frames: int, height: int, width: int, first_seed: int
 ) -> FlowBatch:
-    """Of every scene one driving frame; depends on the arguments only."""
+    """Of every scene one driving frame; depends on the arguments only.
+
+    Returns:
+        References in [-1, 1]; sparse displacements ``(dx, dy, mask, mask)``; the flow they stand
+        for, at half size, pixels of the full one, cut off at the network's limit.
+    """
     items = []
     for index in range(clips):
         seed = first_seed + batch * clips + index
@@ -56,10 +43,10 @@ def flow_batch(
         rng = np.random.default_rng((seed, 41))
         items.append(_example(scene, int(rng.integers(1, frames)), rng))
     image, sparse, flow = (torch.cat(parts) for parts in zip(*items, strict=True))
-    return FlowBatch(image, sparse, flow)
+    return image, sparse, flow
 
 
-def _example(scene: Scene, frame: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _example(scene: Scene, frame: int, rng: np.random.Generator) -> FlowBatch:
     height, width = scene.background.shape[:2]
     first, second = scene.render(0), scene.render(frame)
     keypoints = np.stack([first.keypoints[0], second.keypoints[0]])
@@ -81,13 +68,14 @@ def flow_losses(
     network: CmpNetwork, batch: FlowBatch, rng: np.random.Generator
 ) -> dict[str, Tensor]:
     """Cross-entropy over the flow's bins, at some pixels; those that move count more."""
-    features, quarter, half = network.image_encoder(batch.image)
+    image, sparse, true = batch
+    features, quarter, half = network.image_encoder(image)
     decoder = network.flow_decoder
     encoded = ImageFeatures(features, decoder.skipconv4(quarter), decoder.skipconv2(half))
-    logits = decoder(encoded, network.flow_encoder(batch.sparse))
+    logits = decoder(encoded, network.flow_encoder(sparse))
     row, column = (int(start) for start in rng.integers(0, _STRIDE, 2))
     logits = logits[:, :, row::_STRIDE, column::_STRIDE].float()
-    flow = batch.flow[:, :, row::_STRIDE, column::_STRIDE]
+    flow = true[:, :, row::_STRIDE, column::_STRIDE]
     moving = 0.2 + (flow.abs().sum(dim=1, keepdim=True) > 1).float()
     weight = moving / moving.mean()
     error = (expected_flow(logits) - flow).abs()

@@ -9,11 +9,9 @@ import torch
 from jaxtyping import Float, Float16, Float32
 from torch import Tensor
 
-from dispose_stages.atomic import write_text
-from dispose_stages.training.clip_store import ClipStore
+from dispose_stages.training.clip_store import ArrayStore, ClipStore
 
 LATENT_CHANNELS, LATENT_STRIDE = 4, 8
-_COUNT = "latents_count"
 
 
 def to_pixels(images: np.ndarray) -> Float32[Tensor, "n 3 h w"]:
@@ -21,40 +19,29 @@ def to_pixels(images: np.ndarray) -> Float32[Tensor, "n 3 h w"]:
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-class LatentStore:
-    """Posterior modes (unscaled) of every frame; clips below `ready` are complete."""
+class LatentStore(ArrayStore):
+    """Posterior modes (unscaled) of every frame."""
 
     def __init__(self, clips: ClipStore) -> None:
-        sizes = clips.sizes
+        super().__init__(clips.folder, "latents")
         self.clips = clips
-        self._counter = clips.folder / _COUNT
-        mode = "r+" if self._counter.exists() else "w+"
-        shape = (
-            *(sizes.clips, sizes.frames, LATENT_CHANNELS),
-            *(sizes.height // LATENT_STRIDE, sizes.width // LATENT_STRIDE),
+        s = clips.sizes
+        size = (s.height // LATENT_STRIDE, s.width // LATENT_STRIDE)
+        self.modes: Float16[np.ndarray, "n f 4 h w"] = self.array(
+            "latents", (s.count, s.frames, LATENT_CHANNELS, *size), np.float16
         )
-        self.modes: Float16[np.ndarray, "n f 4 h w"] = np.memmap(  # type: ignore[call-overload]
-            clips.folder / "latents.bin", dtype=np.float16, mode=mode, shape=shape
-        )
-        if mode == "w+":
-            write_text(self._counter, "0")
-
-    @property
-    def ready(self) -> int:
-        """Clips that are complete."""
-        return int(self._counter.read_text())
 
     @torch.no_grad()
     def fill(self, vae: Any, *, device: torch.device | str = "cpu", chunk: int = 5) -> None:
         """Encode what is missing."""
-        sizes = self.clips.sizes
-        for first in range(self.ready, sizes.clips, chunk):
-            clips = slice(first, min(first + chunk, sizes.clips))
-            images = self.clips.images[clips].reshape(-1, sizes.height, sizes.width, 3)
+
+        def encode(rows: slice) -> None:
+            pixels = to_pixels(self.clips.images[rows].reshape(-1, *self.clips.images.shape[2:]))
             with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-                modes = vae.encode(to_pixels(images).to(device)).latent_dist.mode()
-            self.modes[clips] = modes.float().cpu().numpy().reshape(self.modes[clips].shape)
-            write_text(self._counter, str(clips.stop))
+                modes = vae.encode(pixels.to(device)).latent_dist.mode()
+            self.modes[rows] = modes.float().cpu().numpy().reshape(self.modes[rows].shape)
+
+        self.fill_up(self.clips.sizes.count, encode, chunk=chunk)
 
 
 @torch.no_grad()

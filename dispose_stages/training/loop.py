@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from dispose_stages.atomic import replacing
+from dispose_stages.config import Section
 from dispose_stages.errors import ConfigError
 from dispose_stages.training.optimizer import MixedOptimizer
-from dispose_stages.training.parallel import processes, share_gradients
+from dispose_stages.training.parallel import process_count, rank, share_gradients
 
 logger = logging.getLogger(__name__)
 
@@ -24,35 +26,29 @@ Losses = Mapping[str, Tensor]
 """Terms of the loss by name; their sum is what is minimised."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How long and how fast.
+_CLIP = 1.0
+"""Largest norm of the gradient."""
 
-    Attributes:
-        steps: Optimiser steps in all.
-        learning_rate: Peak, reached after `warmup` steps, falling along a cosine to a tenth.
-        warmup: Steps of linear increase.
-        weight_decay: Of AdamW.
-        clip: Largest norm of the gradient.
-        average: Decay of the moving average of the weights that is kept as the result.
-        accumulate: Batches per optimiser step and process.
-        save_every: Steps between saved states.
-        log_every: Steps between log lines.
-        precision: `bf16` computes in mixed precision; weights and optimiser stay float32.
-        outer: Parts of the names of input and output layers, which Adam updates.
-    """
 
-    steps: int
-    learning_rate: float = 3e-4
-    warmup: int = 100
-    weight_decay: float = 1e-2
-    clip: float = 1.0
-    average: float = 0.999
-    accumulate: int = 1
-    save_every: int = 200
-    log_every: int = 50
-    precision: str = "bf16"
-    outer: tuple[str, ...] = ("conv_in", "conv_out")
+class Schedule(Section):
+    """How long and how fast one training goes."""
+
+    steps: int = Field(ge=1)
+    """Optimiser steps in all."""
+    learning_rate: float = Field(gt=0)
+    """Peak; falls along a cosine to a tenth."""
+    average: float = Field(default=0.995, ge=0, lt=1)
+    """Decay of the moving average of the weights that is the result."""
+    warmup: int = Field(default=30, ge=0)
+    """Steps until the peak is reached."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled, of matrices."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches per optimiser step."""
+    save_every: int = Field(default=50, ge=1)
+    """Steps between saved states."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between log lines."""
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -84,14 +80,25 @@ class Trainer:
         modules: By name; names are part of the saved state.
         schedule: How long and how fast.
         folder: Where the state is kept; a state found there is continued.
+        mixed: Compute in bfloat16; weights and optimiser stay float32.
+        outer: Parts of the names of input and output layers, which Adam updates.
 
     Of several processes (`parallel`) each computes batches of its own; the first one writes and
     logs. Initial weights are to be the same everywhere.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], schedule: Schedule, folder: Path) -> None:
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        schedule: Schedule,
+        folder: Path,
+        *,
+        mixed: bool = True,
+        outer: Sequence[str] = ("conv_in", "conv_out"),
+    ) -> None:
         self.modules = modules
         self.schedule = schedule
+        self.mixed = mixed
         self.path = folder / "state.pt"
         self.parameters = {
             f"{name}/{key}": parameter
@@ -103,7 +110,7 @@ class Trainer:
             self.parameters,
             learning_rate=schedule.learning_rate,
             weight_decay=schedule.weight_decay,
-            outer=lambda name, _: any(part in name for part in schedule.outer),
+            outer=lambda name, _: any(part in name for part in outer),
         )
         self.average = WeightAverage(self.parameters, schedule.average)
         self.step = 0
@@ -117,45 +124,48 @@ class Trainer:
             loss: From the number of a batch (its only source of randomness) to the loss terms.
         """
         schedule = self.schedule
-        sums: dict[str, float] = {}
+        sums: dict[str, float] = defaultdict(float)
         start, first = time.perf_counter(), self.step
         while self.step < schedule.steps:
             for name, value in self._step(loss).items():
-                sums[name] = sums.get(name, 0.0) + value
+                sums[name] += value
             self.step += 1
             self.average.update(self.parameters, self.step)
-            if self.step % schedule.log_every == 0 and processes().first:
-                rate = (time.perf_counter() - start) / (self.step - first)
-                terms = "  ".join(f"{k} {v / schedule.log_every:.5f}" for k, v in sums.items())
-                left = rate * (schedule.steps - self.step) / 60
-                logger.info(
-                    "step %d/%d  %s  %.2f s/step  %.0f min left",
-                    *(self.step, schedule.steps, terms, rate, left),
-                )
-                sums = {}
+            if self.step % schedule.log_every == 0:
+                self._log(sums, (time.perf_counter() - start) / (self.step - first))
+                sums.clear()
             if self.step % schedule.save_every == 0:
                 self.save()
         self.save()
         self.load_average()
+
+    def _log(self, sums: Mapping[str, float], seconds: float) -> None:
+        schedule = self.schedule
+        terms = "  ".join(f"{k} {v / schedule.log_every:.5f}" for k, v in sums.items())
+        left = seconds * (schedule.steps - self.step) / 60
+        if rank() == 0:
+            logger.info(
+                "step %d/%d  %s  %.2f s/step  %.0f min left",
+                *(self.step, schedule.steps, terms, seconds, left),
+            )
 
     def _step(self, loss: Callable[[int], Losses]) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         device = next(iter(self.parameters.values())).device.type
-        sums: dict[str, float] = {}
-        mine = processes()
-        first = self.step * self.schedule.accumulate * mine.count
-        for part in range(self.schedule.accumulate):
-            mixed = self.schedule.precision == "bf16"
-            with torch.autocast(device, dtype=torch.bfloat16, enabled=mixed):
-                terms = loss(first + part * mine.count + mine.rank)
-            total = torch.stack(list(terms.values())).sum() / self.schedule.accumulate
+        sums: dict[str, float] = defaultdict(float)
+        parts, processes = self.schedule.accumulate, process_count()
+        first = self.step * parts * processes + rank()
+        for part in range(parts):
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=self.mixed):
+                terms = loss(first + part * processes)
+            total = torch.stack(list(terms.values())).sum() / parts
             total.backward()  # type: ignore[no-untyped-call]
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) / self.schedule.accumulate
+                sums[name] += float(value.detach()) / parts
         share_gradients(list(self.parameters.values()))
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.schedule.clip)
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), _CLIP)
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
         else:
@@ -170,7 +180,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write everything that is needed to continue, atomically."""
-        if not processes().first:
+        if rank() != 0:
             return
         state = {
             "step": self.step,

@@ -17,7 +17,7 @@ from dispose_stages.models.pose_net import PoseNet, build_pose_net
 from dispose_stages.models.temporal_convolution import use_temporal_convolutions
 from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
 from dispose_stages.training.bundle import small_configs as configs
-from dispose_stages.training.parallel import processes
+from dispose_stages.training.parallel import rank
 
 SCALING_FACTOR: float = configs.SVD_VAE["scaling_factor"]
 
@@ -47,7 +47,7 @@ def new_cmp() -> CmpNetwork:
 
 def save_weights(path: Path, **modules: nn.Module) -> None:
     """Write state dicts by name, atomically; of several processes the first one does."""
-    if not processes().first:
+    if rank() != 0:
         return
     content = {
         name: {key: value.detach().cpu() for key, value in module.state_dict().items()}

@@ -5,36 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Processes:
-    """This process among those that train together.
-
-    Attributes:
-        rank: Number of this process; the first one writes files and logs.
-        count: How many there are.
-    """
-
-    rank: int = 0
-    count: int = 1
-
-    @property
-    def first(self) -> bool:
-        """Whether this process writes."""
-        return self.rank == 0
+def rank() -> int:
+    """Number of this process among those that joined; the first one, 0, writes files and logs."""
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
-def processes() -> Processes:
-    """Those that joined; one if none did."""
-    if not dist.is_initialized():
-        return Processes()
-    return Processes(dist.get_rank(), dist.get_world_size())
+def process_count() -> int:
+    """How many processes joined; one if none did."""
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @contextmanager
@@ -70,7 +54,7 @@ def share_gradients(parameters: Sequence[Tensor]) -> None:
     A parameter that had no gradient anywhere keeps none; one that some processes did not use
     counts as zero there.
     """
-    if processes().count == 1:
+    if process_count() == 1:
         return
     used = torch.tensor([float(p.grad is not None) for p in parameters])
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
@@ -78,6 +62,6 @@ def share_gradients(parameters: Sequence[Tensor]) -> None:
     message = torch.cat([*(g.flatten().float() for g in gradients), used.to(device)])
     dist.all_reduce(message)
     sizes = [p.numel() for p in parameters]
-    *means, anywhere = torch.split(message / processes().count, [*sizes, len(sizes)])
+    *means, anywhere = torch.split(message / process_count(), [*sizes, len(sizes)])
     for parameter, mean, share in zip(parameters, means, anywhere.tolist(), strict=True):
         parameter.grad = mean.view_as(parameter).to(parameter.dtype) if share > 0 else None

@@ -113,7 +113,7 @@ def held_out_pairs(
             width=width,
             fps=_FPS,
         )
-        clips.append(list(render_clip(scene).images))
+        clips.append(list(render_clip(scene)[0]))
     pairs = []
     for index, clip in enumerate(clips):
         driver = clips[(index + 1) % count] if cross else clip

@@ -14,44 +14,13 @@ from dispose_stages.training.diffusion import NoiseLevels
 from dispose_stages.training.loop import Schedule
 
 
-class Steps(Section):
-    """Length and speed of one training."""
+class Steps(Schedule):
+    """Length and speed of one step of the training, and its batches."""
 
-    steps: int = Field(ge=1)
-    """Optimiser steps in all."""
     batch: int = Field(ge=1)
     """Clips per batch."""
-    learning_rate: float = Field(gt=0)
-    """Peak; falls along a cosine to a tenth."""
-    average: float = Field(default=0.995, ge=0, lt=1)
-    """Decay of the moving average of the weights that is the result."""
-    warmup: int = Field(default=30, ge=0)
-    """Steps until the peak is reached."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled, of matrices."""
-    accumulate: int = Field(default=1, ge=1)
-    """Batches per optimiser step."""
-    save_every: int = Field(default=50, ge=1)
-    """Steps between saved states."""
-    log_every: int = Field(default=10, ge=1)
-    """Steps between log lines."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
-
-    def schedule(self, precision: str) -> Schedule:
-        """As the training loop takes it."""
-        return Schedule(
-            steps=self.steps,
-            learning_rate=self.learning_rate,
-            warmup=self.warmup,
-            weight_decay=self.weight_decay,
-            average=self.average,
-            accumulate=self.accumulate,
-            save_every=self.save_every,
-            log_every=self.log_every,
-            precision=precision,
-            outer=("conv_in", "conv_out", "time_embedding", "add_embedding", "time_pos_embed"),
-        )
 
 
 class Clips(Section):
@@ -64,26 +33,9 @@ class Clips(Section):
     height: int = Field(default=192, multiple_of=64)
     """Of the images, pixels."""
     width: int = Field(default=128, multiple_of=64)
-    """Likewise."""
+    """Of the images, pixels."""
     first_seed: int = Field(default=100_000, ge=0, lt=5_000_000)
     """Of the first clip; held-out clips have seeds from 9,000,000."""
-
-
-class Levels(Section):
-    """Noise levels of the denoising loss: a normal distribution of ln sigma, cut off."""
-
-    mean: float = 1.0
-    """Of ln sigma."""
-    deviation: float = Field(default=1.6, gt=0)
-    """Likewise."""
-    lowest: float = Field(default=0.005, gt=0)
-    """Smallest sigma."""
-    highest: float = Field(default=80.0, gt=0)
-    """Largest sigma; that of the bundle's scheduler too."""
-
-    def levels(self) -> NoiseLevels:
-        """As the loss takes it."""
-        return NoiseLevels(self.mean, self.deviation, self.lowest, self.highest)
 
 
 class Quality(Section):
@@ -114,7 +66,7 @@ class TrainSettings(Section):
     """Of initial weights and of everything drawn during training."""
     clips: Clips = Clips()
     """Training data."""
-    levels: Levels = Levels()
+    levels: NoiseLevels = NoiseLevels()
     """Noise levels of both diffusion stages."""
     vae: Steps
     """VAE, encoder and decoder."""

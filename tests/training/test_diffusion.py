@@ -21,11 +21,11 @@ def test_the_target_takes_one_euler_step_to_the_clean_latents() -> None:
     noise = torch.randn(clean.shape, generator=generator)
     for index, timestep in enumerate(scheduler.timesteps):
         sigma = scheduler.sigmas[index]
-        noisy = add_noise(clean, sigma[None], noise)
+        noisy, level, target = add_noise(clean, sigma[None], noise)
         sample = clean + sigma * noise
-        torch.testing.assert_close(scheduler.scale_model_input(sample, timestep), noisy.inputs)
-        torch.testing.assert_close(timestep, noisy.timestep[0], check_dtype=False)
-        step = scheduler.step(noisy.target, timestep, sample)
+        torch.testing.assert_close(scheduler.scale_model_input(sample, timestep), noisy)
+        torch.testing.assert_close(timestep, level[0], check_dtype=False)
+        step = scheduler.step(target, timestep, sample)
         torch.testing.assert_close(step.pred_original_sample, clean, atol=2e-3, rtol=1e-3)
 
 
@@ -38,12 +38,14 @@ def test_the_loss_of_the_target_is_zero_and_weights_choose_where_errors_count() 
     weight = torch.zeros(2, 3, 1, 5, 5)
     weight[..., 0] = 1
 
-    def with_error(noisy: object) -> torch.Tensor:
-        wrong = noisy.target.clone()  # type: ignore[attr-defined]
+    _, _, target = add_noise(clean, sigma, noise)
+
+    def with_error(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        wrong = target.clone()
         wrong[..., 1:] += 1
         return wrong
 
-    assert float(denoising_loss(lambda n: n.target, clean, weight, sigma, noise)) == 0
+    assert float(denoising_loss(lambda *_: target, clean, weight, sigma, noise)) == 0
     assert float(denoising_loss(with_error, clean, weight, sigma, noise)) == 0
     assert float(denoising_loss(with_error, clean, 1 - weight, sigma, noise)) > 0.5
 

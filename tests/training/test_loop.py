@@ -21,10 +21,8 @@ def network(width: int = 8) -> nn.Sequential:
 
 def trainer(net: nn.Module, folder: Path, steps: int) -> Trainer:
     """A trainer in full precision that saves every three steps."""
-    schedule = Schedule(
-        steps=steps, learning_rate=0.02, warmup=2, save_every=3, precision="fp32", average=0.9
-    )
-    return Trainer({"net": net}, schedule, folder)
+    schedule = Schedule(steps=steps, learning_rate=0.02, warmup=2, save_every=3, average=0.9)
+    return Trainer({"net": net}, schedule, folder, mixed=False)
 
 
 def loss_of(net: nn.Module, batch: int) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from dispose_stages.models.control_net import ControlNet, build_control_net
 from dispose_stages.models.pose_net import PoseNet, build_pose_net
 from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
-from dispose_stages.training.base import BaseBatch, BaseObjective, initialise_base
+from dispose_stages.training.base import BaseObjective, initialise_base
 from dispose_stages.training.bundle.tiny_configs import SVD_UNET
 from dispose_stages.training.control import ControlBatch, ControlObjective, initialise_control_net
 from dispose_stages.training.loop import Schedule, Trainer, freeze
@@ -43,14 +44,11 @@ def batch() -> ControlBatch:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)
 
-    conditions = BaseBatch(
+    return ControlBatch(
         latents=5 * normal(CLIPS, FRAMES, 4, 8, 8),
         poses=torch.randint(0, 256, (CLIPS, FRAMES, 3, 64, 64), generator=generator).byte(),
         context=normal(CLIPS, CONFIG["cross_attention_dim"]),
         weight=torch.ones(CLIPS, FRAMES, 1, 8, 8),
-    )
-    return ControlBatch(
-        base=conditions,
         dense=normal(CLIPS, FRAMES - 1, 2, 64, 64),
         trajectory=normal(CLIPS, FRAMES - 1, 2, 64, 64),
         embedding=normal(CLIPS, 18, 8),
@@ -70,20 +68,20 @@ def test_stage_one_trains_unet_and_pose_net(
     """A few steps on one batch lower its loss, and both networks take part."""
     unet, pose_net = base
     objective = BaseObjective(unet, pose_net, scaling_factor=0.18215, dropped=0.0)
-    before = objective(batch().base, seeded())["v"].item()
+    before = objective(batch(), seeded())["v"].item()
     start = pose_net.final_proj.weight.clone()
-    schedule = Schedule(steps=12, learning_rate=3e-3, warmup=2, precision="fp32", average=0.5)
-    trainer = Trainer({"unet": unet, "pose_net": pose_net}, schedule, tmp_path)
-    trainer.run(lambda _: objective(batch().base, seeded()))
-    assert objective(batch().base, seeded())["v"].item() < 0.9 * before
+    schedule = Schedule(steps=12, learning_rate=3e-3, warmup=2, average=0.5)
+    trainer = Trainer({"unet": unet, "pose_net": pose_net}, schedule, tmp_path, mixed=False)
+    trainer.run(lambda _: objective(batch(), seeded()))
+    assert objective(batch(), seeded())["v"].item() < 0.9 * before
     assert not torch.equal(start, pose_net.final_proj.weight)
 
 
 def test_dropped_conditions_do_not_matter(base: tuple[SpatioTemporalUNet, PoseNet]) -> None:
     """With everything dropped, pose and context cannot change the loss."""
     objective = BaseObjective(*base, scaling_factor=0.18215, dropped=1.0)
-    clips = batch().base
-    other = BaseBatch(clips.latents, 255 - clips.poses, -clips.context, clips.weight)
+    clips = batch()
+    other = replace(clips, poses=255 - clips.poses, context=-clips.context)
     with torch.no_grad():
         assert torch.equal(objective(clips, seeded())["v"], objective(other, seeded())["v"])
         shown = BaseObjective(*base, scaling_factor=0.18215, dropped=0.0)
@@ -107,12 +105,12 @@ def test_stage_two_starts_from_the_base_and_leaves_it_frozen(
     )
     clips = batch()
     with torch.no_grad():
-        expected = plain(clips.base, seeded())["v"].item()
+        expected = plain(clips, seeded())["v"].item()
     before = objective(clips, seeded())["v"].item()
     assert before == pytest.approx(expected, rel=1e-5)
     frozen = [p.clone() for p in unet.parameters()]
-    schedule = Schedule(steps=12, learning_rate=1e-2, warmup=2, precision="fp32", average=0.5)
-    trainer = Trainer({"control_net": control_net}, schedule, tmp_path)
+    schedule = Schedule(steps=12, learning_rate=1e-2, warmup=2, average=0.5)
+    trainer = Trainer({"control_net": control_net}, schedule, tmp_path, mixed=False)
     trainer.run(lambda _: objective(clips, seeded()))
     assert objective(clips, seeded())["v"].item() < before
     assert all(torch.equal(a, b) for a, b in zip(frozen, unet.parameters(), strict=True))

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from dispose_stages.training.loop import Schedule, Trainer
 from dispose_stages.training.networks import save_weights
-from dispose_stages.training.parallel import joined, processes
+from dispose_stages.training.parallel import joined
 
 torch.manual_seed(0)
 net = nn.ModuleDict({"all": nn.Linear(4, 4), "odd": nn.Linear(4, 4), "never": nn.Linear(4, 4)})
@@ -30,10 +30,10 @@ def loss(batch):
 folder = Path(sys.argv[1])
 with joined("cpu"):
     schedule = Schedule(
-        steps=6, learning_rate=0.02, warmup=2, save_every=2, precision="fp32",
+        steps=6, learning_rate=0.02, warmup=2, save_every=2,
         accumulate=int(sys.argv[2]),
     )
-    Trainer({"net": net}, schedule, folder).run(loss)
+    Trainer({"net": net}, schedule, folder, mixed=False).run(loss)
     save_weights(folder / "net.pt", net=net)
 """
 
@@ -66,9 +66,9 @@ def test_two_processes_train_as_one_that_accumulates(tmp_path: Path) -> None:
 
 def test_one_process_needs_no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without torchrun nothing is joined and the device stays as it was."""
-    from dispose_stages.training.parallel import Processes, joined, processes
+    from dispose_stages.training.parallel import joined, process_count, rank
 
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with joined("cpu") as device:
         assert device == "cpu"
-        assert processes() == Processes(0, 1)
+        assert (rank(), process_count()) == (0, 1)

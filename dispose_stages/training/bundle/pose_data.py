@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -14,22 +12,6 @@ from dispose_stages.training.world.scene import OUTSIDE, RenderedFrame, random_s
 FRAMES_PER_SCENE = 3
 MOST_PERSONS = 3
 _BOX_PADDING = 1.25
-
-
-@dataclass(frozen=True, slots=True)
-class PoseExamples:
-    """Person crops and their keypoints, pixels of the crop; NaN where there is none."""
-
-    crops: UInt8[np.ndarray, "n 192 144 3"]
-    keypoints: Float32[np.ndarray, "n 133 2"]
-
-
-@dataclass(frozen=True, slots=True)
-class DetectionExamples:
-    """Letterboxed images and the figures' boxes (x1, y1, x2, y2); NaN where there is none."""
-
-    images: UInt8[np.ndarray, "n s s 3"]
-    boxes: Float32[np.ndarray, "n p 4"]
 
 
 def draw_frames(
@@ -52,8 +34,13 @@ def draw_frames(
     return [scene.render(frame) for frame in range(count)]
 
 
-def pose_examples(count: int, seed: int) -> PoseExamples:
-    """Crops around figures, with boxes as inexact as a detector's."""
+def pose_examples(
+    count: int, seed: int
+) -> tuple[UInt8[np.ndarray, "n 192 144 3"], Float32[np.ndarray, "n 133 2"]]:
+    """Crops around figures, with boxes as inexact as a detector's, and the keypoints in them.
+
+    Keypoints are in pixels of the crop; NaN where there is none.
+    """
     crops = np.empty((count, POSE_HEIGHT, POSE_WIDTH, 3), dtype=np.uint8)
     keypoints = np.empty((count, 133, 2), dtype=np.float32)
     made = 0
@@ -65,7 +52,7 @@ def pose_examples(count: int, seed: int) -> PoseExamples:
                 break
             crops[made], keypoints[made] = crop_person(frame, len(frame.boxes) - 1, rng)
             made += 1
-    return PoseExamples(crops, keypoints)
+    return crops, keypoints
 
 
 def crop_person(
@@ -97,8 +84,13 @@ def crop_person(
     return (shake_colors(crop, rng) if rng is not None else crop), points.astype(np.float32)
 
 
-def detection_examples(count: int, seed: int) -> DetectionExamples:
-    """Whole images, letterboxed as for the detector (algorithm §2)."""
+def detection_examples(
+    count: int, seed: int
+) -> tuple[UInt8[np.ndarray, "n s s 3"], Float32[np.ndarray, "n p 4"]]:
+    """Images, letterboxed as for the detector (algorithm §2), and the figures' boxes in them.
+
+    Boxes are ``x1, y1, x2, y2``; NaN where there is none.
+    """
     images = np.full((count, DETECTOR_SIZE, DETECTOR_SIZE, 3), 114, dtype=np.uint8)
     boxes = np.full((count, MOST_PERSONS, 4), np.nan, dtype=np.float32)
     made = 0
@@ -115,7 +107,7 @@ def detection_examples(count: int, seed: int) -> DetectionExamples:
             images[made, : small.shape[0], : small.shape[1]] = shaken
             boxes[made, : len(frame.boxes)] = frame.boxes * ratio
             made += 1
-    return DetectionExamples(images, boxes)
+    return images, boxes
 
 
 def shake_colors(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from dispose_stages.atomic import readable_json, write_bytes, write_text
 from dispose_stages.training import networks
 from dispose_stages.training.bundle import small_configs as configs
+from dispose_stages.training.bundle.files import (
+    save_json,
+    save_pickle,
+    save_tensors,
+    training_checkpoint,
+)
 from dispose_stages.training.bundle.random_state import random_state
 from dispose_stages.training.bundle.tiny import make_tiny
 from dispose_stages.training.control import initialise_control_net
@@ -25,7 +28,7 @@ SMALL = "small"
 _HALF = "fp16.safetensors"
 
 
-def write_bundle(root: Path, training: Path, *, highest_sigma: float, **details: Any) -> None:
+def write_bundle(root: Path, training: Path, *, highest_sigma: float, **details: object) -> None:
     """Write the bundle; steps of the training that were left out stay random.
 
     Args:
@@ -37,19 +40,18 @@ def write_bundle(root: Path, training: Path, *, highest_sigma: float, **details:
     start_bundle(root)
     svd = root / SVD
     scheduler = configs.SVD_SCHEDULER | {"sigma_max": highest_sigma}
-    _write_json(svd / "scheduler" / "scheduler_config.json", scheduler)
-    _write_json(svd / "unet" / "config.json", configs.SVD_UNET)
-    _write_json(svd / "vae" / "config.json", configs.SVD_VAE)
-    _write_json(svd / "image_encoder" / "config.json", configs.SVD_IMAGE_ENCODER)
+    save_json(svd / "scheduler" / "scheduler_config.json", scheduler)
+    save_json(svd / "unet" / "config.json", configs.SVD_UNET)
+    save_json(svd / "vae" / "config.json", configs.SVD_VAE)
+    save_json(svd / "image_encoder" / "config.json", configs.SVD_IMAGE_ENCODER)
     states = read_states(training)
-    _write_safetensors(svd / "vae" / f"diffusion_pytorch_model.{_HALF}", states["vae"])
-    _write_safetensors(svd / "image_encoder" / f"model.{_HALF}", states["image_encoder"])
+    save_tensors(svd / "vae" / f"diffusion_pytorch_model.{_HALF}", _half(states["vae"]))
+    save_tensors(svd / "image_encoder" / f"model.{_HALF}", _half(states["image_encoder"]))
     base = {f"unet.{k}": v for k, v in states["unet"].items()}
     base |= {f"pose_net.{k}": v for k, v in states["pose_net"].items()}
-    _write_checkpoint(root / MIMIC_MOTION, base)
-    _write_checkpoint(root / DISPOSE, states["control_net"])
-    flow = OrderedDict((f"module.{k}", v) for k, v in _half(states["cmp"]).items())
-    torch.save({"step": 0, "state_dict": flow, "optimizer": {}}, root / CMP)
+    _save_checkpoint(root / MIMIC_MOTION, base)
+    _save_checkpoint(root / DISPOSE, states["control_net"])
+    save_pickle(root / CMP, training_checkpoint(_half(states["cmp"])))
     write_marker(root, SMALL, **details)
 
 
@@ -61,11 +63,11 @@ def start_bundle(root: Path) -> None:
     make_tiny(root)
     (root / MARKER).unlink()
     unet = root / SD15 / "unet"
-    _write_json(unet / "config.json", configs.SD_UNET)
+    save_json(unet / "config.json", configs.SD_UNET)
     with torch.device("meta"):
         network = UNet2DConditionModel.from_config(configs.SD_UNET)  # type: ignore[no-untyped-call]
     state = random_state(network, seed=0, name="sd.unet")
-    _write_safetensors(unet / f"diffusion_pytorch_model.{_HALF}", state)
+    save_tensors(unet / f"diffusion_pytorch_model.{_HALF}", _half(state))
 
 
 def read_states(training: Path) -> dict[str, dict[str, Tensor]]:
@@ -110,14 +112,6 @@ def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _write_checkpoint(path: Path, state: dict[str, Tensor]) -> None:
+def _save_checkpoint(path: Path, state: dict[str, Tensor]) -> None:
     conversion_path(path).unlink(missing_ok=True)
-    torch.save(OrderedDict(_half(state)), path)
-
-
-def _write_safetensors(path: Path, state: dict[str, Tensor]) -> None:
-    write_bytes(path, safetensors.torch.save(_half(state), metadata={"format": "pt"}))
-
-
-def _write_json(path: Path, content: Any) -> None:
-    write_text(path, readable_json(content))
+    save_pickle(path, OrderedDict(_half(state)))

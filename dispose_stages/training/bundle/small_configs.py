@@ -6,7 +6,8 @@ two channels per group at least, hence no width below 64 before an output layer.
 
 from __future__ import annotations
 
-from dispose_stages.models.cmp import CmpWidths
+from dataclasses import replace
+
 from dispose_stages.training.bundle import tiny_configs as configs
 from dispose_stages.training.bundle.tiny_configs import Json
 
@@ -53,15 +54,4 @@ SD_UNET: Json = configs.SD_UNET | {
     "layers_per_block": 1,
 }
 
-CMP_WIDTHS = CmpWidths(
-    stem=16,
-    stages=(16, 16, 24, 32),
-    image=32,
-    sparse=16,
-    branch=32,
-    fusion8=64,
-    skip4=32,
-    fusion4=32,
-    skip2=16,
-    fusion2=32,
-)
+CMP_WIDTHS = replace(configs.CMP_WIDTHS, stages=(16, 16, 24, 32), fusion8=64)

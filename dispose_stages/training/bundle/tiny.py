@@ -13,7 +13,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, UNet2DConditionModel
 from torch import Tensor, nn
@@ -24,12 +23,18 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from dispose_stages.atomic import readable_json, write_bytes, write_text
+from dispose_stages.atomic import write_text
 from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.pose_net import build_pose_net
 from dispose_stages.models.unet import build_unet
 from dispose_stages.training.bundle import tiny_configs as configs
+from dispose_stages.training.bundle.files import (
+    save_json,
+    save_pickle,
+    save_tensors,
+    training_checkpoint,
+)
 from dispose_stages.training.bundle.random_state import random_state
 from dispose_stages.training.bundle.vocabulary import (
     SPECIAL_TOKENS,
@@ -75,38 +80,34 @@ def make_tiny(root: Path, *, seed: int = 0) -> None:
 
 
 def _write_svd(folder: Path, seed: int) -> None:
-    _write_json(folder / "model_index.json", configs.MODEL_INDEX["svd"])
-    _write_json(folder / "unet" / "config.json", configs.SVD_UNET)
-    _write_json(folder / "scheduler" / "scheduler_config.json", configs.SVD_SCHEDULER)
-    _write_json(
-        folder / "feature_extractor" / "preprocessor_config.json", configs.FEATURE_EXTRACTOR
-    )
+    save_json(folder / "model_index.json", configs.MODEL_INDEX["svd"])
+    save_json(folder / "unet" / "config.json", configs.SVD_UNET)
+    save_json(folder / "scheduler" / "scheduler_config.json", configs.SVD_SCHEDULER)
+    save_json(folder / "feature_extractor" / "preprocessor_config.json", configs.FEATURE_EXTRACTOR)
     with torch.device("meta"):
         vae = AutoencoderKLTemporalDecoder.from_config(configs.SVD_VAE)  # type: ignore[no-untyped-call]
         encoder = CLIPVisionModelWithProjection(
             CLIPVisionConfig.from_dict(configs.SVD_IMAGE_ENCODER)
         )
-    _write_json(folder / "vae" / "config.json", configs.SVD_VAE)
+    save_json(folder / "vae" / "config.json", configs.SVD_VAE)
     state = random_state(vae, seed=seed, name="vae", gains=_VAE_GAINS, dtype=torch.float16)
-    _save(folder / "vae" / f"diffusion_pytorch_model.{_HALF}", state)
-    _write_json(folder / "image_encoder" / "config.json", configs.SVD_IMAGE_ENCODER)
+    save_tensors(folder / "vae" / f"diffusion_pytorch_model.{_HALF}", state)
+    save_json(folder / "image_encoder" / "config.json", configs.SVD_IMAGE_ENCODER)
     state = random_state(encoder, seed=seed, name="image_encoder", dtype=torch.float16)
-    _save(folder / "image_encoder" / f"model.{_HALF}", state)
+    save_tensors(folder / "image_encoder" / f"model.{_HALF}", state)
 
 
 def _write_sd15(folder: Path, seed: int) -> None:
     vocabulary, merges = build_vocabulary()
     text_config = configs.sd_text_encoder(len(vocabulary))
-    _write_json(folder / "model_index.json", configs.MODEL_INDEX["sd15"])
-    _write_json(folder / "scheduler" / "scheduler_config.json", configs.SD_SCHEDULER)
-    _write_json(
-        folder / "feature_extractor" / "preprocessor_config.json", configs.FEATURE_EXTRACTOR
-    )
+    save_json(folder / "model_index.json", configs.MODEL_INDEX["sd15"])
+    save_json(folder / "scheduler" / "scheduler_config.json", configs.SD_SCHEDULER)
+    save_json(folder / "feature_extractor" / "preprocessor_config.json", configs.FEATURE_EXTRACTOR)
     tokenizer = folder / "tokenizer"
-    _write_json(tokenizer / "vocab.json", vocabulary)
+    save_json(tokenizer / "vocab.json", vocabulary)
     write_text(tokenizer / "merges.txt", merges)
-    _write_json(tokenizer / "tokenizer_config.json", TOKENIZER_CONFIG)
-    _write_json(tokenizer / "special_tokens_map.json", SPECIAL_TOKENS)
+    save_json(tokenizer / "tokenizer_config.json", TOKENIZER_CONFIG)
+    save_json(tokenizer / "special_tokens_map.json", SPECIAL_TOKENS)
     with torch.device("meta"):
         networks: dict[str, tuple[nn.Module, dict[str, Any], str]] = {
             "unet": (
@@ -126,11 +127,11 @@ def _write_sd15(folder: Path, seed: int) -> None:
             ),
         }
     for part, (network, config, stem) in networks.items():
-        _write_json(folder / part / "config.json", config)
+        save_json(folder / part / "config.json", config)
         state = random_state(network, seed=seed, name=f"sd.{part}", dtype=torch.float16)
         if part == "text_encoder":
             state = {_published_text_name(key): value for key, value in state.items()}
-        _save(folder / part / f"{stem}.{_HALF}", state)
+        save_tensors(folder / part / f"{stem}.{_HALF}", state)
 
 
 def _published_text_name(key: str) -> str:
@@ -150,18 +151,16 @@ def _write_diffusion(root: Path, seed: int) -> None:
         gains = _POSE_GAINS if name == "pose_net" else None
         state = random_state(network, seed=seed, name=name, gains=gains, dtype=half)
         base.update({f"{name}.{key}": value for key, value in state.items()})
-    torch.save(base, root / MIMIC_MOTION)
+    save_pickle(root / MIMIC_MOTION, base)
     state = random_state(control_net, seed=seed, name="control_net", gains=_CONTROL_GAINS)
-    torch.save(OrderedDict(state), root / DISPOSE)
+    save_pickle(root / DISPOSE, OrderedDict(state))
 
 
 def _write_cmp(path: Path, seed: int) -> None:
-    """A training checkpoint: step, state dict with ``module.`` prefixes, optimizer."""
     with torch.device("meta"):
         network = CmpNetwork(configs.CMP_WIDTHS)
     state = random_state(network, seed=seed, name="cmp", gains=_CMP_GAINS)
-    prefixed = OrderedDict((f"module.{key}", value) for key, value in state.items())
-    torch.save({"step": 0, "state_dict": prefixed, "optimizer": {}}, path)
+    save_pickle(path, training_checkpoint(state))
 
 
 def _write_pose_network(path: Path) -> None:
@@ -169,11 +168,3 @@ def _write_pose_network(path: Path) -> None:
     source = resources.files("dispose_stages.training.bundle") / "data" / path.name
     with source.open("rb") as stream, path.open("wb") as target:
         shutil.copyfileobj(stream, target)
-
-
-def _save(path: Path, state: dict[str, Tensor]) -> None:
-    write_bytes(path, safetensors.torch.save(state, metadata={"format": "pt"}))
-
-
-def _write_json(path: Path, content: Any) -> None:
-    write_text(path, readable_json(content))

@@ -62,23 +62,28 @@ SVD_IMAGE_ENCODER: Json = {
     "projection_dim": CONTEXT_CHANNELS,
 }
 
-SVD_SCHEDULER: Json = {
-    "_class_name": "EulerDiscreteScheduler",
+SD_SCHEDULER: Json = {
+    "_class_name": "PNDMScheduler",
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
     "clip_sample": False,
-    "interpolation_type": "linear",
     "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+}
+
+SVD_SCHEDULER: Json = SD_SCHEDULER | {
+    "_class_name": "EulerDiscreteScheduler",
+    "interpolation_type": "linear",
     "prediction_type": "v_prediction",
     "set_alpha_to_one": False,
     "sigma_max": 700.0,
     "sigma_min": 0.002,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
     "timestep_spacing": "leading",
     "timestep_type": "continuous",
-    "trained_betas": None,
     "use_karras_sigmas": True,
 }
 
@@ -123,19 +128,6 @@ SD_VAE: Json = {
     "sample_size": 64,
     "scaling_factor": 0.18215,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
-}
-
-SD_SCHEDULER: Json = {
-    "_class_name": "PNDMScheduler",
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "clip_sample": False,
-    "num_train_timesteps": 1000,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-    "trained_betas": None,
 }
 
 CMP_WIDTHS = CmpWidths(

@@ -200,8 +200,8 @@ def train_detector(seed: int, *, chunks: int = 10, size: int = 2048) -> TinyDete
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def examples(chunk: int) -> Batch:
-        drawn = detection_examples(size, seed=1_000_000 * (seed + 1) + 10_000 * chunk)
-        return torch.from_numpy(drawn.images), torch.from_numpy(drawn.boxes)
+        images, boxes = detection_examples(size, seed=1_000_000 * (seed + 1) + 10_000 * chunk)
+        return torch.from_numpy(images), torch.from_numpy(boxes)
 
     train(
         network,
@@ -222,8 +222,8 @@ def train_pose_network(seed: int, *, chunks: int = 12, size: int = 4096) -> Tiny
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def examples(chunk: int) -> Batch:
-        drawn = pose_examples(size, seed=500_000_000 + 1_000_000 * seed + 10_000 * chunk)
-        return torch.from_numpy(drawn.crops), torch.from_numpy(drawn.keypoints)
+        crops, points = pose_examples(size, seed=500_000_000 + 1_000_000 * seed + 10_000 * chunk)
+        return torch.from_numpy(crops), torch.from_numpy(points)
 
     train(network, examples, lambda b: pose_loss(network, b), chunks=chunks, passes=2)
     network.eval()

@@ -139,7 +139,7 @@ class Joints:
         chin: Lower end of the head's axis.
         crown: Upper end of the head's axis.
         facing: Unit vector along which the head looks.
-        chest_facing: Likewise for the trunk.
+        chest_facing: Unit vector along which the trunk looks.
     """
 
     keypoints: Float[np.ndarray, "t 133 3"]

@@ -6,8 +6,7 @@ moves with it, which is what makes the optical flow known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -56,22 +55,18 @@ def figure_layers(figure: Figure, joints: ProjectedJoints, frame: int) -> list[L
     return layers
 
 
-@dataclass(frozen=True, slots=True)
 class _Place:
-    figure: Figure
-    joints: ProjectedJoints
-    frame: int
-    point: Callable[[int], np.ndarray] = field(init=False)
-    depth: Callable[[int], float] = field(init=False)
+    """One frame of a figure's joints, with the sizes and colours it is drawn in."""
 
-    def __post_init__(self) -> None:
-        pixels, depths = self.joints.keypoints[self.frame], self.joints.depths[self.frame]
-        object.__setattr__(self, "point", lambda index: pixels[index])
-        object.__setattr__(self, "depth", lambda index: float(depths[index]))
+    def __init__(self, figure: Figure, joints: ProjectedJoints, frame: int) -> None:
+        self.figure, self.joints, self.frame = figure, joints, frame
+        self.look = figure.look
 
-    @property
-    def look(self) -> Appearance:
-        return self.figure.look
+    def point(self, keypoint: int) -> np.ndarray:
+        return np.asarray(self.joints.keypoints[self.frame, keypoint])
+
+    def depth(self, keypoint: int) -> float:
+        return float(self.joints.depths[self.frame, keypoint])
 
     def thick(self, width: float) -> float:
         """Half width in pixels of a limb that is `width` body heights thick to either side."""

@@ -16,13 +16,8 @@ _SHIFT = 4
 _ARC = np.linspace(-np.pi / 2, np.pi / 2, 7)
 
 
-@dataclass(frozen=True, slots=True)
-class Stroke:
-    """One polygon (thickness 0) or polyline, pixels."""
-
-    points: Points
-    color: Color
-    thickness: int = 0
+Stroke = tuple[Points, Color, int]
+"""A polygon (thickness 0) or polyline in pixels, its colour, its thickness."""
 
 
 @dataclass(slots=True)
@@ -47,50 +42,44 @@ class Layer:
 
     def fill(self, polygon: Points, color: Color) -> None:
         """Add a filled polygon."""
-        self.strokes.append(Stroke(polygon, color))
+        self.strokes.append((polygon, color, 0))
 
     def hull(self, points: Points, color: Color) -> None:
         """Add the convex hull of some points."""
         outline = cv2.convexHull(points.astype(np.float32))[:, 0]
-        self.strokes.append(Stroke(outline.astype(np.float64), color))
+        self.strokes.append((outline.astype(np.float64), color, 0))
 
     def line(self, points: Points, color: Color, thickness: int) -> None:
         """Add a polyline."""
-        self.strokes.append(Stroke(points, color, thickness))
+        self.strokes.append((points, color, thickness))
 
     def paint(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Draw all strokes, smooth edges."""
-        for stroke in self.strokes:
-            points = _fixed_point(stroke.points)
-            if stroke.thickness:
-                cv2.polylines(
-                    image,
-                    [points],
-                    isClosed=False,
-                    color=stroke.color,
-                    thickness=stroke.thickness,
-                    lineType=cv2.LINE_AA,
-                    shift=_SHIFT,
-                )
-            else:
-                cv2.fillPoly(image, [points], stroke.color, cv2.LINE_AA, _SHIFT)
+        for points, color, thickness in self.strokes:
+            _draw(image, points, color, thickness, cv2.LINE_AA)
 
     def stamp(self, labels: UInt8[np.ndarray, "h w"], label: int) -> None:
         """Write `label` wherever the layer covers a pixel."""
-        for stroke in self.strokes:
-            points = _fixed_point(stroke.points)
-            if stroke.thickness:
-                cv2.polylines(
-                    labels,
-                    [points],
-                    isClosed=False,
-                    color=label,
-                    thickness=stroke.thickness,
-                    lineType=cv2.LINE_8,
-                    shift=_SHIFT,
-                )
-            else:
-                cv2.fillPoly(labels, [points], label, cv2.LINE_8, _SHIFT)
+        for points, _, thickness in self.strokes:
+            _draw(labels, points, label, thickness, cv2.LINE_8)
+
+
+def _draw(
+    image: np.ndarray, points: Points, color: Color | int, thickness: int, line_type: int
+) -> None:
+    fixed = [_fixed_point(points)]
+    if thickness:
+        cv2.polylines(
+            image,
+            fixed,
+            isClosed=False,
+            color=color,
+            thickness=thickness,
+            lineType=line_type,
+            shift=_SHIFT,
+        )
+    else:
+        cv2.fillPoly(image, fixed, color, line_type, _SHIFT)
 
 
 def _fixed_point(points: Points) -> np.ndarray:

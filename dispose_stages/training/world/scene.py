@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from dispose_stages.training.world import keypoints
 from dispose_stages.training.world.appearance import random_background
-from dispose_stages.training.world.body import pose_joints
+from dispose_stages.training.world.body import BodyPose, pose_joints
 from dispose_stages.training.world.figure import Figure, figure_layers
 from dispose_stages.training.world.flow import layer_flow
 from dispose_stages.training.world.layer import Layer
@@ -35,12 +35,8 @@ class RenderedFrame:
     boxes: Float[np.ndarray, "n 4"]
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """A figure and where its joints are in every frame."""
-
-    figure: Figure
-    joints: ProjectedJoints
+Actor = tuple[Figure, ProjectedJoints]
+"""A figure and where its joints are in every frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class Scene:
     background: UInt8[np.ndarray, "h w 3"]
 
     def __len__(self) -> int:
-        return len(self.actors[0].joints.keypoints) if self.actors else 1
+        return len(self.actors[0][1].keypoints) if self.actors else 1
 
     def render(self, frame: int) -> RenderedFrame:
         """Paint one frame."""
@@ -83,7 +79,7 @@ class Scene:
         """Which layer each pixel shows (1 is the first), and the layers from back to front."""
         layers: list[Layer] = []
         for index, actor in enumerate(self.actors):
-            painted = figure_layers(actor.figure, actor.joints, frame)
+            painted = figure_layers(*actor, frame)
             for layer in painted:
                 layer.name = f"{index}/{layer.name}"
             layers += sorted(painted, key=lambda layer: layer.depth)
@@ -109,7 +105,7 @@ def random_scene(
     Args:
         seed: Decides persons, clothes, background, camera and movement.
         height: Of the image, pixels.
-        width: Likewise.
+        width: Of the image, pixels.
         frames: Number of frames.
         fps: Frames per second of the movement.
         motion: One of `dispose_stages.training.world.motion.MOTIONS`; any of them if not given.
@@ -126,23 +122,38 @@ def random_scene(
     for _ in range(actors):
         figure = Figure.random(rng)
         name = motion or str(rng.choice(sorted(MOTIONS)))
-        joints = pose_joints(figure.shape, random_motion(name, times, rng))
-        spread = np.abs(joints.keypoints[:, :, 0]).max() + 0.04
-        top = joints.keypoints[:, :, 1].max() + 0.06
-        camera = _random_camera(rng, (height, width), (float(spread), float(top)), whole=whole)
-        cast.append(Actor(figure, project(joints, camera)))
-    cast.sort(key=lambda actor: actor.joints.scale)
+        pose = random_motion(name, times, rng)
+        cast.append(place_actor(figure, pose, rng, height, width, whole=whole))
+    cast.sort(key=lambda actor: actor[1].scale)
     return Scene(tuple(cast), background)
 
 
-def _random_camera(
-    rng: np.random.Generator, size: tuple[int, int], reach: tuple[float, float], *, whole: bool
-) -> Camera:
-    """Fit a figure that reaches `reach` (sideways, up) body heights into the image."""
-    height, width = size
-    spread, top = reach
+def place_actor(
+    figure: Figure,
+    pose: BodyPose,
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    whole: bool = True,
+    smallest: float = 0.75,
+) -> Actor:
+    """Put a figure into an image, as large as its movement allows or somewhat smaller.
+
+    Args:
+        figure: Who.
+        pose: Its movement.
+        rng: Decides size, place and the camera's tilt.
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+        whole: Keep it inside the image in every frame; else it may be cut off.
+        smallest: Least size of a whole figure, as a share of the largest that fits.
+    """
+    joints = pose_joints(figure.shape, pose)
+    spread = float(np.abs(joints.keypoints[:, :, 0]).max()) + 0.04
+    top = float(joints.keypoints[:, :, 1].max()) + 0.06
     fit = min(0.95 * height / (top + 0.05), 0.5 * 0.97 * width / spread)
-    scale = fit * rng.uniform(0.75, 1.0) if whole else fit * rng.uniform(0.45, 1.5)
+    scale = fit * (rng.uniform(smallest, 1.0) if whole else rng.uniform(0.45, 1.5))
     slack_x = max(0.0, 0.5 * width - spread * scale)
     x = 0.5 * width + rng.uniform(-1, 1) * (slack_x if whole else slack_x + 0.15 * width)
     # The nearer foot reaches below the ground line, because the camera looks down.
@@ -151,12 +162,13 @@ def _random_camera(
     ground = floor - rng.uniform(0, 1) * slack_y
     if not whole:
         ground += rng.uniform(-0.1, 0.25) * height
-    return Camera(float(x), float(ground), float(scale), tilt=float(rng.uniform(0.08, 0.25)))
+    camera = Camera(float(x), float(ground), float(scale), tilt=float(rng.uniform(0.08, 0.25)))
+    return figure, project(joints, camera)
 
 
 def _box(actor: Actor, frame: int, size: tuple[int, ...]) -> Float[np.ndarray, "4"]:
-    layers = figure_layers(actor.figure, actor.joints, frame)
-    points = np.concatenate([stroke.points for layer in layers for stroke in layer.strokes])
+    layers = figure_layers(*actor, frame)
+    points = np.concatenate([stroke[0] for layer in layers for stroke in layer.strokes])
     limit = [size[1], size[0]]
     low, high = points.min(axis=0), points.max(axis=0)
     return np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)])
@@ -183,7 +195,7 @@ def _flag_keypoints(
     layers: list[Layer],
     index: int,
 ) -> Float[np.ndarray, "133 3"]:
-    points = actor.joints.keypoints[frame]
+    points = actor[1].keypoints[frame]
     height, width = labels.shape
     column, row = np.floor(points).astype(int).T
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -202,9 +214,8 @@ def _flag_keypoints(
 
 def _behind_head(actor: Actor, frame: int) -> np.ndarray:
     """Which face keypoints are on the far side of the head; (133,) booleans."""
-    behind = actor.joints.depths[frame] < (
-        actor.joints.head_depth[frame] - 0.3 * actor.figure.shape.head_width
-    )
+    figure, joints = actor
+    behind = joints.depths[frame] < joints.head_depth[frame] - 0.3 * figure.shape.head_width
     on_head = np.zeros(keypoints.COUNT, dtype=bool)
     on_head[:5] = on_head[keypoints.FACE] = True
     return np.asarray(behind & on_head)

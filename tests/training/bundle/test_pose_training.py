@@ -38,10 +38,9 @@ from dispose_stages.training.world.scene import OUTSIDE
 
 def test_examples_depend_on_the_seed_only() -> None:
     """Same seed, same pixels and truth."""
-    first, second = pose_examples(4, seed=11), pose_examples(4, seed=11)
-    assert np.array_equal(first.crops, second.crops)
-    assert np.array_equal(first.keypoints, second.keypoints, equal_nan=True)
-    boxes = [detection_examples(3, seed=5).boxes for _ in range(2)]
+    for first, second in zip(pose_examples(4, seed=11), pose_examples(4, seed=11), strict=True):
+        assert np.array_equal(first, second, equal_nan=True)
+    boxes = [detection_examples(3, seed=5)[1] for _ in range(2)]
     assert np.array_equal(boxes[0], boxes[1], equal_nan=True)
 
 
@@ -96,10 +95,10 @@ def test_score_is_high_for_a_peak_and_low_for_none() -> None:
 def test_training_lowers_both_losses() -> None:
     """A few steps on a handful of examples are enough to see it."""
     torch.manual_seed(0)
-    drawn = pose_examples(8, seed=1)
-    pose_batch = torch.from_numpy(drawn.crops), torch.from_numpy(drawn.keypoints)
-    found = detection_examples(8, seed=1)
-    box_batch = torch.from_numpy(found.images), torch.from_numpy(found.boxes)
+    pose_batch, box_batch = (
+        tuple(map(torch.from_numpy, examples(8, seed=1)))
+        for examples in (pose_examples, detection_examples)
+    )
     pose, detector = TinyPose(), TinyDetector()
     for network, batch, loss in (
         (pose, pose_batch, lambda b: pose_loss(pose, b)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +26,7 @@ from dispose_stages.training.base import BaseObjective, initialise_base
 from dispose_stages.training.bundle import small_configs as configs
 from dispose_stages.training.bundle.small import start_bundle
 from dispose_stages.training.clip_batches import ClipBatches
-from dispose_stages.training.clip_store import ClipSizes, ClipStore
+from dispose_stages.training.clip_store import ClipStore
 from dispose_stages.training.control import ControlObjective, initialise_control_net
 from dispose_stages.training.control_data import ControlBatches, ControlStore
 from dispose_stages.training.flow import flow_batch, flow_losses
@@ -50,49 +49,25 @@ CROP = 64
 """Side of the squares the VAE is trained on, pixels."""
 WHOLE_FRAMES = 3
 """Of a clip that the decoder is trained on at full size."""
+_OUTER = ("conv_in", "conv_out", "time_embedding", "add_embedding", "time_pos_embed")
+"""Parts of the names of layers that Adam serves better than orthogonalised momentum."""
 _STATISTICS = 100
 """Clips from which scale and directions of latents and embeddings are taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainLayout:
-    """Files of a training's working folder."""
-
-    root: Path
-
-    @property
-    def clips(self) -> Path:
-        """Rendered clips with poses and latents."""
-        return self.root / "clips"
-
-    def weights(self, name: str) -> Path:
-        """Result of a step."""
-        return self.root / f"{name}.pt"
-
-    def state(self, name: str) -> Path:
-        """Folder of a step's saved state."""
-        return self.root / "state" / name
-
-
 class Training:
-    """The steps.
-
-    Args:
-        settings: Of the training.
-    """
+    """The steps; each goes on where it was interrupted."""
 
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
-        self.layout = TrainLayout(settings.folder)
+        self.clips = settings.folder / "clips"
         self.device = torch.device(settings.device)
         if settings.threads:
             torch.set_num_threads(settings.threads)
 
     def data(self) -> None:
         """Render the clips and draw their poses."""
-        clips = self.settings.clips
-        sizes = ClipSizes(clips.count, clips.frames, clips.height, clips.width, clips.first_seed)
-        store = ClipStore.create(self.layout.clips, sizes)
+        store = ClipStore.create(self.clips, self.settings.clips)
         store.fill()
         PoseStore(store).fill()
 
@@ -102,7 +77,7 @@ class Training:
         vae, steps = networks.new_vae(), self.settings.vae
         start_as_identity(vae)
         start_with_offsets(vae)
-        colours, store = colour_head(vae), ClipStore(self.layout.clips)
+        colours, store = colour_head(vae), ClipStore(self.clips)
 
         def losses(batch: int) -> Losses:
             crops, generator = self._crops(store, steps, batch)
@@ -113,21 +88,21 @@ class Training:
         images = to_pixels(store.images[:_STATISTICS].reshape(-1, *store.images.shape[2:]))
         mean, deviation = normalise_latents(vae.cpu(), images[::2], networks.SCALING_FACTOR)
         logger.info("latents had mean %s, deviation %s", mean.tolist(), deviation.tolist())
-        networks.save_weights(self.layout.weights("vae"), vae=vae)
+        networks.save_weights(self._weights("vae"), vae=vae)
 
     def encode(self) -> None:
         """Latents and embeddings of all clips, by the frozen encoders."""
         vae = networks.new_vae().eval()
-        networks.load_weights(self.layout.weights("vae"), vae=vae)
-        store = ClipStore(self.layout.clips)
+        networks.load_weights(self._weights("vae"), vae=vae)
+        store = ClipStore(self.clips)
         LatentStore(store).fill(vae.to(self.device), device=self.device)
         encoder: Any = random_image_encoder(configs.SVD_IMAGE_ENCODER, seed=self.settings.seed)
         spread_embedding(encoder, list(store.images[: 4 * _STATISTICS, 0]))
         embeddings = embed_images(
             encoder.to(self.device), list(store.images[:, 0]), device=self.device
         )
-        networks.save_weights(self.layout.weights("image_encoder"), image_encoder=encoder)
-        torch.save(embeddings, self.layout.weights("embeddings"))
+        networks.save_weights(self._weights("image_encoder"), image_encoder=encoder)
+        torch.save(embeddings, self._weights("embeddings"))
 
     def decoder(self) -> None:
         """Train the decoder on, with the encoder frozen: on squares, then on whole frames.
@@ -136,9 +111,9 @@ class Training:
         second part colours drift from frame to frame.
         """
         vae, steps = networks.new_vae(), self.settings.decoder
-        networks.load_weights(self.layout.weights("vae"), vae=vae)
+        networks.load_weights(self._weights("vae"), vae=vae)
         freeze([vae.encoder, vae.quant_conv])
-        store = ClipStore(self.layout.clips)
+        store = ClipStore(self.clips)
 
         def losses(batch: int) -> Losses:
             if batch < self.settings.decoder_squares:
@@ -149,7 +124,7 @@ class Training:
             return decoding_losses(vae, clips.to(self.device), generator=generator)
 
         self._train("decoder", steps, losses, vae=vae)
-        networks.save_weights(self.layout.weights("decoder"), vae=vae)
+        networks.save_weights(self._weights("decoder"), vae=vae)
 
     def base(self) -> None:
         """Stage 1."""
@@ -161,7 +136,7 @@ class Training:
             unet,
             pose_net,
             scaling_factor=networks.SCALING_FACTOR,
-            levels=self.settings.levels.levels(),
+            levels=self.settings.levels,
         )
         batches = self.batches(self.settings.base.batch)
 
@@ -169,7 +144,7 @@ class Training:
             return objective(batches(batch).to(self.device), self._generator(batch))
 
         self._train("base", self.settings.base, losses, unet=unet, pose_net=pose_net)
-        networks.save_weights(self.layout.weights("base"), unet=unet, pose_net=pose_net)
+        networks.save_weights(self._weights("base"), unet=unet, pose_net=pose_net)
 
     def cmp(self) -> None:
         """Train CMP against true flow."""
@@ -185,15 +160,16 @@ class Training:
                 width=clips.width,
                 first_seed=5_000_000,
             )
-            return flow_losses(network, examples.to(self.device), np.random.default_rng(batch))
+            image, sparse, flow = (part.to(self.device) for part in examples)
+            return flow_losses(network, (image, sparse, flow), np.random.default_rng(batch))
 
         self._train("cmp", steps, losses, cmp=network)
-        networks.save_weights(self.layout.weights("cmp"), cmp=network.eval())
+        networks.save_weights(self._weights("cmp"), cmp=network.eval())
 
     def guidance(self) -> None:
         """Motion fields by the trained CMP, and correspondence features."""
         network = networks.new_cmp()
-        networks.load_weights(self.layout.weights("cmp"), cmp=network)
+        networks.load_weights(self._weights("cmp"), cmp=network)
         with TemporaryDirectory() as folder:
             start_bundle(Path(folder))
             dift = load_dift(Path(folder) / SD15, prompt=PROMPT, device=self.device)
@@ -205,7 +181,7 @@ class Training:
         """Stage 2."""
         torch.manual_seed(self.settings.seed)
         unet, pose_net = networks.new_base()
-        networks.load_weights(self.layout.weights("base"), unet=unet, pose_net=pose_net)
+        networks.load_weights(self._weights("base"), unet=unet, pose_net=pose_net)
         freeze([unet.to(self.device), pose_net.to(self.device)])
         control_net = networks.new_control_net()
         initialise_control_net(control_net, unet)
@@ -216,7 +192,7 @@ class Training:
             unet,
             pose_net,
             scaling_factor=networks.SCALING_FACTOR,
-            levels=self.settings.levels.levels(),
+            levels=self.settings.levels,
         )
         store = self._control_store()
         base = self.batches(self.settings.control.batch, count=store.ready)
@@ -226,18 +202,18 @@ class Training:
             return objective(batches(batch).to(self.device), self._generator(batch))
 
         self._train("control", self.settings.control, losses, control_net=control_net)
-        networks.save_weights(self.layout.weights("control"), control_net=control_net)
+        networks.save_weights(self._weights("control"), control_net=control_net)
 
     def _control_store(self) -> ControlStore:
-        poses = PoseStore(ClipStore(self.layout.clips))
+        poses = PoseStore(ClipStore(self.clips))
         return ControlStore(poses, configs.POINT_CHANNELS)
 
     def batches(self, clips: int, count: int | None = None) -> ClipBatches:
         """Batches of the first `count` procedural clips, of all that have latents if None."""
-        store = ClipStore(self.layout.clips)
-        embeddings: Tensor = torch.load(self.layout.weights("embeddings"), weights_only=True)
+        store = ClipStore(self.clips)
+        embeddings: Tensor = torch.load(self._weights("embeddings"), weights_only=True)
         latents = LatentStore(store)
-        ready = min(count or store.sizes.clips, latents.ready)
+        ready = min(count or store.sizes.count, latents.ready)
         return ClipBatches(PoseStore(store), latents, embeddings, clips=clips, ready=ready)
 
     def _crops(self, store: ClipStore, steps: Steps, batch: int) -> tuple[Tensor, torch.Generator]:
@@ -255,5 +231,9 @@ class Training:
         """Train to the end, or go on from a saved state; then the modules hold the average."""
         for module in modules.values():
             module.to(self.device)
-        schedule = steps.schedule(self.settings.precision)
-        Trainer(modules, schedule, self.layout.state(name)).run(losses)
+        folder, mixed = self.settings.folder / "state" / name, self.settings.precision == "bf16"
+        Trainer(modules, steps, folder, mixed=mixed, outer=_OUTER).run(losses)
+
+    def _weights(self, name: str) -> Path:
+        """Result of a step."""
+        return self.settings.folder / f"{name}.pt"
