@@ -26,7 +26,7 @@ from dispose_stages.sample.resume import Progress, from_arrays, save_every, to_a
 from dispose_stages.sample.unit import REVISION, SampleParams
 from dispose_stages.store.media import read_image
 from dispose_stages.weights import layout
-from dispose_stages.weights.loading.diffusion import DiffusionWeights, load_diffusion_networks
+from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 from dispose_stages.weights.loading.svd import (
     load_image_encoder,
     load_image_normalization,
@@ -188,14 +188,9 @@ def load(context: Context) -> SampleWorker:
 def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Networks:
     """Everything `sample_clip` runs, from the folder of the checkpoints."""
     svd, device = root / layout.SVD, placement.device
-    loaded = load_diffusion_networks(
-        DiffusionWeights(
-            svd=svd,
-            mimic_motion=find_file(root, layout.MIMIC_MOTION),
-            dispose=find_file(root, layout.DISPOSE),
-        ),
-        dtype=dtype,
-        device=device,
+    mimic_motion, dispose = (find_file(root, f) for f in (layout.MIMIC_MOTION, layout.DISPOSE))
+    unet, pose_net, control_net = load_diffusion_networks(
+        svd, mimic_motion, dispose, dtype=dtype, device=device
     )
     # The VAE's encoder overflows in float16; it runs once per clip.
     vae_dtype = torch.float32 if dtype == torch.float16 else dtype
@@ -203,8 +198,7 @@ def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Netwo
     vae: Any = load_vae(svd, dtype=vae_dtype, device=device)
     scheduler: Any = load_scheduler(svd)
     encoder: Any = load_image_encoder(svd, dtype=dtype, device=device)
-    control_net: Any = loaded.control_net
-    placement.manage([loaded.unet, control_net, loaded.pose_net, vae, encoder])
+    placement.manage([unet, control_net, pose_net, vae, encoder])
     mean, std = load_image_normalization(svd)
 
     def image_embedding(pixels: Tensor) -> Tensor:
@@ -218,9 +212,9 @@ def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Netwo
             return mode
 
     return Networks(
-        unet=loaded.unet,
+        unet=unet,
         control_net=control_net,
-        pose_net=loaded.pose_net,
+        pose_net=pose_net,
         image_embedding=image_embedding,
         posterior_mode=posterior_mode,
         image_mean=mean,

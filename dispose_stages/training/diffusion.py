@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from dispose_stages.config import Section
+from dispose_stages.config_section import Section
 
 Predict = Callable[[Float[Tensor, "b f 4 h w"], Float[Tensor, "b"]], Float[Tensor, "b f 4 h w"]]
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dispose_stages.atomic import replacing
-from dispose_stages.config import Section
+from dispose_stages.config_section import Section
 from dispose_stages.errors import ConfigError
 from dispose_stages.training.optimizer import MixedOptimizer
 from dispose_stages.training.parallel import process_count, rank, share_gradients

@@ -18,7 +18,7 @@ from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.training.bundle.tiny import make_tiny
 from dispose_stages.training.bundle.tiny_configs import POINT_CHANNELS
 from dispose_stages.weights import layout
-from dispose_stages.weights.loading.diffusion import DiffusionWeights, load_diffusion_networks
+from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 
 MEDIA = Path(__file__).parents[2] / "manifests/media"
 FRAMES, HEIGHT, WIDTH = 4, 128, 64
@@ -81,14 +81,13 @@ def finetune(folder: Path, output: str, steps: int, *options: str) -> str:
 def control_net(folder: Path, output: str | None) -> dict[str, torch.Tensor]:
     """Weights of a ControlNet, read as the pipeline reads them; the bundle's own for None."""
     models = folder / "models"
-    weights = DiffusionWeights(
-        svd=models / layout.SVD,
-        mimic_motion=models / layout.MIMIC_MOTION,
-        dispose=(folder / output if output else models) / layout.DISPOSE,
+    _, _, network = load_diffusion_networks(
+        models / layout.SVD,
+        models / layout.MIMIC_MOTION,
+        (folder / output if output else models) / layout.DISPOSE,
+        dtype=torch.float32,
     )
-    loaded = load_diffusion_networks(weights, dtype=torch.float32, device=torch.device("cpu"))
-    assert loaded.control_net is not None
-    return dict(loaded.control_net.state_dict())
+    return dict(network.state_dict())
 
 
 def test_training_goes_on_where_it_stopped_and_writes_a_checkpoint(

@@ -27,7 +27,7 @@ from dispose_stages.weights.loading.cmp import load_cmp
 from dispose_stages.weights.loading.diffusion import load_mimic_motion
 from dispose_stages.weights.verification import find_file, stage_files, verify
 from tests.models.tiny_networks import CONFIG
-from tests.weights.loading.test_diffusion import tiny_mimic_motion
+from tests.weights.loading.test_load_diffusion import tiny_mimic_motion
 
 STAGES = ("motion", "correspondence", "sample", "mux")
 

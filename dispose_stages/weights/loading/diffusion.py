@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,46 +22,20 @@ _FROM_SVD = ("vae.", "image_encoder.")
 _POINT_MLP = "point_adapter.model_list.{level}.mlp.{layer}.weight"
 
 
-@dataclass(frozen=True, slots=True)
-class DiffusionWeights:
-    """Where the diffusion networks are.
-
-    Attributes:
-        svd: Folder of Stable Video Diffusion; only ``unet/config.json`` is read here.
-        mimic_motion: UNet and PoseNet.
-        dispose: ControlNet; None for the plain MimicMotion baseline.
-    """
-
-    svd: Path
-    mimic_motion: Path
-    dispose: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class DiffusionNetworks:
-    """The networks of one denoising step, frozen and in evaluation mode.
-
-    Attributes:
-        unet: Predicts ``v``.
-        pose_net: Embeds pose images.
-        control_net: Motion and correspondence guidance; None for the plain baseline.
-    """
-
-    unet: SpatioTemporalUNet
-    pose_net: PoseNet
-    control_net: ControlNet | None
-
-
 def load_diffusion_networks(
-    weights: DiffusionWeights,
+    svd: Path,
+    mimic_motion: Path,
+    dispose: Path,
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-) -> DiffusionNetworks:
-    """Load everything that a denoising step runs.
+) -> tuple[SpatioTemporalUNet, PoseNet, ControlNet]:
+    """Load everything that a denoising step runs, frozen and in evaluation mode.
 
     Args:
-        weights: Where the files are.
+        svd: Folder of Stable Video Diffusion; only ``unet/config.json`` is read here.
+        mimic_motion: File of UNet and PoseNet.
+        dispose: File of the ControlNet.
         dtype: Of all parameters; as in the files if None (MimicMotion: float16, DisPose: float32).
         device: Of all parameters.
 
@@ -70,14 +43,10 @@ def load_diffusion_networks(
         WeightsError: A file is missing, unsafe to read or does not fit; names all that is wrong
             with it.
     """
-    config = read_unet_config(weights.svd)
-    unet, pose_net = load_mimic_motion(weights.mimic_motion, config, dtype=dtype, device=device)
-    control_net = None
-    if weights.dispose is not None:
-        control_net = load_control_net(
-            weights.dispose, config, unet=unet, dtype=dtype, device=device
-        )
-    return DiffusionNetworks(unet=unet, pose_net=pose_net, control_net=control_net)
+    config = read_unet_config(svd)
+    unet, pose_net = load_mimic_motion(mimic_motion, config, dtype=dtype, device=device)
+    control_net = load_control_net(dispose, config, unet=unet, dtype=dtype, device=device)
+    return unet, pose_net, control_net
 
 
 def read_unet_config(svd: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dispose_stages.training.bundle.vocabulary import END, START, build_vocabula
 from dispose_stages.weights import layout
 from dispose_stages.weights.bundle import read_marker
 from dispose_stages.weights.loading.cmp import load_cmp
-from dispose_stages.weights.loading.diffusion import DiffusionWeights, load_diffusion_networks
+from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 from dispose_stages.weights.loading.dift import load_dift, tokenize
 from dispose_stages.weights.loading.svd import load_image_encoder, load_scheduler, load_vae
 from dispose_stages.weights.verification import verify
@@ -99,10 +99,9 @@ def test_vae_neither_saturates_nor_overflows(bundle: Path, dtype: torch.dtype) -
 def test_every_network_loads(bundle: Path) -> None:
     """The real loaders take the bundle as it is."""
     svd = bundle / layout.SVD
-    weights = DiffusionWeights(svd, bundle / layout.MIMIC_MOTION, bundle / layout.DISPOSE)
-    networks = load_diffusion_networks(weights, dtype=torch.float16)
-    assert networks.control_net is not None
-    assert all(p.isfinite().all() for p in networks.unet.parameters())
+    files = svd, bundle / layout.MIMIC_MOTION, bundle / layout.DISPOSE
+    for loaded in load_diffusion_networks(*files, dtype=torch.float16):
+        assert all(p.isfinite().all() for p in loaded.parameters())
     assert load_scheduler(svd).config.prediction_type == "v_prediction"
     load_image_encoder(svd, dtype=torch.float32)
     network = load_cmp(bundle / layout.CMP, device="cpu")

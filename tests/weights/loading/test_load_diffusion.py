@@ -6,7 +6,7 @@ import os
 import traceback
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -17,7 +17,6 @@ from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.pose_net import build_pose_net
 from dispose_stages.weights.conversion import convert_checkpoint
 from dispose_stages.weights.loading.diffusion import (
-    DiffusionWeights,
     load_control_net,
     load_diffusion_networks,
     load_mimic_motion,
@@ -25,6 +24,14 @@ from dispose_stages.weights.loading.diffusion import (
 )
 from tests.models.manifests import hollow_state, manifest
 from tests.models.tiny_networks import CONFIG, randomized, tiny_unet
+
+
+class Files(NamedTuple):
+    """Where a test's networks are."""
+
+    svd: Path
+    mimic_motion: Path
+    dispose: Path
 
 
 def official_config() -> dict[str, Any]:
@@ -54,16 +61,16 @@ def _dispose_state() -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> DiffusionWeights:
+def folder(tmp_path: Path) -> Files:
     """Files of a tiny model, laid out as the published ones."""
     svd = tmp_path / "stable-video-diffusion-img2vid-xt-1-1"
     (svd / "unet").mkdir(parents=True)
     config = CONFIG | {"_class_name": "UNetSpatioTemporalConditionModel", "sample_size": 8}
     (svd / "unet" / "config.json").write_text(json.dumps(config))
-    weights = DiffusionWeights(svd, tmp_path / "MimicMotion_1-1.pth", tmp_path / "DisPose.pth")
-    torch.save(tiny_mimic_motion(), weights.mimic_motion)
-    torch.save(tiny_dispose(), weights.dispose)
-    return weights
+    files = Files(svd, tmp_path / "MimicMotion_1-1.pth", tmp_path / "DisPose.pth")
+    torch.save(tiny_mimic_motion(), files.mimic_motion)
+    torch.save(tiny_dispose(), files.dispose)
+    return files
 
 
 def test_published_mimic_motion_file_is_loaded_whole(tmp_path: Path) -> None:
@@ -90,25 +97,20 @@ def test_published_dispose_file_is_loaded_whole(tmp_path: Path) -> None:
     assert all(not value.requires_grad and not value.is_meta for value in net.parameters())
 
 
-def test_networks_of_a_folder_carry_its_values(folder: DiffusionWeights) -> None:
+def test_networks_of_a_folder_carry_its_values(folder: Files) -> None:
     """All three networks are frozen, in evaluation mode, cast, and hold the files' values."""
-    networks = load_diffusion_networks(folder, dtype=torch.bfloat16)
-    assert networks.control_net is not None
+    unet, pose_net, control_net = load_diffusion_networks(*folder, dtype=torch.bfloat16)
     expected = tiny_mimic_motion()
-    for key, value in networks.unet.state_dict().items():
+    for key, value in unet.state_dict().items():
         assert torch.equal(value, expected[f"unet.{key}"].bfloat16()), key
     expected = tiny_dispose()
-    for key, value in networks.control_net.state_dict().items():
+    for key, value in control_net.state_dict().items():
         assert torch.equal(value, expected[key].bfloat16()), key
-    assert not networks.pose_net.training
-    assert (
-        load_diffusion_networks(DiffusionWeights(folder.svd, folder.mimic_motion, None)).control_net
-        is None
-    )
+    assert not pose_net.training
 
 
 def test_vae_and_image_encoder_in_the_file_are_ignored_and_named(
-    folder: DiffusionWeights, caplog: pytest.LogCaptureFixture
+    folder: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
     """MimicMotion's file may repeat parts of the SVD folder."""
     extra = {"vae.conv.weight": torch.zeros(1), "image_encoder.bias": torch.zeros(1)}
@@ -118,7 +120,7 @@ def test_vae_and_image_encoder_in_the_file_are_ignored_and_named(
     assert "2 tensors of the VAE and the image encoder are ignored" in caplog.text
 
 
-def test_all_problems_of_a_file_come_in_one_error(folder: DiffusionWeights) -> None:
+def test_all_problems_of_a_file_come_in_one_error(folder: Files) -> None:
     """Missing, unexpected and misshapen tensors are all named, of both networks."""
     state = tiny_mimic_motion()
     del state["unet.conv_in.weight"], state["pose_net.scale"]
@@ -135,17 +137,16 @@ def test_all_problems_of_a_file_come_in_one_error(folder: DiffusionWeights) -> N
     assert "\n" not in message
 
 
-def test_missing_encoder_tensors_keep_the_unets_values(folder: DiffusionWeights) -> None:
+def test_missing_encoder_tensors_keep_the_unets_values(folder: Files) -> None:
     """As in the original, where the file is loaded over a copy of the UNet's encoder."""
     state = tiny_dispose()
     key = "down_blocks.1.resnets.0.spatial_res_block.conv1.weight"
     del state[key]
     torch.save(state, folder.dispose)
-    networks = load_diffusion_networks(folder)
-    assert networks.control_net is not None
-    taken = networks.control_net.state_dict()[key]
-    assert torch.equal(taken, networks.unet.state_dict()[key])
-    assert taken.data_ptr() != networks.unet.state_dict()[key].data_ptr()
+    unet, _, control_net = load_diffusion_networks(*folder)
+    taken = control_net.state_dict()[key]
+    assert torch.equal(taken, unet.state_dict()[key])
+    assert taken.data_ptr() != unet.state_dict()[key].data_ptr()
     with pytest.raises(WeightsError, match="1 missing down_blocks"):
         load_control_net(folder.dispose, CONFIG)
 
@@ -159,13 +160,13 @@ def test_missing_encoder_tensors_keep_the_unets_values(folder: DiffusionWeights)
         "controlnet_cond_embedding.conv_final.weight",
     ],
 )
-def test_other_missing_tensors_are_errors(folder: DiffusionWeights, key: str) -> None:
+def test_other_missing_tensors_are_errors(folder: Files, key: str) -> None:
     """Only what the original copies from the UNet may be missing."""
     state = tiny_dispose()
     del state[key]
     torch.save(state, folder.dispose)
     with pytest.raises(WeightsError, match=f"1 missing {key}"):
-        load_diffusion_networks(folder)
+        load_diffusion_networks(*folder)
 
 
 class _Payload:
@@ -180,7 +181,7 @@ class _Payload:
 
 @pytest.mark.parametrize("old_format", [False, True])
 def test_a_malicious_pickle_is_refused_and_not_run(
-    folder: DiffusionWeights, tmp_path: Path, old_format: bool
+    folder: Files, tmp_path: Path, old_format: bool
 ) -> None:
     """Whatever a file would run on unpickling is not run."""
     mark = tmp_path / "executed"
@@ -200,14 +201,14 @@ def test_a_malicious_pickle_is_refused_and_not_run(
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04not a pickle", b"PK\x03\x04broken"])
-def test_damaged_files_are_errors_of_one_line(folder: DiffusionWeights, content: bytes) -> None:
+def test_damaged_files_are_errors_of_one_line(folder: Files, content: bytes) -> None:
     """Empty, foreign and truncated files."""
     folder.mimic_motion.write_bytes(content)
     with pytest.raises(WeightsError, match=r"MimicMotion_1-1\.pth"):
         load_mimic_motion(folder.mimic_motion, CONFIG)
 
 
-def test_missing_files_are_named(folder: DiffusionWeights, tmp_path: Path) -> None:
+def test_missing_files_are_named(folder: Files, tmp_path: Path) -> None:
     """A checkpoint or configuration that is not there."""
     with pytest.raises(WeightsError, match=r"absent\.pth: cannot be read: No such file"):
         load_mimic_motion(tmp_path / "absent.pth", CONFIG)
