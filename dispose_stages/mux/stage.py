@@ -6,7 +6,6 @@ never to disk. The result is a file with the pair's name and a sidecar, not an a
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,18 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from jaxtyping import Float32, UInt8
 from PIL import Image
-from torch import Tensor
 
 from dispose_stages import __version__
 from dispose_stages.artifacts import Latents
 from dispose_stages.batch.unit import Context, InterruptedUnitError, Result, Stage, Unit
 from dispose_stages.errors import Reason, StoreError, UnitError
 from dispose_stages.geometry.frames import effective_stride
-from dispose_stages.models.arithmetic import full_float32
-from dispose_stages.mux.decode import decode_video
+from dispose_stages.models.video_decoder import VaeDecoder, decode_video
 from dispose_stages.mux.overlap import one_ahead
 from dispose_stages.mux.sound import driver_stretch
 from dispose_stages.mux.unit import REVISION, MuxParams
@@ -36,7 +32,6 @@ from dispose_stages.store.video_writer import AudioTrack, Encoding, VideoWriter
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.svd import load_vae
 
-_logger = logging.getLogger(__name__)
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 Pixels = UInt8[np.ndarray, "h w 3"]
 
@@ -79,46 +74,6 @@ def _result(video: DeliveredVideo) -> Result:
         "size_bytes": video.size_bytes,
     }
     return Result(key=video.key, digest=video.digest, facts=facts)
-
-
-class VaeDecoder:
-    """The temporal VAE as a decoder of one chunk; callable from any thread.
-
-    Half precision overflows in some decoders; such a chunk is decoded again in float32.
-
-    Args:
-        vae: The network, loaded.
-    """
-
-    def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
-        network: Any = vae  # diffusers' base classes are untyped
-        self._vae = network
-        self.dtype: torch.dtype = network.dtype
-        self.scaling_factor = float(network.config["scaling_factor"])
-
-    def __call__(self, latents: Tensor) -> Tensor:
-        """Pixel values in [-1, 1] of latents that are not scaled any more.
-
-        Raises:
-            UnitError: ``not_finite`` in float32 too.
-        """
-        # Inference mode belongs to a thread, so it is entered here, where the work is done.
-        with torch.inference_mode(), full_float32():
-            frames = self._decode(latents)
-            if not bool(torch.isfinite(frames).all()) and self.dtype != torch.float32:
-                _logger.info("a chunk is decoded again in float32: half precision overflowed")
-                self._vae.to(torch.float32)
-                try:
-                    frames = self._decode(latents.float())
-                finally:
-                    self._vae.to(self.dtype)
-            if not bool(torch.isfinite(frames).all()):
-                raise UnitError(Reason.NUMERIC, "the decoded frames are not finite")
-            return frames
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        decoded: Tensor = self._vae.decode(latents, num_frames=len(latents)).sample
-        return decoded
 
 
 class MuxWorker:

@@ -19,7 +19,7 @@ from dispose_stages.batch.machine import granted_threads
 from dispose_stages.batch.unit import Context, InterruptedUnitError, Stage, Unit
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import cover_resize, sampled_frames, target_size
-from dispose_stages.pose.extraction import PoseNetworks, extract_pose, extract_poses
+from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_pose, extract_poses
 from dispose_stages.pose.unit import REVISION, ImagePoseParams, VideoPoseParams
 from dispose_stages.store.media import read_image
 from dispose_stages.store.video import VideoReader
@@ -121,13 +121,7 @@ def load(context: Context) -> PoseWorker:
         threads=granted_threads(compute.threads, os.environ),
         batch_size=context.config.pose.batch_size,
     )
-    networks = PoseNetworks(
-        detector=model.detect,
-        estimator=model.estimate,
-        detector_size=model.detector.input_size,
-        estimator_size=model.estimator.input_size,
-        batch_size=context.config.pose.batch_size,
-    )
+    networks = PoseNetworks.of(model, context.config.pose.batch_size)
     return PoseWorker(networks, context)
 
 

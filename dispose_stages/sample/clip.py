@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from torch import Tensor
 
+from dispose_stages.geometry.tiles import plan_tiles
 from dispose_stages.models.control_net import ControlNet
 from dispose_stages.models.pose_net import PoseNet
 from dispose_stages.models.unet import SpatioTemporalUNet
@@ -36,7 +37,7 @@ from dispose_stages.sample.reference import (
     encode_reference,
     normalise_image,
 )
-from dispose_stages.sample.tiles import TileBlender, plan_tiles
+from dispose_stages.sample.tiles import TileBlender
 
 
 @dataclass(frozen=True, slots=True)

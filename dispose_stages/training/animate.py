@@ -16,11 +16,11 @@ from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Frame, Motio
 from dispose_stages.correspondence.embedding import keypoint_embedding
 from dispose_stages.correspondence.features import diffusion_features, draw_noise, noise_seed
 from dispose_stages.geometry.dense_field import to_fixed_point
+from dispose_stages.models.video_decoder import decode_video
+from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_pose
 from dispose_stages.motion.alignment import align_pair
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
-from dispose_stages.mux.decode import decode_video
-from dispose_stages.pose.extraction import PoseNetworks, extract_pose
 from dispose_stages.sample import noise as sampling_noise
 from dispose_stages.sample.clip import SamplingParameters, sample_clip
 from dispose_stages.sample.inputs import clip_inputs

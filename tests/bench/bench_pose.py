@@ -12,7 +12,7 @@ import pytest
 from dispose_stages.artifacts import Frame
 from dispose_stages.geometry.drawing import draw_pose
 from dispose_stages.geometry.frames import cover_resize
-from dispose_stages.pose import detection, estimation
+from dispose_stages.models.whole_body import detection, estimation
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import Encoding, VideoWriter
 from tests.geometry.plain_drawing import plain_pose

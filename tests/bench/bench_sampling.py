@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from dispose_stages.geometry.tiles import plan_tiles
 from dispose_stages.sample.clip import condition_clip, sample_clip
 from dispose_stages.sample.denoise import denoise, initial_state
 from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import repeat_to_length
-from dispose_stages.sample.tiles import TileBlender, plan_tiles
+from dispose_stages.sample.tiles import TileBlender
 from tests.sample.tiny_clip import (
     PARAMETERS,
     plain_predict,

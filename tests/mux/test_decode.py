@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dispose_stages.mux.decode import decode_chunks, decode_video, to_pixels
+from dispose_stages.models.video_decoder import decode_chunks, decode_video, to_pixels
 
 
 def fake_decode(chunk: Tensor) -> Tensor:

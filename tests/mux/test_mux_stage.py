@@ -16,8 +16,8 @@ from dispose_stages.artifacts import Latents
 from dispose_stages.batch.unit import Context, InterruptedUnitError, Result, Unit
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.mux.decode import decode_video
-from dispose_stages.mux.stage import STAGE, MuxWorker, VaeDecoder
+from dispose_stages.models.video_decoder import VaeDecoder, decode_video
+from dispose_stages.mux.stage import STAGE, MuxWorker
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.ffmpeg import ffmpeg_binary, read_header
 from dispose_stages.store.video import VideoReader

@@ -13,7 +13,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.pose_net import build_pose_net
 from dispose_stages.models.unet import build_unet
-from dispose_stages.mux.decode import Decoder
+from dispose_stages.models.video_decoder import Decoder
 from dispose_stages.sample.clip import Networks
 from tests.parity.families.networks import fill
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dispose_stages.pose.detection import STRIDES
-from dispose_stages.pose.extraction import PoseNetworks
+from dispose_stages.models.whole_body.detection import STRIDES
+from dispose_stages.models.whole_body.extraction import PoseNetworks
 
 DETECTOR_SIZE = (160, 160)
 ESTIMATOR_SIZE = (96, 72)
@@ -52,7 +52,7 @@ def estimate(images):
 
 
 def networks(**changes):
-    """Small fake networks for `dispose_stages.pose.extraction`."""
+    """Small fake networks for `dispose_stages.models.whole_body.extraction`."""
     values = {
         "detector": detect,
         "estimator": estimate,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dispose_stages.pose import detection
+from dispose_stages.models.whole_body import detection
 from tests.pose.fakes import cell_count
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dispose_stages.pose import estimation
+from dispose_stages.models.whole_body import estimation
 
 
 def test_boxes_are_padded_and_widened():

@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from dispose_stages.pose.extraction import extract_pose, extract_poses
-from dispose_stages.pose.prefetch import prefetch
+from dispose_stages.models.whole_body.extraction import extract_pose, extract_poses
+from dispose_stages.models.whole_body.prefetch import prefetch
 from dispose_stages.store.video_writer import Encoding, VideoWriter
 from tests.pose import fakes
 
@@ -159,7 +159,7 @@ import resource, sys
 from pathlib import Path
 sys.path.insert(0, ".")
 import numpy as np
-from dispose_stages.pose.extraction import extract_poses
+from dispose_stages.models.whole_body.extraction import extract_poses
 from dispose_stages.store.video import VideoReader
 from tests.pose import fakes
 

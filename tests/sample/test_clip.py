@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dispose_stages.geometry.tiles import plan_tiles
 from dispose_stages.sample.binding import BoundNetwork, guidance_contexts
 from dispose_stages.sample.clip import (
     ClipInputs,
@@ -22,7 +23,6 @@ from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.memory import Rung, descend, ladder
 from dispose_stages.sample.predict import Predictor
 from dispose_stages.sample.reference import added_time_ids
-from dispose_stages.sample.tiles import plan_tiles
 from tests.sample.tiny_clip import (
     PARAMETERS,
     plain_predict,

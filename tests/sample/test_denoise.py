@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dispose_stages.geometry.tiles import plan_tiles
 from dispose_stages.sample.denoise import (
     DenoisingState,
     denoise,
@@ -18,7 +19,7 @@ from dispose_stages.sample.denoise import (
 )
 from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.resume import from_arrays, save_every, to_arrays
-from dispose_stages.sample.tiles import TileBlender, plan_tiles
+from dispose_stages.sample.tiles import TileBlender
 from tests.sample.tiny_clip import META
 
 # diffusers' scheduler calls NumPy 2 on a tensor, which torch does not support without a warning.

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from dispose_stages.errors import ConfigError
-from dispose_stages.sample.tiles import TileBlender, plan_tiles, tile_indices, tile_weights
+from dispose_stages.geometry.tiles import plan_tiles, tile_indices
+from dispose_stages.sample.tiles import TileBlender, tile_weights
 
 SHAPES = [(f, t, o) for f in (2, 5, 16, 17, 73) for t in (2, 4, 7, 16) for o in range(1, t, 3)]
 

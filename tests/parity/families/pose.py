@@ -12,8 +12,8 @@ from dispose_stages.artifacts import FACE_KEYPOINTS, VISIBLE_SCORE, Frame, PoseT
 from dispose_stages.geometry import frames as sizes
 from dispose_stages.geometry.drawing import CANVAS_SHORT_SIDE, Raster, draw_body, draw_pose
 from dispose_stages.geometry.skeleton import ALIGNMENT_KEYPOINTS, to_openpose
+from dispose_stages.models.whole_body import detection, estimation
 from dispose_stages.motion.alignment import align_pair
-from dispose_stages.pose import detection, estimation
 from tests.parity.case import Case, Check, Family, max_abs, relative_to_peak
 
 DIFFERING_PIXELS = 0.01

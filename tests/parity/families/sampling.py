@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from dispose_stages.errors import ConfigError
-from dispose_stages.mux.decode import to_bytes
+from dispose_stages.geometry.tiles import tile_indices
+from dispose_stages.models.video_decoder import to_bytes
 from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.reference import as_seen_by_sampler
-from dispose_stages.sample.tiles import tile_indices, tile_weights
+from dispose_stages.sample.tiles import tile_weights
 from tests.parity.case import Case, Check, Family, max_abs, relative_to_peak
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dispose_stages.correspondence.embedding import keypoint_embedding
-from dispose_stages.mux.decode import decode_chunks, to_pixels
+from dispose_stages.models.video_decoder import decode_chunks, to_pixels
 from dispose_stages.sample.binding import guidance_contexts
 from dispose_stages.sample.clip import (
     ClipInputs,

@@ -10,7 +10,7 @@ import numpy as np
 
 from dispose_stages.artifacts import Frame
 from dispose_stages.geometry.skeleton import to_openpose
-from dispose_stages.pose.extraction import PoseNetworks, extract_pose
+from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_pose
 from dispose_stages.training.world.scene import OUTSIDE, VISIBLE, RenderedFrame
 from dispose_stages.weights.loading.dwpose import open_network
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dispose_stages.pose.extraction import PoseNetworks, extract_pose
+from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_pose
 from dispose_stages.training.bundle.pose_data import draw_frames
 from dispose_stages.training.world.scene import RenderedFrame
 from tests.training.bundle.pose_quality import measure, open_pair

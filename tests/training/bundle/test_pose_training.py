@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from dispose_stages.pose import detection, estimation
+from dispose_stages.models.whole_body import detection, estimation
 from dispose_stages.training.bundle.export import write_detector, write_pose
 from dispose_stages.training.bundle.pose_data import (
     crop_person,

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
+from diffusers import AutoencoderKLTemporalDecoder
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
+
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.models.arithmetic import full_float32
+
+_logger = logging.getLogger(__name__)
 
 Decoder = Callable[[Float[Tensor, "n 4 h w"]], Float[Tensor, "n 3 H W"]]
 """Decodes the frames it is given as one clip; pixel values in [-1, 1]."""
@@ -70,3 +78,43 @@ def decode_video(
         frames = chunk[1:] if index == 0 else chunk
         if len(frames):
             yield to_pixels(frames)
+
+
+class VaeDecoder:
+    """The temporal VAE as a decoder of one chunk; callable from any thread.
+
+    Half precision overflows in some decoders; such a chunk is decoded again in float32.
+
+    Args:
+        vae: The network, loaded.
+    """
+
+    def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
+        network: Any = vae  # diffusers' base classes are untyped
+        self._vae = network
+        self.dtype: torch.dtype = network.dtype
+        self.scaling_factor = float(network.config["scaling_factor"])
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Pixel values in [-1, 1] of latents that are not scaled any more.
+
+        Raises:
+            UnitError: ``not_finite`` in float32 too.
+        """
+        # Inference mode belongs to a thread, so it is entered here, where the work is done.
+        with torch.inference_mode(), full_float32():
+            frames = self._decode(latents)
+            if not bool(torch.isfinite(frames).all()) and self.dtype != torch.float32:
+                _logger.info("a chunk is decoded again in float32: half precision overflowed")
+                self._vae.to(torch.float32)
+                try:
+                    frames = self._decode(latents.float())
+                finally:
+                    self._vae.to(self.dtype)
+            if not bool(torch.isfinite(frames).all()):
+                raise UnitError(Reason.NUMERIC, "the decoded frames are not finite")
+            return frames
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        decoded: Tensor = self._vae.decode(latents, num_frames=len(latents)).sample
+        return decoded

@@ -1,0 +1,1 @@
+"""Around DWPose's networks: frames to boxes, boxes to keypoints, as pure functions and a stream."""
