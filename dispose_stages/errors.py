@@ -38,8 +38,6 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "oom"
     NUMERIC = "not_finite"
     ENCODE_FAILED = "encode_failed"
-    ARTIFACT_LOST = "artifact_lost"
-    UPSTREAM = "upstream"
     TIME_LIMIT = "time_limit"
     INTERNAL = "internal"
 

@@ -11,8 +11,9 @@ import importlib
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -29,6 +30,7 @@ from dispose_stages.batch.stats import Attempt, JobStats, Outcome
 from dispose_stages.batch.stopping import StopSwitch, find_deadline
 from dispose_stages.batch.unit import Context, Result, Stage, Status
 from dispose_stages.config import GPU_STAGES, Config
+from dispose_stages.faults import machine_fault
 from dispose_stages.store.artifacts import ArtifactStore
 
 logger = logging.getLogger(__name__)
@@ -138,7 +140,9 @@ class ShardJob:
         except ShardFailedError as error:
             return self._bad_node(error)
         finally:
-            self._save_stats()
+            # The disk may be full; that must not hide how the job ended.
+            with suppress(OSError):
+                self._save_stats()
 
     def _progress(self, lease: Lease) -> Progress:
         def report(done: int, total: int, label: str) -> None:
@@ -154,10 +158,12 @@ class ShardJob:
         pending = sum(entry.status is Status.PENDING for entry in ledger.units.values())
         partial = self._layout.partial(self._shard.stage, self._shard.name)
         if pending:
-            write_text(partial, ledger.to_json())
             self._attempt.outcome = Outcome.UNFINISHED
-            reason = self._switch.reason or "inputs are not there yet"
-            logger.warning("%d of %d units are left: %s", pending, len(ledger.units), reason)
+            why = Counter(r.message for r in ledger.units.values() if r.status is Status.PENDING)
+            for message, count in why.most_common():
+                logger.warning("%d of %d units are left: %s", count, len(ledger.units), message)
+            logger.warning("what is done is kept, and the same command continues")
+            write_text(partial, ledger.to_json())
             return EXIT_UNFINISHED
         if self._attempt.outcome is not Outcome.GIVEN_UP:
             self._attempt.outcome = Outcome.DONE
@@ -249,11 +255,17 @@ def perform_shard(
             "label": "",
         },
     )
-    with switch.on_signals():
-        if not lease.wait(switch):
-            logger.warning("asked to stop while another job has this shard")
-            return EXIT_UNFINISHED
-        with lease, _machine(config, stage_name, switch, around) as device:
-            code = stage or load_stage(stage_name)
-            job = ShardJob(code, layout, shard, switch, attempt, on_progress)
-            return job.perform(config, device, lease)
+    try:
+        with switch.on_signals():
+            if not lease.wait(switch):
+                logger.warning("asked to stop while another job has this shard")
+                return EXIT_UNFINISHED
+            with lease, _machine(config, stage_name, switch, around) as device:
+                code = stage or load_stage(stage_name)
+                job = ShardJob(code, layout, shard, switch, attempt, on_progress)
+                return job.perform(config, device, lease)
+    except Exception as error:
+        if not (fault := machine_fault(error)):
+            raise
+        logger.exception("the job stops: %s; then the same command continues", fault)
+        return EXIT_UNFINISHED

@@ -33,11 +33,13 @@ from dispose_stages.errors import (
     Reason,
     UnitError,
 )
+from dispose_stages.faults import is_out_of_memory, machine_fault
 
 logger = logging.getLogger(__name__)
 
 MACHINE_REASONS = frozenset({Reason.INTERNAL, Reason.OUT_OF_MEMORY})
 """Failures that another node may not have; all others lie in the data."""
+ARTIFACT_LOST = "an artifact that it reads is lost; the same command makes it again"
 POLL_SECONDS = 1.0
 """Between two looks at units that other jobs compute."""
 
@@ -88,6 +90,7 @@ class ShardRun:
         self._leases: dict[str, Lease] = {}
         self._worker: Any = None
         self._opening = False
+        self._fault = ""
 
     def run(self) -> Ledger:
         """Bring every unit to a result; units left when asked to stop are ``pending``.
@@ -153,26 +156,42 @@ class ShardRun:
             return self._found_or_computed(unit)
         except InterruptedUnitError as error:
             return Result(Status.PENDING, key=unit.key, message=str(error))
-        except UnitError as error:
+        except Exception as error:
+            if self._fault or not (fault := machine_fault(error)):
+                return self._failure(unit, error)
+            logger.exception("%s: the machine is at fault, not the unit", unit.label)
+            self._fault = fault
+            return self._halted(unit)
+
+    def _halted(self, unit: Unit) -> Result:
+        return Result(Status.PENDING, key=unit.key, message=self._fault)
+
+    def _failure(self, unit: Unit, error: Exception) -> Result:
+        """The result of a unit that raised.
+
+        Raises:
+            Exception: The set-up is wrong, so that no unit of this shard can be computed.
+        """
+        if isinstance(error, UnitError):
             logger.warning("%s failed: %s: %s", unit.label, error.reason, error)
             return Result(Status.FAILED, reason=error.reason, message=_one_line(error))
-        except (ArtifactMissingError, ArtifactCorruptError) as error:
-            logger.warning("%s failed: an artifact it reads is lost: %s", unit.label, error)
+        if isinstance(error, ArtifactMissingError | ArtifactCorruptError):
             return self._artifact_lost(unit, error)
-        except DisposeError:
-            raise  # the set-up is wrong: no unit of this shard can be computed
-        except Exception as error:
-            if self._opening:
-                error.add_note(f"while loading the networks of {unit.stage}")
-                raise  # the same would happen to every unit
-            error.add_note(f"while computing {unit.stage} of {unit.label} (unit {unit.id})")
-            logger.exception("%s failed", unit.label)
-            message = _one_line(error, with_type=True)
-            return Result(Status.FAILED, reason=_machine_reason(error), message=message)
+        if isinstance(error, DisposeError):
+            raise error
+        if self._opening:
+            error.add_note(f"while loading the networks of {unit.stage}")
+            raise error
+        error.add_note(f"while computing {unit.stage} of {unit.label} (unit {unit.id})")
+        logger.error("%s failed", unit.label, exc_info=error)
+        reason = Reason.OUT_OF_MEMORY if is_out_of_memory(error) else Reason.INTERNAL
+        return Result(Status.FAILED, reason=reason, message=_one_line(error, with_type=True))
 
     def _found_or_computed(self, unit: Unit) -> Result | None:
         if found := self._find(unit):
             return found
+        if self._fault:
+            return self._halted(unit)
         if self.context.stop_requested():
             return Result(Status.PENDING, key=unit.key, message="the job was asked to stop")
         if not isinstance(self._repository, LeasedRepository):
@@ -192,24 +211,33 @@ class ShardRun:
         return found
 
     def _artifact_lost(self, unit: Unit, error: DisposeError) -> Result:
-        """Drop the unusable upstream artifact, so that its stage computes it again."""
-        origin = ""
-        for role, (stage, unit_id) in unit.upstream.items():
+        """Drop the unusable upstream artifact; the unit waits until its stage has made it again."""
+        logger.warning("%s: an artifact it reads is lost: %s", unit.label, error)
+        for role, (stage, _) in unit.upstream.items():
             # Ingest keeps facts only; they stand in its ledger.
             if stage == "ingest" or self.context.store.is_intact(stage, unit.inputs[role].key):
                 continue
             self.context.store.remove(stage, unit.inputs[role].key)
-            origin = origin or f"{stage}/{unit_id}"
-        return Result(
-            Status.FAILED, reason=Reason.ARTIFACT_LOST, message=_one_line(error), origin=origin
-        )
+        return Result(Status.PENDING, key=unit.key, message=ARTIFACT_LOST)
 
     def _compute(self, unit: Unit) -> Result:
+        self._check_inputs(unit)
         worker = self._open()
         start = time.perf_counter()
         result = self._repository.commit(unit, worker.compute(**worker.read(unit)))
         self.stats.computed(unit.id, time.perf_counter() - start)
         return result
+
+    def _check_inputs(self, unit: Unit) -> None:
+        """Before networks are loaded for nothing.
+
+        Raises:
+            ArtifactMissingError: An artifact that it reads is gone.
+        """
+        for role, (stage, _) in unit.upstream.items():
+            path = self.context.store.path(stage, unit.inputs[role].key)
+            if stage != "ingest" and not path.exists():
+                raise ArtifactMissingError(f"no artifact of {stage} at {path}")
 
     def _open(self) -> Any:
         if self._worker is None:
@@ -231,12 +259,6 @@ class ShardRun:
                 f"on this machine; the first: {tried[0].message}",
                 ledger,
             )
-
-
-def _machine_reason(error: Exception) -> Reason:
-    # torch is not imported here, so its out-of-memory error is known by name.
-    names = {base.__name__ for base in type(error).__mro__}
-    return Reason.OUT_OF_MEMORY if names & {"OutOfMemoryError", "MemoryError"} else Reason.INTERNAL
 
 
 def _one_line(error: BaseException, *, with_type: bool = False) -> str:

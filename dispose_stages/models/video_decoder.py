@@ -12,7 +12,9 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from dispose_stages.errors import Reason, UnitError
+from dispose_stages.faults import descend
 from dispose_stages.models.arithmetic import full_float32
+from dispose_stages.models.decoder_memory import frame_by_frame, on_host
 
 _logger = logging.getLogger(__name__)
 
@@ -116,5 +118,19 @@ class VaeDecoder:
             return frames
 
     def _decode(self, latents: Tensor) -> Tensor:
-        decoded: Tensor = self._vae.decode(latents, num_frames=len(latents)).sample
-        return decoded
+        def plain() -> Tensor:
+            decoded: Tensor = self._vae.decode(latents, num_frames=len(latents)).sample
+            return decoded
+
+        def in_turns() -> Tensor:
+            with frame_by_frame(self._vae.decoder):
+                return plain()
+
+        def on_the_host() -> Tensor:
+            with on_host(self._vae):
+                decoded: Tensor = self._vae.decode(latents.cpu().float(), len(latents)).sample
+                return decoded
+
+        frames, rung = descend({"chunk": plain, "frame_by_frame": in_turns, "host": on_the_host})
+        _logger.debug("decoded on memory rung %r", rung)
+        return frames

@@ -7,17 +7,14 @@ it changes the result (golden Q13).
 
 from __future__ import annotations
 
-import gc
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import nn
-
-from dispose_stages.errors import Reason, UnitError
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -52,39 +49,6 @@ def ladder(tile_batch: int) -> list[Rung]:
         Rung("offload_idle", 1, sequential_halves=True, offload_idle=True, frame_chunk=1),
     ]
     return rungs if tile_batch > 1 else rungs[1:]
-
-
-def release_cached_memory() -> None:
-    """Give memory that nothing refers to back to the device."""
-    if torch.cuda.is_available():
-        gc.collect()
-        torch.cuda.empty_cache()
-
-
-def descend(rungs: Sequence[Rung], attempt: Callable[[Rung], T]) -> tuple[T, Rung]:
-    """Try each rung until the device's memory suffices.
-
-    Args:
-        rungs: From the most to the least demanding.
-        attempt: Computes the unit, or goes on with it.
-
-    Returns:
-        The result and the rung that gave it.
-
-    Raises:
-        UnitError: Memory did not suffice on the last rung either.
-    """
-    for rung in rungs:
-        try:
-            return attempt(rung), rung
-        except torch.OutOfMemoryError as error:
-            _logger.warning("out of memory on rung %r: %s", rung.name, str(error).split("\n")[0])
-        # Outside the handler: the error's traceback kept the tensors of the attempt alive.
-        release_cached_memory()
-    raise UnitError(
-        Reason.OUT_OF_MEMORY,
-        f"the device's memory does not suffice, not even on rung {rungs[-1].name!r}",
-    )
 
 
 class Placement:

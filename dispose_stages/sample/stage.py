@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from torch import Tensor
 from dispose_stages.artifacts import Correspondence, Latents, MotionField
 from dispose_stages.batch.unit import Context, InterruptedUnitError, Stage, Unit
 from dispose_stages.errors import Reason, UnitError
+from dispose_stages.faults import descend
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.sample.clip import ClipInputs, Networks, SamplingParameters, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.inputs import clip_inputs
-from dispose_stages.sample.memory import Placement, Rung, descend, ladder
+from dispose_stages.sample.memory import Placement, Rung, ladder
 from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, draw_noise
 from dispose_stages.sample.resume import Progress, from_arrays, save_every, to_arrays
 from dispose_stages.sample.unit import REVISION, SampleParams
@@ -121,8 +123,8 @@ class SampleWorker:
 
         with torch.inference_mode(), full_float32():
             rungs = ladder(self._context.config.sampling.tile_batch)
-            latents, rung = descend(rungs, attempt)
-            _logger.info("sampled on memory rung %r", rung.name)
+            latents, rung = descend({rung.name: partial(attempt, rung) for rung in rungs})
+            _logger.info("sampled on memory rung %r", rung)
             return Latents(_finite(latents.cpu().numpy()))
 
     def _noise(self, inputs: ClipInputs, parameters: SamplingParameters) -> Noise:

@@ -7,7 +7,9 @@ encoder threads is fixed and nothing writes clocks or program versions of the ma
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import re
 import subprocess
 import threading
@@ -30,6 +32,8 @@ _logger = logging.getLogger(__name__)
 _TAG = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _COPYABLE_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})
 _CLOSE_SECONDS = 600
+STORAGE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What ffmpeg may say of the disk it writes to; nothing of that is the unit's fault."""
 _STDERR_LINES = 20
 _EXACT_SCALING = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
@@ -148,6 +152,7 @@ class VideoWriter:
         Raises:
             ValueError: The frame has another size or dtype.
             UnitError: ``encode_failed``: ffmpeg has ended; the message has its last lines.
+            OSError: ffmpeg has ended because the file cannot be written.
         """
         if frame.shape != self.shape or frame.dtype != np.uint8:
             raise ValueError(f"a frame of {frame.shape} {frame.dtype}, not {self.shape} uint8")
@@ -160,9 +165,12 @@ class VideoWriter:
             raise self._failure() from error
         self.frames += 1
 
-    def _failure(self) -> UnitError:
+    def _failure(self) -> UnitError | OSError:
         self._drain.join(_CLOSE_SECONDS)
         lines = " | ".join(self._complaints) or "no message"
+        for number in STORAGE_FAULTS:
+            if os.strerror(number) in lines:
+                return OSError(number, os.strerror(number), str(self.path))
         return UnitError(
             Reason.ENCODE_FAILED,
             f"ffmpeg ended with status {self._ffmpeg.returncode} at frame {self.frames}: {lines}",

@@ -1,9 +1,13 @@
+import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from dispose_stages.batch.job import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED, perform_shard
+from dispose_stages.batch.ledger import Ledger
+from dispose_stages.batch.runner import ARTIFACT_LOST
 from dispose_stages.batch.unit import InterruptedUnitError, Status
 from dispose_stages.errors import ArtifactCorruptError, DisposeError, Reason, StoreError, UnitError
 from tests.toy_run import CountingStage, plan_run
@@ -164,8 +168,8 @@ def test_wrong_set_up_ends_the_job(tmp_path):
     assert not run.layout.ledger("ingest", next(iter(run.plan.shards("ingest")))).exists()
 
 
-def test_a_corrupt_upstream_artifact_fails_one_unit_and_is_removed(tmp_path):
-    """The unit that reads it fails as artifact_lost; the artifact goes, so that it is redone."""
+def test_a_corrupt_upstream_artifact_is_removed_and_made_again(tmp_path):
+    """The units that read it wait, everything else is computed; the artifact is made again."""
     run = plan_run(tmp_path)
     run.perform_all("ingest", "pose")
     (lost,) = (i for i, u in run.plan.units["pose"].items() if u.label == "v1.mp4")
@@ -182,12 +186,12 @@ def test_a_corrupt_upstream_artifact_fails_one_unit_and_is_removed(tmp_path):
             return super().read(unit)
 
     run.stages["motion"] = Reading("motion")
-    run.perform_all("motion")
-    entries = run.entries("motion").values()
-    failed = [e for e in entries if e.status is Status.FAILED]
-    assert [e.reason for e in failed] == [Reason.ARTIFACT_LOST] * 2
-    assert {e.origin for e in failed} == {f"pose/{lost}"}
-    assert sum(e.status is Status.DONE for e in entries) == 2
+    assert run.perform("motion") == [EXIT_UNFINISHED]
+    (shard,) = run.plan.shards("motion")
+    partial = Ledger.read(run.layout.partial("motion", shard)).units.values()
+    waiting = [result for result in partial if result.status is Status.PENDING]
+    assert [result.message for result in waiting] == [ARTIFACT_LOST] * 2
+    assert sum(result.status is Status.DONE for result in partial) == 2
     assert not path.exists()
     run.perform_all("pose", "motion")
     assert {e.status for e in run.entries("motion").values()} == {Status.DONE}
@@ -277,3 +281,49 @@ def test_a_job_needs_a_plan_and_its_upstream(tmp_path):
     run.layout.weights.unlink()
     with pytest.raises(StoreError, match="dispose fingerprint"):
         run.perform("pose")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EMFILE, "Too many open files"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+    ],
+)
+def test_a_fault_of_the_machine_ends_the_job_and_blames_no_unit(tmp_path, error, caplog):
+    """In a shard of which a part is done: the rest waits, and the same call continues."""
+    broken = []
+
+    def before(unit):
+        if unit.label == "v0.mp4" and not broken:
+            broken.append(unit)
+            raise error
+
+    run = plan_run(tmp_path)
+    run.perform_all("ingest")
+    run.stages["pose"] = CountingStage("pose", before)
+    assert run.perform("pose") == [EXIT_UNFINISHED]
+    (shard,) = run.plan.shards("pose")
+    assert not run.layout.ledger("pose", shard).exists()
+    partial = Ledger.read(run.layout.partial("pose", shard)).units.values()
+    assert {result.status for result in partial} <= {Status.DONE, Status.PENDING}
+    assert "the same command continues" in caplog.text
+    assert run.perform("pose") == [EXIT_DONE]
+    assert {result.status for result in run.entries("pose").values()} == {Status.DONE}
+    assert run.stats("pose")[0]["attempts"][0]["outcome"] == "unfinished"
+    assert not list((tmp_path / "store").rglob("*.lease*"))
+
+
+def test_a_full_disk_while_a_job_begins_is_no_traceback(tmp_path, monkeypatch, caplog):
+    """Not even the job's lease can be written."""
+    run = plan_run(tmp_path)
+
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        assert run.perform("ingest") == [EXIT_UNFINISHED]
+    assert "free space" in caplog.text
+    assert run.perform("ingest") == [EXIT_DONE]

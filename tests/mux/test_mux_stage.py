@@ -207,3 +207,27 @@ def test_a_stop_is_obeyed(vae: AutoencoderKLTemporalDecoder, context: Context) -
     with pytest.raises(InterruptedUnitError):
         compute(MuxWorker(VaeDecoder(vae), context), unit_of(context))
     assert not list(context.videos.glob("**/*.mp4*"))
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_lack_of_memory_takes_the_decoder_down_its_ladder(
+    vae: AutoencoderKLTemporalDecoder, failures: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same frames, up to rounding, with layers over space frame by frame, or on the host."""
+    caplog.set_level("DEBUG")
+    latents = torch.from_numpy(np.random.default_rng(3).standard_normal((4, 4, 8, 8), np.float32))
+    plenty = VaeDecoder(vae)(latents)
+    left = [failures]
+
+    def fail(*_: Any) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("fake")
+
+    handle = vae.decoder.register_forward_pre_hook(fail)
+    tight = VaeDecoder(vae)(latents)
+    handle.remove()
+    rungs = ["chunk", "frame_by_frame", "host"]
+    assert f"decoded on memory rung {rungs[failures]!r}" in caplog.messages
+    torch.testing.assert_close(tight, plenty, rtol=1e-4, atol=1e-4)
+    assert torch.equal(VaeDecoder(vae)(latents), plenty), "the ladder leaves no trace"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from dispose_stages.faults import descend
 from dispose_stages.geometry.tiles import plan_tiles
 from dispose_stages.sample.binding import BoundNetwork, guidance_contexts
 from dispose_stages.sample.clip import (
@@ -20,7 +22,7 @@ from dispose_stages.sample.clip import (
     sample_clip,
 )
 from dispose_stages.sample.denoise import DenoisingState
-from dispose_stages.sample.memory import Rung, descend, ladder
+from dispose_stages.sample.memory import Rung, ladder
 from dispose_stages.sample.predict import Predictor
 from dispose_stages.sample.reference import added_time_ids
 from tests.sample.tiny_clip import (
@@ -175,8 +177,9 @@ def test_out_of_memory_is_survived(failures: int) -> None:
         return networks.pose_net(*args, **kwargs)
 
     tight = replace(networks, pose_net=failing)
-    result, rung = descend(ladder(2), lambda rung: sample(networks=tight, rung=rung))
-    assert rung == ladder(2)[failures]
+    rungs = {rung.name: partial(sample, networks=tight, rung=rung) for rung in ladder(2)}
+    result, rung = descend(rungs)
+    assert rung == ladder(2)[failures].name
     assert distance(result, sample(rung=ladder(2)[0])) <= ROUNDING
 
 

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,12 +22,13 @@ import numpy as np
 import zarr  # noqa: F401 - once, not in every child
 
 from dispose_stages.artifacts import Latents
-from dispose_stages.batch.job import EXIT_DONE, perform_shard
+from dispose_stages.batch.job import EXIT_DONE, EXIT_UNFINISHED, perform_shard
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.unit import ArtifactRepository
 from dispose_stages.config import STAGES
 from tests.toy_run import FactsInMemory
 
+PAGE = 4096
 OPERATIONS = frozenset(
     {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.truncate", "os.utime"}
 )
@@ -102,8 +104,12 @@ def kill_at(number: int, below: Path) -> list[int]:
     return counter
 
 
-def perform_run(root: Path, notes: Notes) -> None:
-    """All shards of all stages that have no ledger yet, as Snakemake would call them."""
+def perform_run(root: Path, notes: Notes, *, may_stop: bool = False) -> bool:
+    """All shards of all stages that have no ledger yet, as Snakemake would call them.
+
+    Returns:
+        Whether all ran; a job that stops early ends the run where it may.
+    """
     layout = RunLayout(root / "results/demo")
     for stage in STAGES:
         for path in sorted((layout.root / "plan" / stage).glob("*.json")):
@@ -111,7 +117,10 @@ def perform_run(root: Path, notes: Notes) -> None:
                 continue
             code = NotingStage(stage, notes)
             status = perform_shard(stage, layout.root, path.stem, stage=code)
+            if may_stop and status == EXIT_UNFINISHED:
+                return False
             assert status == EXIT_DONE, (stage, path.stem, status)
+    return True
 
 
 def run_once(root: Path, point: int) -> None:
@@ -128,6 +137,44 @@ def run_once(root: Path, point: int) -> None:
     _, status = os.waitpid(child, 0)
     if not point and status:
         sys.exit("the undisturbed process failed")
+
+
+def run_on_small_disk(root: Path, room: int) -> bool:
+    """In a process of its own, on a disk with so many bytes; whether it filled up."""
+    used = sum(-(-path.stat().st_size // PAGE) * PAGE for path in root.rglob("*") if path.is_file())
+    mount("-o", f"remount,size={used + room}", str(root))
+    child = os.fork()
+    if child == 0:
+        notes = Notes(root.parent / "notes.log")
+        notes.add("started", str(room), "-")
+        done = perform_run(root, notes, may_stop=True)
+        os._exit(0 if done else EXIT_UNFINISHED)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code not in {0, EXIT_UNFINISHED}:
+        sys.exit(f"ended with {code} on a disk with {room} bytes")
+    mount("-o", "remount,size=64m", str(root))
+    return code == EXIT_UNFINISHED
+
+
+def mount(*arguments: str) -> None:
+    """Call mount."""
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def tell_of_small_disks(folder: Path, rooms: list[int]) -> dict:
+    """One story on a disk of its own that grows whenever it is full."""
+    root = folder / "run"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    mount("-t", "tmpfs", "-o", "size=64m", "none", str(root))
+    try:
+        shutil.copytree(folder / "planned", root, dirs_exist_ok=True)
+        filled = [run_on_small_disk(root, room) for room in rooms]
+        perform_run(root, Notes(folder / "notes.log"))
+        return {"filled": filled, "outputs": outputs(root)}
+    finally:
+        subprocess.run(["umount", str(root)], check=True)
 
 
 def outputs(root: Path) -> dict[str, str]:
@@ -150,6 +197,7 @@ def tell(folder: Path, points: list[int]) -> dict:
 
 if __name__ == "__main__":
     for story in sys.argv[2:]:
-        numbers = [int(number) for number in story.split(",") if number]
-        json.dump(tell(Path(sys.argv[1]), numbers), sys.stdout)
+        how = tell_of_small_disks if story.startswith("disk:") else tell
+        numbers = [int(number) for number in story.removeprefix("disk:").split(",") if number]
+        json.dump(how(Path(sys.argv[1]), numbers), sys.stdout)
         sys.stdout.write("\n")

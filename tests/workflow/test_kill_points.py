@@ -18,9 +18,9 @@ POINTS = 30
 REPOSITORY = Path(__file__).parents[2]
 
 
-def perform(folder, *stories):
+def perform(folder, *stories, kind=""):
     """What `tests.workflow.killed_at` tells of each story, a list of operations to die at."""
-    texts = [",".join(map(str, points)) for points in stories]
+    texts = [kind + ",".join(map(str, points)) for points in stories]
     command = [sys.executable, "-m", "tests.workflow.killed_at", str(folder), *texts]
     paths = [str(REPOSITORY), *(path for path in sys.path if path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
@@ -87,3 +87,17 @@ def test_a_run_killed_again_and_again_gets_through(planned, undisturbed):
     for story in perform(planned, *many):
         assert sum(event == "finished" for event, *_ in story["notes"]) == 1
         check(story, expected)
+
+
+def test_a_disk_that_fills_and_gets_room_ends_as_if_undisturbed(planned, undisturbed):
+    """Full at ten different moments, one after the other, then room: the same bytes."""
+    probe = planned / "probe"
+    probe.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "none", probe], check=False)
+    if mounted.returncode:
+        pytest.skip("no file system may be mounted here")
+    subprocess.run(["umount", probe], check=True)
+    rooms = [4096 * pages for pages in (0, 1, 2, 3, 5, 8, 8, 8, 8, 8, 8, 8, 8, 8)]
+    (story,) = perform(planned, rooms, kind="disk:")
+    assert sum(story["filled"]) >= 10
+    assert story["outputs"] == undisturbed[0]
