@@ -102,6 +102,12 @@ class Parameters(Section):
     correspondence_guidance: bool = True
     """Off: keypoint correspondence does not enter the ControlNet (ablation). Both off: no
     ControlNet at all, the plain base model."""
+    control_scale: float = Field(default=1.0, ge=0, le=100)
+    """Factor on everything the ControlNet adds to the UNet; 0 switches it off."""
+    motion_bucket_id: int = Field(default=127, ge=0, le=1000)
+    """How much motion the networks are told to expect."""
+    condition_fps: int = Field(default=7, ge=1, le=240)
+    """Frame rate the networks are told; unrelated to `fps`."""
     compat: Compat = "official"
     """`official` reproduces every quirk of the original; `corrected` mends those of
     docs/parity.md that can be mended without new weights."""

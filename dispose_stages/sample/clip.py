@@ -53,6 +53,9 @@ class SamplingParameters:
     noise_aug_strength: float = 0.0
     compat: Literal["official", "corrected"] = "official"
     noise: NoiseSource = "cpu"
+    control_scale: float = 1.0
+    motion_bucket_id: int = 127
+    condition_fps: int = 7
 
     @property
     def guided(self) -> bool:
@@ -203,7 +206,15 @@ def sample_clip(
     return denoise(
         state
         or initial_state(networks.scheduler, repeat_to_length(noise.latents, inputs.frames), steps),
-        Predictor(conditions, unet, control_net, guided=guided, rung=rung, dtype=networks.dtype),
+        Predictor(
+            conditions,
+            unet,
+            control_net,
+            guided=guided,
+            control_scale=parameters.control_scale,
+            rung=rung,
+            dtype=networks.dtype,
+        ),
         networks.scheduler,
         TileBlender(tiles, inputs.frames, device=networks.device),
         guidance_scales(
@@ -225,7 +236,12 @@ def _bind(
 ) -> tuple[BoundNetwork, BoundNetwork | None]:
     bound: dict[str, Any] = {
         "contexts": guidance_contexts(embedding, guided=parameters.guided),
-        "time_ids": added_time_ids(parameters.noise_aug_strength, device=networks.device),
+        "time_ids": added_time_ids(
+            parameters.noise_aug_strength,
+            condition_fps=parameters.condition_fps,
+            motion_bucket_id=parameters.motion_bucket_id,
+            device=networks.device,
+        ),
         "compat": parameters.compat,
         "resident": networks.resident,
     }

@@ -26,6 +26,7 @@ class Predictor:
         unet: Bound to the clip.
         control_net: The same; None where `ClipConditions.controlled` is false.
         guided: Run the unconditional half too.
+        control_scale: Factor on the ControlNet's residuals.
         rung: Says how many tiles go into one call, and whether both halves do.
     """
 
@@ -36,11 +37,13 @@ class Predictor:
         control_net: BoundNetwork | None,
         *,
         guided: bool,
+        control_scale: float = 1.0,
         rung: Rung,
         dtype: torch.dtype,
     ) -> None:
         self._conditions, self._unet, self._control_net = conditions, unet, control_net
         self._tile_batch, self._dtype = rung.tile_batch, dtype
+        self._control_scale = control_scale
         self._conditional = int(guided)
         halves = (0, 1) if guided else (0,)
         self._calls = [(half,) for half in halves] if rung.sequential_halves else [halves]
@@ -77,7 +80,9 @@ class Predictor:
         residuals = None
         if self._control_net is not None and control_time is not None:
             control = _control_conditions(self._conditions, tiles, len(halves))
-            residuals = self._control_net(latents, control_time, batch, **control)
+            residuals = self._control_net(
+                latents, control_time, batch, scale=self._control_scale, **control
+            )
         pose = _per_half(_gather(self._conditions.pose, tiles), conditional)
         flat: Tensor = self._unet(latents, time, batch, pose_latents=pose, control=residuals)
         return flat.reshape(len(tiles), -1, *flat.shape[1:])

@@ -12,9 +12,6 @@ from torch import Tensor
 
 CLIP_SIZE = 224
 """Side of the square image that the CLIP encoder reads, pixels."""
-CONDITION_FPS = 7
-"""Frame rate the networks are told; unrelated to the output's frame rate."""
-MOTION_BUCKET = 127
 
 
 def as_seen_by_sampler(
@@ -103,9 +100,13 @@ def encode_reference(
 
 
 def added_time_ids(
-    noise_aug_strength: float, *, device: torch.device | str
+    noise_aug_strength: float,
+    *,
+    condition_fps: float = 7,
+    motion_bucket_id: float = 127,
+    device: torch.device | str,
 ) -> Float32[Tensor, "1 3"]:
     """Frame rate minus one, motion bucket, noise augmentation: the numeric conditions."""
     # The released weights were trained on the frame rate minus one.
-    ids = [float(CONDITION_FPS - 1), float(MOTION_BUCKET), noise_aug_strength]
+    ids = [condition_fps - 1.0, float(motion_bucket_id), noise_aug_strength]
     return torch.tensor([ids], device=device)

@@ -28,6 +28,9 @@ class SampleParams(Params):
     correspondence_guidance: bool
     precision: Precision
     noise: Literal["cpu", "device"]
+    control_scale: float = 1.0
+    motion_bucket_id: int = 127
+    condition_fps: int = 7
 
 
 def plan(row: RowPlan) -> None:

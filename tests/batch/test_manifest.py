@@ -51,7 +51,16 @@ def test_every_column_is_a_parameter_a_row_may_set(folder):
         *("seed", "resolution", "sample_stride", "start_frame", "max_frames", "tile_size"),
         *("tile_overlap", "num_inference_steps", "guidance_min", "guidance_max"),
         *("noise_aug_strength", "fps", "decode_chunk_size", "motion_guidance"),
-        *("correspondence_guidance", "compat", "pair_id", "reference_image", "driving_video"),
+        *(
+            "correspondence_guidance",
+            "compat",
+            "control_scale",
+            "motion_bucket_id",
+            "condition_fps",
+            "pair_id",
+            "reference_image",
+            "driving_video",
+        ),
     }
     assert wanted == set(COLUMNS)
     text = (

@@ -40,6 +40,9 @@ def test_units_are_shared_by_rows_that_agree():
         ({"guidance_max": 3.0}, {"sample": 1, "mux": 1}),
         ({"num_inference_steps": 3}, {"sample": 1, "mux": 1}),
         ({"correspondence_guidance": False}, {"sample": 1, "mux": 1}),
+        ({"control_scale": 0.5}, {"sample": 1, "mux": 1}),
+        ({"motion_bucket_id": 30}, {"sample": 1, "mux": 1}),
+        ({"condition_fps": 24}, {"sample": 1, "mux": 1}),
         ({"fps": 8.0}, {"mux": 1}),
         ({"decode_chunk_size": 4}, {"mux": 1}),
         ({"sample_stride": 3}, {"pose": 1, "motion": 1, "sample": 1, "mux": 1}),
@@ -183,3 +186,14 @@ def test_no_features_where_nobody_reads_them():
     """Without correspondence guidance the reference's features are not planned."""
     plan = plan_of([row(0, 0, correspondence_guidance=False)])
     assert not plan.units["correspondence"]
+
+
+@pytest.mark.parametrize(
+    "later", [{"control_scale": 1.0}, {"motion_bucket_id": 127}, {"condition_fps": 7}]
+)
+def test_a_parameter_that_came_later_is_not_there_at_its_default(later):
+    """Neither ids nor parameters, hence no keys, of plans without it change."""
+    plain, named = plan_of([row("i", "v")]), plan_of([row("i", "v", **later)])
+    assert named.units == plain.units
+    (unit,) = plain.units["sample"].values()
+    assert not later.keys() & unit.params.keys()

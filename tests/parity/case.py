@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 DEFAULT_SALT = "dispose-dev"
+BODY_POINTS = 18
 
 
 class SkipCase(Exception):  # noqa: N818 - a verdict, not an error
@@ -73,6 +74,15 @@ class Case:
             self._cache[key] = self._npz[key]
         return self._cache[key]
 
+    def body(self, prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints ``(frames, 18, 2)`` and visibility of the person that drives.
+
+        Where several were seen, each frame lists 18 points for every one; the first 18 count.
+        """
+        points, persons = self[f"{prefix}candidate"], self[f"{prefix}subset"]
+        visible = persons.reshape(len(persons), -1)[:, :BODY_POINTS] >= 0
+        return points[:, :BODY_POINTS], visible
+
     def keys(self) -> list[str]:
         """Names of all arrays, without the meta data."""
         return [key for key in self._npz.files if key != "meta_json"]
@@ -99,6 +109,11 @@ def max_abs(actual: Any, expected: Any) -> float:
     if a.shape != b.shape:
         return float("inf")
     return float(np.abs(a - b).max(initial=0.0))
+
+
+def stride_of(recorded: int, full: int) -> int:
+    """Step of a recording that holds every n-th value."""
+    return -(-full // recorded)
 
 
 def relative_to_peak(actual: Any, expected: Any) -> float:

@@ -74,13 +74,23 @@ def double_precision_predictor(
         BoundNetwork(
             network,
             guidance_contexts(embedding, guided=parameters.guided),
-            added_time_ids(parameters.noise_aug_strength, device="cpu"),
+            added_time_ids(
+                parameters.noise_aug_strength,
+                condition_fps=parameters.condition_fps,
+                motion_bucket_id=parameters.motion_bucket_id,
+                device="cpu",
+            ),
             compat=parameters.compat,
         )
         for network in (networks.unet, networks.control_net)
     ]
     predictor = Predictor(
-        conditions, *bound, guided=parameters.guided, rung=rung, dtype=torch.float64
+        conditions,
+        *bound,
+        guided=parameters.guided,
+        control_scale=parameters.control_scale,
+        rung=rung,
+        dtype=torch.float64,
     )
     return predictor, inputs, networks, conditions.image, embedding
 
@@ -92,10 +102,18 @@ def tiles_and_latents() -> tuple[list[Tensor], Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("tile_batch", [1, 2, 3])
-@pytest.mark.parametrize("compat", ["official", "corrected"])
-def test_once_per_clip_equals_the_plain_form(compat: Any, tile_batch: int) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"compat": "official"},
+        {"compat": "corrected"},
+        {"control_scale": 0.5},
+        {"motion_bucket_id": 30, "condition_fps": 24},
+    ],
+)
+def test_once_per_clip_equals_the_plain_form(changes: Any, tile_batch: int) -> None:
     """Conditions per clip, constants and stacked tiles against all per tile and step (float64)."""
-    parameters = replace(PARAMETERS, compat=compat)
+    parameters = replace(PARAMETERS, **changes)
     predictor, inputs, networks, image_latent, embedding = double_precision_predictor(
         parameters, Rung("together", tile_batch, frame_chunk=2)
     )
@@ -311,3 +329,21 @@ def test_the_loop_never_waits_for_the_device() -> None:
     assert result.device == device
     with pytest.raises(RuntimeError):
         result.sum().item()  # what the test relies on
+
+
+@pytest.mark.parametrize(
+    "changes", [{"control_scale": 0.5}, {"motion_bucket_id": 30}, {"condition_fps": 24}]
+)
+def test_numeric_conditions_change_the_clip_and_their_defaults_do_not(changes: Any) -> None:
+    """Each of them reaches the networks; naming the default changes nothing."""
+    plain = sample()
+    defaults = replace(PARAMETERS, control_scale=1.0, motion_bucket_id=127, condition_fps=7)
+    assert torch.equal(plain, sample(parameters=defaults))
+    assert not torch.equal(plain, sample(parameters=replace(PARAMETERS, **changes)))
+
+
+def test_a_scale_of_nothing_is_the_plain_model() -> None:
+    """Residuals times zero are no residuals."""
+    without = replace(tiny_inputs(FRAMES), fields=None, correspondence=None)
+    silent = sample(parameters=replace(PARAMETERS, control_scale=0.0))
+    assert distance(silent, sample(without)) <= ROUNDING

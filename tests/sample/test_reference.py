@@ -62,3 +62,5 @@ def test_reference_is_augmented_before_it_is_encoded() -> None:
 def test_time_ids() -> None:
     """Frame rate minus one, motion bucket, augmentation strength."""
     assert added_time_ids(0.5, device="cpu").tolist() == [[6.0, 127.0, 0.5]]
+    told = added_time_ids(0.0, condition_fps=24, motion_bucket_id=30, device="cpu")
+    assert told.tolist() == [[23.0, 30.0, 0.0]]

@@ -132,7 +132,12 @@ def plain_predict(
     dtype = networks.dtype
     context = guidance_contexts(embedding, guided=True)
     batch = GuidanceBatch.tiles(1)
-    ids = added_time_ids(parameters.noise_aug_strength, device="cpu")
+    ids = added_time_ids(
+        parameters.noise_aug_strength,
+        condition_fps=parameters.condition_fps,
+        motion_bucket_id=parameters.motion_bucket_id,
+        device="cpu",
+    )
     rasters = torch.cat([inputs.rasters(slice(frame, frame + 1)) for frame in tile])
     pose = networks.pose_net((rasters.float() / 127.5 - 1).to(dtype))
     assert inputs.fields is not None
@@ -156,6 +161,7 @@ def plain_predict(
         control_net.cross_attention(context, batch, parameters.compat),
         motion=motion.expand(2, *motion.shape),
         point_levels=tuple(level.expand(2, *level.shape) for level in levels),
+        scale=parameters.control_scale,
     )
     output: Tensor = unet(
         latents,

@@ -146,10 +146,11 @@ def _dift_pass(case: Case, network: Any, index: int) -> Iterator[Check]:
 
 
 def _reference_embedding(case: Case) -> Iterator[Check]:
+    points, visible = case.body()
     embedding = keypoint_embedding(
         torch.from_numpy(case["feat"][0]),
-        case["candidate"][0],
-        case["subset"][0, 0] >= 0,
+        points[0],
+        visible[0],
         int(case.meta["H"]),
         int(case.meta["W"]),
     )

@@ -85,8 +85,9 @@ def _motion(case: Case, image: np.ndarray) -> MotionField:
 
 def _motion_checks(case: Case, motion: MotionField, inputs: ClipInputs) -> Iterator[Check]:
     points, visible = motion.body_track()
-    yield Check("body_candidate", max_abs(points, case["body_candidate"][:, :18]), 1e-9)
-    yield Check("body_subset", max_abs(visible, case["body_subset"][:, 0] >= 0), 0)
+    recorded_points, recorded_visible = case.body("body_")
+    yield Check("body_candidate", max_abs(points, recorded_points), 1e-9)
+    yield Check("body_subset", max_abs(visible, recorded_visible), 0)
     scores = [motion.poses[i].scores[row, BODY_KEYPOINTS] for i, row in enumerate(motion.person)]
     yield Check("body_score", max_abs(scores, case["body_score"][:, 0]), 1e-12)
     assert inputs.fields is not None

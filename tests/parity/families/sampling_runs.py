@@ -62,6 +62,8 @@ class Recorder:
 
 
 def sampling_parameters(meta: dict[str, Any]) -> SamplingParameters:
+    """Of a run; what it passed beyond the usual stands in `extra`."""
+    meta = {**meta, **meta.get("extra", {})}
     scale = meta.get("guidance_scale")
     return SamplingParameters(
         seed=meta["seed"],
@@ -71,6 +73,9 @@ def sampling_parameters(meta: dict[str, Any]) -> SamplingParameters:
         guidance_min=meta.get("min_guidance_scale", scale),
         guidance_max=meta.get("max_guidance_scale", scale),
         noise_aug_strength=meta["noise_aug_strength"],
+        control_scale=meta.get("controlnet_cond_scale", 1.0),
+        motion_bucket_id=meta.get("motion_bucket_id", 127),
+        condition_fps=meta.get("fps", 7),
     )
 
 
@@ -81,6 +86,7 @@ def _magnified(values: np.ndarray) -> Tensor:
 
 def _inputs(case: Case, embedding: Tensor) -> ClipInputs:
     poses = torch.from_numpy(case["pose_u8"])
+    points, visible = map(torch.from_numpy, case.body())
     dense, trajectory = _magnified(case["flow_8"][0]), _magnified(case["traj_8"][0])
     return ClipInputs(
         # Recorded as the pipeline receives it: the truncation of Q10 lies before.
@@ -88,8 +94,8 @@ def _inputs(case: Case, embedding: Tensor) -> ClipInputs:
         frames=len(poses),
         rasters=lambda chunk: poses[chunk],
         fields=lambda chunk: (dense[chunk], trajectory[chunk]),
-        points=torch.from_numpy(case["candidate"])[:, :18],
-        visible=torch.from_numpy(case["subset"])[:, 0] >= 0,
+        points=points,
+        visible=visible,
         correspondence=embedding,
     )
 
@@ -127,7 +133,13 @@ def _condition_checks(
     }
     for name, value in actual.items():
         yield Check(name, relative_to_peak(value, case[name]), 2e-5)
-    ids = added_time_ids(parameters.noise_aug_strength, device="cpu").expand(2, -1)
+    ids = added_time_ids(
+        parameters.noise_aug_strength,
+        condition_fps=parameters.condition_fps,
+        motion_bucket_id=parameters.motion_bucket_id,
+        device="cpu",
+    )
+    ids = ids.expand(2, -1)
     yield Check("added_time_ids", max_abs(ids, case["added_time_ids"]), 1e-6)
 
 
@@ -155,8 +167,8 @@ def replay_pipeline(case: Case) -> Iterator[Check]:
     meta, height, width = case.meta, case.meta["H"], case.meta["W"]
     parameters = sampling_parameters(meta)
     feature_map = torch.from_numpy(case["dift_feat"][0])
-    points, visible = case["candidate"][0, :18], case["subset"][0, 0] >= 0
-    embedding = keypoint_embedding(feature_map, points, visible, height, width).float()
+    points, visible = case.body()
+    embedding = keypoint_embedding(feature_map, points[0], visible[0], height, width).float()
     yield Check("ref_point_emb", relative_to_peak(embedding, case["ref_point_emb"][0]), 2e-5)
     vae = build_vae(meta, case.salt)
     networks = build_networks(meta, case.salt, vae=vae)
