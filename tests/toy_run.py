@@ -144,8 +144,16 @@ class ToyRun:
         return read_lease(self.layout.running(stage, shard))
 
 
-def plan_run(root: Path, images: int = 2, videos: int = 2, **config) -> ToyRun:
-    """Write media, manifest and plan of images x videos below a folder."""
+def plan_run(root: Path, images: int = 2, videos: int = 2, *, more=(), **config) -> ToyRun:
+    """Write media, manifest and plan of images x videos below a folder.
+
+    Args:
+        root: The folder.
+        images: How many.
+        videos: How many.
+        more: Further lines of the manifest.
+        config: Settings.
+    """
     media = root / "media"
     media.mkdir(parents=True, exist_ok=True)
     lines = ["pair_id,reference_image,driving_video"]
@@ -155,7 +163,7 @@ def plan_run(root: Path, images: int = 2, videos: int = 2, **config) -> ToyRun:
             (media / f"v{v}.mp4").write_text(f"video {v}")
             lines.append(f"i{i}_v{v},media/i{i}.png,media/v{v}.mp4")
     manifest = root / "manifest.csv"
-    manifest.write_text("\n".join(lines) + "\n")
+    manifest.write_text("\n".join([*lines, *more]) + "\n")
     values = {
         "manifest": str(manifest),
         "results": str(root / "results"),
@@ -165,18 +173,19 @@ def plan_run(root: Path, images: int = 2, videos: int = 2, **config) -> ToyRun:
         **config,
     }
     settled = load_config(values)
-    plan = build_plan(settled, read_manifest(manifest, settled.parameters))
+    rows = read_manifest(manifest, settled.parameters)
+    plan = build_plan(settled, rows)
     layout = RunLayout(settled.run_dir)
-    write_plan(layout, settled, plan)
+    write_plan(layout, settled, plan, rows.problems)
     write_stage_weights(layout, "tiny", dict.fromkeys(STAGES, "w"))
     return ToyRun(root, settled, plan, layout)
 
 
-def write_plan(layout: RunLayout, config: Config, plan: Plan) -> None:
+def write_plan(layout: RunLayout, config: Config, plan: Plan, problems=()) -> None:
     """What planning leaves behind."""
     write_text(layout.config, readable_json(config.model_dump(mode="json")))
-    write_text(layout.pairs, pairs_json(plan.rows))
-    write_text(layout.rejects, rejects_csv(()))
+    write_text(layout.pairs, pairs_json(plan.rows, problems))
+    write_text(layout.rejects, rejects_csv(problems))
     summaries = {stage: {} for stage in STAGES}
     for stage in STAGES:
         for name, units in plan.shards(stage).items():

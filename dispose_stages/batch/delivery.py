@@ -1,4 +1,4 @@
-"""What came out of a run, from the ledgers of its last stage."""
+"""What came out of a run, for the last lines and the exit status of a command."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Ledger
-from dispose_stages.batch.summary import PlanSummary
-from dispose_stages.batch.unit import Status
-from dispose_stages.errors import StoreError
+from dispose_stages.batch.outcomes import PairStatus, RowCounts, RunOutcomes
 
 
 class Extent(StrEnum):
@@ -24,60 +21,43 @@ class Extent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Numbers of pairs.
+    """How the rows of a run stand.
 
     Attributes:
         layout: Of the run.
-        pairs: Wanted.
-        delivered: With a video.
-        reasons: Not delivered and why; pairs that no job has reached yet are not in here.
-        rejects: Rows of the manifest that were set aside.
+        rows: How many stand how.
+        reasons: Of those that failed.
     """
 
     layout: RunLayout
-    pairs: int
-    delivered: int
+    rows: RowCounts
     reasons: Mapping[str, int]
-    rejects: int
-
-    @property
-    def pending(self) -> int:
-        """Pairs that no job has reached yet."""
-        return self.pairs - self.delivered - sum(self.reasons.values())
 
     @property
     def extent(self) -> Extent:
         """All, some or none of the rows, rejected ones included."""
-        if self.delivered == self.pairs and not self.rejects:
+        if self.rows.delivered == self.rows.total:
             return Extent.ALL
-        return Extent.SOME if self.delivered else Extent.NONE
+        return Extent.SOME if self.rows.delivered else Extent.NONE
 
     def lines(self) -> Iterator[str]:
         """The same for people."""
-        yield f"{self.delivered} of {self.pairs} pairs delivered"
+        yield str(self.rows)
         for reason, count in sorted(self.reasons.items()):
             yield f"  {count} failed: {reason}"
-        if self.pending:
-            yield f"  {self.pending} not finished"
-        if self.rejects:
-            yield f"  {self.rejects} rows set aside: {self.layout.rejects}"
+        if self.rows.rejected:
+            yield f"  {self.rows.rejected} rejected: {self.layout.rejects}"
         yield f"videos: {self.layout.videos}"
         if self.layout.report.exists():
             yield f"report: {self.layout.report}"
 
 
-def read_delivery(layout: RunLayout, plan: PlanSummary) -> Delivery:
-    """Count over all ledgers of the last stage; absent ones count as not finished."""
-    delivered = 0
-    reasons: Counter[str] = Counter()
-    for shard in plan.shards["mux"]:
-        try:
-            results = Ledger.read(layout.ledger("mux", shard)).units.values()
-        except StoreError:
-            continue
-        for result in results:
-            if result.status is Status.DONE:
-                delivered += 1
-            elif result.status is not Status.PENDING:
-                reasons[str(result.reason)] += 1
-    return Delivery(layout, plan.pairs, delivered, dict(reasons), plan.rejects)
+def read_delivery(layout: RunLayout) -> Delivery:
+    """Count over plan and ledgers.
+
+    Raises:
+        StoreError: The run was never planned.
+    """
+    outcomes = RunOutcomes.read(layout.root)
+    failed = (o.reason for o in outcomes.pair_outcomes() if o.status is PairStatus.FAILED)
+    return Delivery(layout, outcomes.counts(), Counter(failed))

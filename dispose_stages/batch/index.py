@@ -15,10 +15,10 @@ from typing import Any, get_args
 from dispose_stages import __version__
 from dispose_stages.atomic import replacing, write_text
 from dispose_stages.batch.ledger import Shard
-from dispose_stages.batch.manifest import RowProblem, rejects_csv
+from dispose_stages.batch.manifest import rejects_csv
 from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
-from dispose_stages.batch.unit import Result, Status
+from dispose_stages.batch.unit import Result
 from dispose_stages.config import Parameters
 from dispose_stages.errors import StoreError
 from dispose_stages.store.artifacts import ArtifactStore
@@ -26,8 +26,14 @@ from dispose_stages.wording import one_line
 
 INDEX_FORMAT = "dispose-index"
 INDEX_VERSION = 2
-FAILURE_COLUMNS = ("pair", "stage", "reason", "message", "log")
-_MEDIA_COLUMNS = {"ingest_image": "reference_image", "ingest_video": "driving_video"}
+FAILURE_COLUMNS = ("line", "pair_id", "stage", "file", "reason", "message", "log")
+_SOURCE_COLUMNS = {
+    "ingest_image": "reference_image",
+    "ingest_video": "driving_video",
+    "pose_image": "reference_image",
+    "pose_video": "driving_video",
+    "correspondence": "reference_image",
+}
 _STORED_ROLES = tuple(role for role, stage in ROLES.items() if stage not in {"ingest", "mux"})
 _TYPES = {
     **dict.fromkeys(("pair_id", "status", "reference_image", "driving_video"), "string"),
@@ -180,44 +186,37 @@ def _dtype(column: str) -> str:
 def failures_csv(outcomes: RunOutcomes) -> str:
     """The text of ``failures.csv``: pairs without a video although everything was tried."""
     output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(FAILURE_COLUMNS)
+    writer = csv.DictWriter(output, FAILURE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
     for outcome in outcomes.pair_outcomes():
         if outcome.status is PairStatus.FAILED:
             log = outcomes.log(outcome.stage, outcome.unit)
-            place = log.relative_to(outcomes.layout.root) if log else ""
-            words = (
-                outcome.pair.pair_id,
-                outcome.stage,
-                outcome.reason,
-                one_line(outcome.message),
-                place,
-            )
-            writer.writerow(words)
+            cells = {
+                "line": outcome.pair.line,
+                "pair_id": outcome.pair.pair_id,
+                "stage": outcome.stage,
+                "file": _file_at_fault(outcome),
+                "reason": outcome.reason,
+                "message": outcome.message,
+                "log": log.relative_to(outcomes.layout.root) if log else "",
+            }
+            writer.writerow({name: one_line(str(cell)) for name, cell in cells.items()})
     return output.getvalue()
 
 
-def write_failures(outcomes: RunOutcomes) -> list[Outcome]:
-    """Write ``failures.csv``; returns the failed pairs."""
+def _file_at_fault(outcome: Outcome) -> str:
+    """Source of the unit that failed, where it has one of its own; empty for a pair's."""
+    for role, column in _SOURCE_COLUMNS.items():
+        if outcome.stage == ROLES[role] and outcome.pair.units.get(role) == outcome.unit:
+            return str(getattr(outcome.pair, column))
+    return ""
+
+
+def write_failures(outcomes: RunOutcomes) -> None:
+    """Write ``failures.csv``."""
     write_text(outcomes.layout.failures, failures_csv(outcomes))
-    return [o for o in outcomes.pair_outcomes() if o.status is PairStatus.FAILED]
-
-
-def unreadable_media(outcomes: RunOutcomes) -> Iterator[RowProblem]:
-    """Rows whose media only turned out to be unusable when they were opened."""
-    for pair in outcomes.pairs:
-        for role, column in _MEDIA_COLUMNS.items():
-            result = outcomes.result(pair, role)
-            if result is not None and result.status is Status.FAILED:
-                yield RowProblem(pair.line, column, f"{result.reason}: {result.message}")
 
 
 def write_rejects(outcomes: RunOutcomes) -> None:
-    """Add what ingest found to the rows that planning had set aside."""
-    path = outcomes.layout.rejects
-    problems = set(unreadable_media(outcomes))
-    if path.exists():
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = csv.DictReader(stream)
-            problems |= {RowProblem(int(r["line"]), r["column"], r["reason"]) for r in rows}
-    write_text(path, rejects_csv(sorted(problems)))
+    """Write ``rejects.csv`` as planning did; media that failed later are failures."""
+    write_text(outcomes.layout.rejects, rejects_csv(outcomes.rejects))

@@ -144,11 +144,11 @@ class ShardJob:
             with suppress(OSError):
                 self._save_stats()
 
-    def _progress(self, lease: Lease) -> Progress:
-        def report(done: int, total: int, label: str) -> None:
+    def _progress(self, lease: Lease) -> Callable[[Counter[Status], str], None]:
+        def report(counts: Counter[Status], label: str) -> None:
             self._switch.unit_ended(max(self._stats.seconds.values(), default=0.0))
-            lease.say(done=done, total=total, label=label)
-            self._on_progress(done, total, label)
+            lease.say(**{str(status): count for status, count in counts.items()}, label=label)
+            self._on_progress(counts.total(), len(self._shard.units), label)
             if time.monotonic() - self._saved_at > SAVE_STATS_SECONDS:
                 self._save_stats(outcome=Outcome.RUNNING)
 
@@ -250,7 +250,6 @@ def perform_shard(
             "stage": stage_name,
             "shard": shard_name,
             "attempt": attempt,
-            "done": 0,
             "total": len(shard.units),
             "label": "",
         },

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -29,6 +29,7 @@ from dispose_stages.wording import one_line
 REQUIRED_COLUMNS = ("reference_image", "driving_video")
 PARAMETER_COLUMNS = tuple(Parameters.model_fields)
 COLUMNS = (*REQUIRED_COLUMNS, "pair_id", *PARAMETER_COLUMNS)
+REJECT_COLUMNS = ("line", "pair_id", "column", "file", "reason")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
 
@@ -82,11 +83,21 @@ class Row:
 
 @dataclass(frozen=True, slots=True, order=True)
 class RowProblem:
-    """Why a row cannot run."""
+    """Why a row cannot run.
+
+    Attributes:
+        line: Of the file.
+        column: That the reason is about; empty for the row as a whole.
+        reason: One line for people.
+        pair_id: The row's name, as far as it has one.
+        file: Absolute path, where the column names a file.
+    """
 
     line: int
     column: str
     reason: str
+    pair_id: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +215,7 @@ class _RowReader:
                 for where, what in describe_validation_error(error, Parameters)
             ]
         if problems:
-            self.problems += problems
+            self.problems += (self._named(problem, values) for problem in problems)
             return None
         image, video = (self._resolve(values[column]) for column in REQUIRED_COLUMNS)
         extra = {column: values.get(column, "") for column in self.extra_columns}
@@ -219,6 +230,12 @@ class _RowReader:
 
     def _pair_id(self, values: Mapping[str, str]) -> str:
         return values.get("pair_id") or _derived_id(values)
+
+    def _named(self, problem: RowProblem, values: Mapping[str, str]) -> RowProblem:
+        named = all(values.get(column) for column in REQUIRED_COLUMNS)
+        pair_id = self._pair_id(values) if named else values.get("pair_id", "")
+        cell = values.get(problem.column) if problem.column in REQUIRED_COLUMNS else None
+        return replace(problem, pair_id=pair_id, file=self._resolve(cell) if cell else "")
 
     def _parameters(self, values: Mapping[str, str]) -> Parameters:
         overrides = {c: values[c] for c in PARAMETER_COLUMNS if values.get(c)}
@@ -271,8 +288,9 @@ def rejects_csv(problems: Iterable[RowProblem]) -> str:
     """The text of ``rejects.csv``."""
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(["line", "column", "reason"])
-    writer.writerows([p.line, one_line(p.column), one_line(p.reason)] for p in problems)
+    writer.writerow(REJECT_COLUMNS)
+    for problem in problems:
+        writer.writerow(one_line(str(getattr(problem, column))) for column in REJECT_COLUMNS)
     return output.getvalue()
 
 

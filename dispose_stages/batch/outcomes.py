@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import read_lease
 from dispose_stages.batch.ledger import Ledger
-from dispose_stages.batch.manifest import Row
-from dispose_stages.batch.run_files import read_pairs
+from dispose_stages.batch.manifest import Row, RowProblem
+from dispose_stages.batch.run_files import read_pairs, read_rejects
 from dispose_stages.batch.stats import JobStats
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status
@@ -60,6 +61,32 @@ class Outcome:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """Rows of the manifest; each is in exactly one of these, wherever a run is counted."""
+
+    delivered: int = 0
+    failed: int = 0
+    rejected: int = 0
+    pending: int = 0
+
+    @classmethod
+    def of(cls, pairs: Iterable[PairStatus], rejects: Iterable[RowProblem]) -> RowCounts:
+        """Count; a row with several problems was rejected once."""
+        counts = Counter(str(status) for status in pairs)
+        return cls(**counts, rejected=len({problem.line for problem in rejects}))
+
+    @property
+    def total(self) -> int:
+        """All rows."""
+        return self.delivered + self.failed + self.rejected + self.pending
+
+    def __str__(self) -> str:
+        others = {"failed": self.failed, "rejected": self.rejected, "pending": self.pending}
+        told = [f"{count} {name}" for name, count in others.items() if count]
+        return ", ".join([f"{self.delivered} of {self.total} rows delivered", *told])
+
+
 @dataclass(slots=True)
 class ShardState:
     """One job.
@@ -91,6 +118,7 @@ class RunOutcomes:
         layout: Where the run lies.
         summary: Its plan in brief.
         pairs: As planned.
+        rejects: Why the manifest's other rows were set aside.
         shards: All jobs, in order of the data flow.
         results: By stage and unit id.
     """
@@ -98,6 +126,7 @@ class RunOutcomes:
     layout: RunLayout
     summary: PlanSummary
     pairs: list[Row]
+    rejects: list[RowProblem]
     shards: list[ShardState]
     results: dict[str, dict[str, Result]]
     _shard_of: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -118,7 +147,7 @@ class RunOutcomes:
             for stage, named in summary.shards.items()
             for name, shard in named.items()
         ]
-        outcomes = cls(layout, summary, read_pairs(layout), shards, {})
+        outcomes = cls(layout, summary, read_pairs(layout), read_rejects(layout), shards, {})
         for shard in shards:
             merged = outcomes.results.setdefault(shard.stage, {})
             for unit_id, result in shard.results.items():
@@ -139,6 +168,10 @@ class RunOutcomes:
         """Every pair, in order of the manifest."""
         for pair in self.pairs:
             yield self.pair_outcome(pair)
+
+    def counts(self) -> RowCounts:
+        """How many rows of the manifest stand how."""
+        return RowCounts.of((outcome.status for outcome in self.pair_outcomes()), self.rejects)
 
     def pair_outcome(self, pair: Row) -> Outcome:
         """How one pair stands."""

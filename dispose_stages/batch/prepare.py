@@ -163,7 +163,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
     control = control.reopened(audit.lost)
     shards = _shard_files(plan, by_shard)
     texts = {shard_id: shard.to_json() for shard_id, shard in shards.items()}
-    pairs = pairs_json(plan.rows)
+    pairs = pairs_json(plan.rows, manifest.problems)
     return PreparedRun(
         config=config,
         layout=layout,
@@ -178,7 +178,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
             counts=dict(plan.shard_counts),
             shards=_summarize(shards, texts, control),
             weights=weights_signature(Path(config.models.root)),
-            report=_digest(pairs + rejects_csv(manifest.problems)),
+            report=_digest(pairs),
             shard_minutes=config.shards.minutes,
         ),
         stale=audit.stale,

@@ -95,12 +95,15 @@ class RunRules:
         return [str(self.layout.ledger(stage, shard)) for shard in self._plan().shards[stage]]
 
     def targets(self) -> list[str]:
-        """The report and everything that a video hangs on.
+        """Page and tables, and everything that a video hangs on.
 
-        All of it: Snakemake does not miss a ledger in the middle whose heirs are there.
+        All of it: Snakemake misses neither one of a job's outputs where another is there, nor a
+        ledger in the middle whose heirs are.
         """
         jobs = (str(self.layout.ledger(*job)) for job in self._plan().needed())
-        return [str(self.layout.report), str(self.layout.weights), *jobs]
+        layout = self.layout
+        tables = (layout.report, layout.index, layout.failures, layout.rejects)
+        return [*map(str, tables), str(layout.weights), *jobs]
 
     def upstream(self, stage: str) -> Callable[[Wildcards], list[str]]:
         """Input function: ledgers of the shards that hold what this shard reads."""

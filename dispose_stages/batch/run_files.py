@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from dispose_stages.atomic import canonical_json, write_text
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.manifest import Row, RowProblem
 from dispose_stages.config import Config, Parameters, load_config
 from dispose_stages.errors import StoreError
 from dispose_stages.records import parse, read_bytes, read_record, record_text
 
-_PAIRS = ("dispose-pairs", 1)
+_PAIRS = ("dispose-pairs", 2)
 _WEIGHTS = ("dispose-weights", 1)
 
 
@@ -29,8 +30,13 @@ def read_run_config(layout: RunLayout) -> Config:
         raise StoreError(f"{layout.root} holds no planned run: {error}") from None
 
 
-def pairs_json(rows: Iterable[Row]) -> str:
-    """The text of ``plan/pairs.json``: every row with its parameters and units, one to a line."""
+def pairs_json(rows: Iterable[Row], rejects: Iterable[RowProblem] = ()) -> str:
+    """The text of ``plan/pairs.json``: every row of the manifest, one to a line.
+
+    Args:
+        rows: That can run.
+        rejects: Why the others cannot.
+    """
     form, version = _PAIRS
     pairs = (
         {
@@ -44,12 +50,27 @@ def pairs_json(rows: Iterable[Row]) -> str:
         }
         for row in rows
     )
-    lines = ",\n".join(canonical_json(pair) for pair in pairs)
-    return f'{{"format":"{form}","version":{version},"pairs":[\n{lines}\n]}}\n'
+    lines, problems = (
+        ",\n".join(canonical_json(item) for item in items)
+        for items in (pairs, map(asdict, rejects))
+    )
+    head = f'{{"format":"{form}","version":{version},'
+    return f'{head}"pairs":[\n{lines}\n],"rejects":[\n{problems}\n]}}\n'
+
+
+def read_rejects(layout: RunLayout) -> list[RowProblem]:
+    """Why rows of the manifest were set aside.
+
+    Raises:
+        StoreError: The file cannot be used.
+    """
+    return read_record(
+        layout.pairs, *_PAIRS, lambda content: [RowProblem(**each) for each in content["rejects"]]
+    )
 
 
 def read_pairs(layout: RunLayout) -> list[Row]:
-    """All rows of ``plan/pairs.json``.
+    """All rows that can run.
 
     Raises:
         StoreError: The file cannot be used.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -66,7 +66,7 @@ class ShardRun:
         weights: Digest over the stage's checkpoint files.
         context: Surroundings.
         stats: Of the shard; what is computed is added to its last attempt.
-        on_progress: Called with (done, total, label) after every unit.
+        on_progress: Called after every unit with what came of all so far, and the unit's label.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ShardRun:
         weights: str,
         context: Context,
         stats: JobStats | None = None,
-        on_progress: Callable[[int, int, str], None] = lambda *_: None,
+        on_progress: Callable[[Counter[Status], str], None] = lambda *_: None,
     ) -> None:
         self.stage = stage
         self.shard = shard
@@ -99,10 +99,11 @@ class ShardRun:
             ShardFailedError: Every unit that was tried failed for a reason of the machine.
         """
         results: dict[str, Result] = {}
-        total = len(self.shard.units)
-        for done, (unit, result) in enumerate(self._results(), start=1):
+        counts: Counter[Status] = Counter()
+        for unit, result in self._results():
             results[unit.id] = result
-            self.on_progress(done, total, unit.label)
+            counts[result.status] += 1
+            self.on_progress(counts, unit.label)
         ledger = Ledger(self.shard.stage, self.shard.name, results)
         self._check_node(ledger)
         return ledger

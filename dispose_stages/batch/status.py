@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dispose_stages.batch.outcomes import PairStatus, RunOutcomes, ShardState
+from dispose_stages.batch.outcomes import RowCounts, RunOutcomes, ShardState
 from dispose_stages.batch.unit import Status
 from dispose_stages.config import STAGES
+
+_TOLD = (Status.DONE, Status.FAILED, Status.BLOCKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,16 @@ class RunStatus:
 
     Attributes:
         stages: In order of the data flow.
-        pairs: Pairs by how they stand.
-        rejects: Rows that were set aside.
+        rows: Rows of the manifest by how they stand.
     """
 
     stages: tuple[StageStatus, ...]
-    pairs: Counter[PairStatus]
-    rejects: int
+    rows: RowCounts
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return not self.pairs[PairStatus.PENDING]
+        return not self.rows.pending
 
     @property
     def seconds_left(self) -> float | None:
@@ -79,7 +79,7 @@ class RunStatus:
     def pairs_per_hour(self) -> float | None:
         """At the present number of jobs, once every stage is known."""
         seconds = [stage.seconds_per_unit for stage in self.stages if stage.total]
-        pairs = sum(self.pairs.values())
+        pairs = self.rows.total - self.rows.rejected
         if not pairs or any(value is None for value in seconds):
             return None
         work = sum((stage.seconds_per_unit or 0.0) * stage.total for stage in self.stages)
@@ -105,8 +105,7 @@ def run_status(outcomes: RunOutcomes) -> RunStatus:
         by_stage[shard.stage].append(shard)
     return RunStatus(
         stages=tuple(_stage_status(stage, shards) for stage, shards in by_stage.items()),
-        pairs=Counter(outcome.status for outcome in outcomes.pair_outcomes()),
-        rejects=outcomes.summary.rejects,
+        rows=outcomes.counts(),
     )
 
 
@@ -137,9 +136,12 @@ def _shard_counts(shard: ShardState) -> Counter[str]:
     counts["total"] = shard.total
     alive = shard.running
     if alive is not None and not shard.finished:
-        # What the units of a running job came to is told by its ledger at the end.
-        done = min(int(alive.get("done", 0)), shard.total)
-        return Counter(total=shard.total, done=done, running=shard.total - done, jobs=1)
-    told = sum(counts[status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED))
+        # What the units of a running job came to is told by its lease until there is a ledger.
+        counts = Counter(total=shard.total, jobs=1, running=shard.total)
+        for status in _TOLD:
+            counts[status] = min(int(alive.get(str(status), 0)), counts["running"])
+            counts["running"] -= counts[status]
+        return counts
+    told = sum(counts[status] for status in _TOLD)
     counts["pending"] = max(0, shard.total - told)
     return counts

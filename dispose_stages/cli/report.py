@@ -28,9 +28,9 @@ def report(obj: dict[str, bool], *, run_dir: Path) -> None:
     outcomes = RunOutcomes.read(run_dir)
     write_rejects(outcomes)
     write_index(outcomes)
-    failed = write_failures(outcomes)
+    write_failures(outcomes)
     write_report(run_dir)
     layout = outcomes.layout
-    say(f"{len(outcomes.pairs) - len(failed)} of {len(outcomes.pairs)} pairs did not fail")
+    say(str(outcomes.counts()))
     for path in (layout.report, layout.index, layout.failures, layout.rejects):
         say(f"written: {path}")

@@ -154,13 +154,12 @@ def exit_status(config: Config, ended: Supervised) -> int:
     """
     from dispose_stages.batch.delivery import read_delivery
     from dispose_stages.batch.run_lock import last_holder
-    from dispose_stages.batch.summary import PlanSummary
 
     layout = RunLayout(config.run_dir)
     if ended.status and last_holder(layout.run_lock) != ended.pid:
         return EXIT_STATUS["none"] if _no_row_can_run(config) else 1
     try:
-        delivery = read_delivery(layout, PlanSummary.read(layout.summary))
+        delivery = read_delivery(layout)
     except StoreError:
         return ended.status or 1
     return EXIT_STATUS[delivery.extent] or min(ended.status, 1)

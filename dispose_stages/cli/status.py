@@ -31,7 +31,7 @@ _WIDTHS = (15, 8, 8, 8, 8, 8, 8, 6)
     show_default=True,
     help="Seconds between two looks with --watch.",
 )
-@click.option("--pairs", is_flag=True, help="Also list every pair that is not delivered, and why.")
+@click.option("--pairs", is_flag=True, help="Also list every row that is not delivered, and why.")
 def status(*, run_dir: Path, watch: bool, interval: float, pairs: bool) -> None:
     """Show what of the run in RUN_DIR (results/<run>) is done, running, failed or left.
 
@@ -60,10 +60,7 @@ def status_lines(status: RunStatus) -> Iterator[str]:
     for stage in status.stages:
         yield _line(_cells(stage))
     yield ""
-    pairs = ", ".join(f"{count} {name}" for name, count in sorted(status.pairs.items()))
-    yield f"pairs: {pairs or 'none'}"
-    if status.rejects:
-        yield f"rows set aside: {status.rejects} (rejects.csv)"
+    yield str(status.rows)
     if not status.finished:
         speed = status.pairs_per_hour
         yield f"speed: {speed:.1f} pairs per hour" if speed else "speed: not known yet"
@@ -76,7 +73,7 @@ def status_lines(status: RunStatus) -> Iterator[str]:
 
 
 def pair_lines(outcomes: RunOutcomes) -> Iterator[str]:
-    """A line per pair that is not delivered."""
+    """A line per row that is not delivered, and one per reason it was set aside for."""
     from dispose_stages.batch.outcomes import PairStatus
 
     yield ""
@@ -86,6 +83,9 @@ def pair_lines(outcomes: RunOutcomes) -> Iterator[str]:
             yield f"{outcome.pair.pair_id}  failed in {outcome.stage}: {why}"
         elif outcome.status is PairStatus.PENDING:
             yield f"{outcome.pair.pair_id}  waits for {outcome.stage}"
+    for problem in outcomes.rejects:
+        name = problem.pair_id or f"line {problem.line}"
+        yield f"{name}  rejected: {problem.column or 'row'}: {problem.reason}"
 
 
 def duration(seconds: float) -> str:

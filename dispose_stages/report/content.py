@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from dispose_stages.batch.outcomes import PairStatus
+from dispose_stages.batch.manifest import RowProblem
+from dispose_stages.batch.outcomes import PairStatus, RowCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +131,6 @@ class StageTiming:
 
 
 @dataclass(frozen=True, slots=True)
-class Reject:
-    """A row of the manifest that was set aside."""
-
-    line: int
-    column: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class RunReport:
     """The whole page.
 
@@ -146,9 +138,9 @@ class RunReport:
         run: Name of the run.
         version: Of this program.
         bundle: Which checkpoints were used.
-        pairs: In the order of the manifest.
+        pairs: Those that could run, in the order of the manifest.
         timings: In the order of the data flow.
-        rejects: Rows that were set aside.
+        rejects: Why the other rows were set aside.
         configuration: The run's settings as text.
         pictured: Rows up to here have thumbnails; None: all.
     """
@@ -158,13 +150,14 @@ class RunReport:
     bundle: str
     pairs: Sequence[PairReport]
     timings: Sequence[StageTiming] = ()
-    rejects: Sequence[Reject] = ()
+    rejects: Sequence[RowProblem] = ()
     configuration: str = ""
     pictured: int | None = None
 
-    def count(self, status: PairStatus) -> int:
-        """Pairs with that status."""
-        return sum(pair.status is status for pair in self.pairs)
+    @property
+    def rows(self) -> RowCounts:
+        """How the rows of the manifest stand."""
+        return RowCounts.of((pair.status for pair in self.pairs), self.rejects)
 
     def failures(self) -> list[PairReport]:
         """Pairs that failed, the commonest reason first."""

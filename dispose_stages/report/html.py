@@ -18,7 +18,6 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from dispose_stages.batch.outcomes import PairStatus
 from dispose_stages.report.content import PairReport, Picture, RunReport, Video
 
 MAX_FAILURES = 200
@@ -122,7 +121,6 @@ def render(report: RunReport) -> str:
     longest = max((timing.total for timing in report.timings), default=0.0)
     return template.render(
         report=report,
-        status={status.value: report.count(status) for status in PairStatus},
         failures=report.failures()[:MAX_FAILURES],
         reasons=report.reasons(),
         common=common,

@@ -7,7 +7,6 @@ cleaned up) is left out of the page, never an error.
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -30,7 +29,6 @@ from dispose_stages.geometry.frames import cover_resize, target_size
 from dispose_stages.report.content import (
     PairReport,
     Picture,
-    Reject,
     RunReport,
     StageTiming,
     Video,
@@ -89,7 +87,7 @@ def gather(outcomes: RunOutcomes, *, max_pictured: int, max_embedded_bytes: int)
         bundle=config.models.bundle,
         pairs=pairs,
         timings=list(stage_timings(outcomes)),
-        rejects=list(_read_rejects(outcomes.layout.rejects)),
+        rejects=outcomes.rejects,
         configuration=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         pictured=max_pictured,
     )
@@ -109,15 +107,6 @@ def stage_timings(outcomes: RunOutcomes) -> Iterator[StageTiming]:
             seconds=[value for shard in shards for value in shard.stats.seconds.values()],
             load_seconds=sum(attempt.load_seconds for tries in attempts for attempt in tries),
         )
-
-
-def _read_rejects(path: Path) -> Iterator[Reject]:
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                yield Reject(int(row["line"]), row["column"], row["reason"])
-    except (OSError, ValueError, KeyError) as error:
-        _logger.debug("no rejects: %r", error)
 
 
 def _text(value: object) -> str:

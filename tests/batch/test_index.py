@@ -8,8 +8,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from dispose_stages.batch.index import extra_column, write_failures, write_index, write_rejects
-from dispose_stages.batch.manifest import RowProblem, rejects_csv
+from dispose_stages.batch.index import extra_column, write_failures, write_index
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.errors import Reason, UnitError
 from tests.toy_run import CountingStage, plan_run
@@ -147,29 +146,12 @@ def test_index_is_replaced_as_a_whole(run):
 
 def test_failures_list_pair_stage_reason_message_and_log(run):
     """One line per pair that failed; the log is that of the job that failed."""
-    assert len(write_failures(RunOutcomes.read(run.layout.root))) == 2
+    write_failures(RunOutcomes.read(run.layout.root))
     with run.layout.failures.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["pair"] for row in rows] == ["i0_v1", "i1_v1"]
+    assert [(row["line"], row["pair_id"]) for row in rows] == [("3", "i0_v1"), ("5", "i1_v1")]
+    assert all(row["file"].endswith("/media/v1.mp4") for row in rows)
     assert {row["stage"] for row in rows} == {"pose"}
     assert rows[0]["message"] == 'broken, "really"'
     (shard,) = run.plan.shards("pose")
     assert rows[0]["log"] == f"logs/pose/{shard}.log"
-
-
-def test_rejects_grow_by_what_ingest_found(tmp_path):
-    """Media that only turned out to be bad when opened are listed with their rows, once."""
-    run = plan_run(tmp_path)
-    run.layout.rejects.write_text(rejects_csv([RowProblem(9, "seed", "not a number")]))
-    run.stages["ingest"] = CountingStage("ingest", fail("v1.mp4"))
-    run.perform_all()
-    for _ in range(2):
-        write_rejects(RunOutcomes.read(run.layout.root))
-    with run.layout.rejects.open(newline="") as stream:
-        rows = [tuple(row.values()) for row in csv.DictReader(stream)]
-    reason = 'media_unreadable: broken, "really"'
-    assert rows == [
-        ("3", "driving_video", reason),
-        ("5", "driving_video", reason),
-        ("9", "seed", "not a number"),
-    ]

@@ -208,9 +208,10 @@ def test_each_file_is_looked_at_once(folder, monkeypatch):
 
 def test_rejects_csv_is_csv():
     """Reasons with commas and quotes survive."""
-    problem = RowProblem(3, "seed", 'a "b", c')
+    problem = RowProblem(3, "seed", 'a "b", c', "p,1", "/x")
     rows = list(csv.DictReader(io.StringIO(rejects_csv([problem]))))
-    assert rows == [{"line": "3", "column": "seed", "reason": 'a "b", c'}]
+    (row,) = rows
+    assert list(row.values()) == ["3", "p,1", "seed", "/x", 'a "b", c']
 
 
 def test_cross_product_reads_back_as_all_pairs(tmp_path):

@@ -90,9 +90,12 @@ def test_functions_speak_of_the_plan():
 
 
 def test_everything_a_video_hangs_on_is_a_target():
-    """Ledgers in the middle too."""
+    """Ledgers in the middle too, and every table."""
     assert rules().targets() == [
         "results/r/report.html",
+        "results/r/index.parquet",
+        "results/r/failures.csv",
+        "results/r/rejects.csv",
         "results/r/ledger/weights.json",
         "results/r/ledger/ingest/0-of-1.json",
         "results/r/ledger/mux/0-of-1.json",

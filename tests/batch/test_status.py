@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from dispose_stages.batch.lease import boot_id
-from dispose_stages.batch.outcomes import PairStatus, RunOutcomes
+from dispose_stages.batch.lease import Lease, boot_id
+from dispose_stages.batch.outcomes import PairStatus, RowCounts, RunOutcomes
 from dispose_stages.batch.status import run_status
 from dispose_stages.errors import Reason, StoreError, UnitError
 from tests.toy_run import CountingStage, plan_run
@@ -26,7 +26,7 @@ def test_a_planned_run_is_all_pending(tmp_path):
     """Before anything ran, every unit and pair waits."""
     status = status_of(plan_run(tmp_path))
     assert [stage.pending for stage in status.stages] == [4, 4, 4, 2, 4, 4]
-    assert status.pairs == {PairStatus.PENDING: 4}
+    assert status.rows == RowCounts(pending=4)
     assert not status.finished
     assert status.seconds_left is None
     assert status.pairs_per_hour is None
@@ -81,7 +81,7 @@ def test_a_pair_without_correspondence_guidance_is_delivered_without_it(tmp_path
     outcomes = [o.status for o in RunOutcomes.read(run.layout.root).pair_outcomes()]
     assert outcomes == [PairStatus.PENDING] * 4
     run.perform_all("sample", "mux")
-    assert status_of(run).pairs == {PairStatus.DELIVERED: 4}
+    assert status_of(run).rows == RowCounts(delivered=4)
 
 
 def beat(run, stage, shard, **content):
@@ -100,6 +100,36 @@ def test_running_jobs_are_counted_by_their_heartbeat(tmp_path):
     beat(run, "pose", shard, done=1)
     pose = status_of(run).stages[1]
     assert (pose.done, pose.running, pose.pending, pose.jobs) == (1, 3, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("told", "counts"),
+    [
+        ({"failed": 2}, (0, 2, 0, 2)),
+        ({"blocked": 3, "done": 1}, (1, 0, 3, 0)),
+        ({"done": 1, "failed": 1, "blocked": 1}, (1, 1, 1, 1)),
+        ({"done": 9, "failed": 9}, (4, 0, 0, 0)),
+    ],
+)
+def test_what_failed_in_a_running_job_is_not_done(tmp_path, told, counts):
+    """Done, failed, blocked and running units add up to all, whatever a lease says."""
+    run = plan_run(tmp_path)
+    run.perform_all("ingest")
+    (shard,) = run.plan.shards("pose")
+    beat(run, "pose", shard, **told)
+    pose = status_of(run).stages[1]
+    assert (pose.done, pose.failed, pose.blocked, pose.running) == counts
+
+
+def test_a_job_says_what_came_of_its_units(tmp_path, monkeypatch):
+    """Of four clips one fails; while the job is at its end its lease tells these apart."""
+    run = plan_run(tmp_path)
+    run.stages["pose"] = CountingStage("pose", bad_video)
+    run.perform_all("ingest")
+    said = []
+    monkeypatch.setattr(Lease, "say", lambda lease, **facts: said.append(facts))
+    run.perform_all("pose")
+    assert (said[-1]["done"], said[-1]["failed"]) == (3, 1)
 
 
 @pytest.mark.parametrize("content", [{"updated": 1.0}, {"pid": 2**22 + 1}, {"updated": "x"}])

@@ -46,7 +46,7 @@ def test_status_shows_counts_and_reasons(run):
     assert lines["stage"][:6] == ["stage", "done", "running", "failed", "blocked", "pending"]
     assert lines["pose"][1:6] == ["3", "0", "1", "0", "0"]
     assert lines["mux"][1:6] == ["2", "0", "0", "2", "0"]
-    assert "pairs: 2 delivered, 2 failed" in output
+    assert "2 of 4 rows delivered, 2 failed" in output
     assert "i0_v1  failed in pose: no_frames: made to fail" in output
     assert "i0_v0 " not in output
 

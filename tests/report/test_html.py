@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from dispose_stages.batch.manifest import RowProblem
 from dispose_stages.report.content import (
     PairReport,
     PairStatus,
     Picture,
-    Reject,
     RunReport,
     StageTiming,
     Video,
@@ -112,7 +112,7 @@ def test_nothing_from_a_manifest_becomes_markup() -> None:
     hostile = pair(
         0, PairStatus.FAILED, **fields, parameters={HOSTILE: HOSTILE}, keys={"x": HOSTILE}
     )
-    clean = _Page(render(report(pair(0, PairStatus.FAILED), rejects=[Reject(1, "a", "b")])))
+    clean = _Page(render(report(pair(0, PairStatus.FAILED), rejects=[RowProblem(1, "a", "b")])))
     page = _Page(
         render(
             report(
@@ -120,7 +120,7 @@ def test_nothing_from_a_manifest_becomes_markup() -> None:
                 run=HOSTILE,
                 version=HOSTILE,
                 configuration=HOSTILE,
-                rejects=[Reject(1, HOSTILE, HOSTILE)],
+                rejects=[RowProblem(1, HOSTILE, HOSTILE, HOSTILE, HOSTILE)],
             )
         )
     )
@@ -172,9 +172,9 @@ def test_failures_come_first() -> None:
     assert text.index('id="failures-title"') < text.index('id="pairs-title"')
     assert text.index("common <b>250</b>") < text.index("rare <b>1</b>")
     assert "The first 200 of 251" in page.text
-    assert "1 of 253 pairs delivered" in page.text
+    assert "1 of 253 rows delivered" in page.text
     assert "251 failed" in page.text
-    assert "1 not finished" in page.text
+    assert "1 pending" in page.text
     assert len(page.rows) == 253
     assert 'id="failures-title"' not in render(report(pair()))
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.manifest import Row, RowProblem
 from dispose_stages.batch.outcomes import ROLES, PairStatus, RunOutcomes, ShardState
 from dispose_stages.batch.stats import Attempt, JobStats
 from dispose_stages.batch.summary import PlanSummary
@@ -45,7 +45,6 @@ def outcomes(tmp_path: Path) -> RunOutcomes:
     layout = RunLayout(config.run_dir)
     layout.config.parent.mkdir(parents=True)
     layout.config.write_text(config.model_dump_json())
-    layout.rejects.write_text("line,column,reason\n9,seed,'x' is no number\n")
     image = tmp_path / "a.png"
     Image.fromarray(np.full((90, 70, 3), 128, np.uint8)).save(image)
     clip = write_clip(tmp_path / "b.mp4", 12)
@@ -82,7 +81,8 @@ def outcomes(tmp_path: Path) -> RunOutcomes:
     stats = JobStats({"u0": 2.0, "u1": 4.0}, attempts)
     shards = [ShardState("motion", "0-of-1", 3, entries["motion"], True, None, stats)]
     summary = PlanSummary(3, 1, {}, {}, "", "", 30.0)
-    return RunOutcomes(layout, summary, pairs, shards, entries)
+    rejects = [RowProblem(9, "seed", "'x' is no number")]
+    return RunOutcomes(layout, summary, pairs, rejects, shards, entries)
 
 
 def test_a_run_becomes_a_report(outcomes: RunOutcomes) -> None:
@@ -109,7 +109,7 @@ def test_a_run_becomes_a_report(outcomes: RunOutcomes) -> None:
     assert pending.reason == ""
     assert pending.driver is not None
     assert pending.driver.text == "frame 0 of the driving video"
-    assert report.rejects[0].line == 9
+    assert str(report.rows) == "1 of 4 rows delivered, 1 failed, 1 rejected, 1 pending"
     (motion,) = [timing for timing in report.timings if timing.stage == "motion"]
     assert (motion.jobs, motion.found, motion.failed, motion.total) == (1, 4, 1, 6.0)
     assert motion.load_seconds == 2.0
@@ -132,7 +132,6 @@ def test_what_is_gone_is_left_out(outcomes: RunOutcomes) -> None:
     store.remove("pose", KEY)
     store.path("motion", KEY).write_bytes(b"damaged")
     (outcomes.layout.videos / "p0.mp4").unlink()
-    outcomes.layout.rejects.unlink()
     missing = [
         dataclasses.replace(pair, reference_image="/nowhere/a.png", driving_video="/nowhere/b.mp4")
         for pair in outcomes.pairs
@@ -142,7 +141,6 @@ def test_what_is_gone_is_left_out(outcomes: RunOutcomes) -> None:
     done = report.pairs[0]
     assert (done.reference, done.driver, done.motion, done.video) == (None, None, None, None)
     assert done.status is PairStatus.DELIVERED
-    assert not report.rejects
     assert json.dumps("p0") in render(report)
 
 

@@ -15,8 +15,10 @@ import time
 from pathlib import Path
 
 from dispose_stages.atomic import canonical_json, write_text
+from dispose_stages.batch.index import write_rejects
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.run_files import write_stage_weights
 from dispose_stages.batch.unit import Result
 from dispose_stages.errors import Reason, UnitError
@@ -87,6 +89,7 @@ def main(arguments):
     if command == "report":
         for path in (layout.report, layout.failures, layout.index):
             write_text(path, "fake")
+        write_rejects(RunOutcomes.read(layout.root))
         return 0
     if os.environ.get("FAKE_BREAK") == command:
         return 1

@@ -48,7 +48,7 @@ def files_and_times(folder):
 def test_every_pair_is_delivered(chain):
     """The run says what it delivered and where it lies, with a report."""
     workspace, output = chain
-    assert "2 of 2 pairs delivered" in output, workspace.logs()
+    assert "2 of 2 rows delivered" in output, workspace.logs()
     assert "report: results/chain/report.html" in output
     results = workspace.root / "results/chain"
     for name in ("report.html", "failures.csv", "rejects.csv", "index.parquet"):
@@ -85,7 +85,7 @@ def test_recomputed_stages_come_out_the_same_and_leave_the_rest_alone(chain):
     lost = next((store / "motion").rglob("*.zarr.zip"))
     content = lost.read_bytes()
     lost.unlink()
-    assert "2 of 2 pairs delivered" in workspace.snakemake("-R", "sample")
+    assert "2 of 2 rows delivered" in workspace.snakemake("-R", "sample")
     assert lost.read_bytes() == content
     after = files_and_times(videos) | files_and_times(store)
     changed = {path for path in after if after[path] != before.get(path)}

@@ -61,7 +61,7 @@ def check_resume(workspace, undisturbed, seed):
     begun(workspace.root)
     output = workspace.snakemake()
     again = begun(workspace.root)
-    assert "4 of 4 pairs delivered" in output
+    assert "4 of 4 rows delivered" in output
     assert len(again) == len(set(again)), "computed twice at the same time"
     assert finished.isdisjoint(again), "a finished unit was computed again"
     assert results(workspace.root) == undisturbed

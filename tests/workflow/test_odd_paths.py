@@ -31,7 +31,7 @@ def test_a_run_works_whatever_its_files_are_called(workspace, name):
     }
     planned = workspace.snakemake("-n")
     assert f"2 pairs of {workspace.config['manifest']} are through" in planned
-    assert "2 of 2 pairs delivered" in workspace.snakemake()
+    assert "2 of 2 rows delivered" in workspace.snakemake()
     run = workspace.root / f"results {name}" / "test"
     assert len(list((run / "videos").glob("*.mp4"))) == 2
     assert (run / "report.html").exists()

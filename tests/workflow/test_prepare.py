@@ -12,6 +12,7 @@ from dispose_stages.atomic import write_text
 from dispose_stages.batch.control import Control
 from dispose_stages.batch.delivery import Extent, read_delivery
 from dispose_stages.batch.ledger import Ledger, Shard
+from dispose_stages.batch.outcomes import RowCounts
 from dispose_stages.batch.prepare import Forced, prepare_run
 from dispose_stages.batch.reruns import renew_stamps, reopen_failed
 from dispose_stages.batch.run_lock import RunBusyError
@@ -323,16 +324,18 @@ def test_failed_units_are_reopened(values):
 def test_delivery_counts_pairs(values):
     """The result of a run is all, some or none of its rows."""
     run = prepare_run(values)
-    assert read_delivery(run.layout, run.summary).pending == 20
+    run.commit()
+    run.release()
+    assert read_delivery(run.layout).rows == RowCounts(pending=20)
     finish(run)
-    assert read_delivery(run.layout, run.summary).extent is Extent.ALL
+    assert read_delivery(run.layout).extent is Extent.ALL
     shard = min(run.summary.shards["mux"])
     run.layout.ledger("mux", shard).unlink()
-    some = read_delivery(run.layout, run.summary)
+    some = read_delivery(run.layout)
     assert some.extent is Extent.SOME
-    assert some.pending == run.summary.shards["mux"][shard].units
+    assert some.rows.pending == run.summary.shards["mux"][shard].units
     finish(run, Status.BLOCKED, reason=Reason.OUT_OF_MEMORY)
-    none = read_delivery(run.layout, run.summary)
+    none = read_delivery(run.layout)
     assert (none.extent, none.reasons) == (Extent.NONE, {"oom": 20})
 
 

@@ -32,7 +32,7 @@ def test_run_computes_everything_once_and_then_nothing(workspace):
     assert "sample shard 0-of-1: 4 clips" in output
     assert workspace.files() == [*sorted([*before, workspace.root / "config.yaml"])]
     output = workspace.snakemake()
-    assert "4 of 4 pairs delivered" in output
+    assert "4 of 4 rows delivered" in output
     assert "results/test/videos" in output
     calls = workspace.calls()
     assert without_mux(calls) == EVERYTHING
@@ -123,7 +123,7 @@ def test_failed_unit_fails_alone(workspace):
     """One failed clip costs one video; the run succeeds and says so."""
     workspace.environment["FAKE_FAIL"] = "sample:a.png + y.mp4"
     output = workspace.snakemake()
-    assert "3 of 4 pairs delivered" in output
+    assert "3 of 4 rows delivered" in output
     assert "1 failed: not_finite" in output
 
 
@@ -131,7 +131,7 @@ def test_broken_job_leaves_others_alone_and_the_next_run_goes_on(workspace):
     """A job that crashes ends the run with an error; the next run does only what is left."""
     workspace.environment["FAKE_BREAK"] = "motion"
     output = workspace.snakemake("--retries", "0", check=False)
-    assert "0 of 4 pairs delivered" in output
+    assert "0 of 4 rows delivered" in output
     assert "motion" in output
     assert count(workspace.calls(), "correspondence") == 2  # --keep-going
     del workspace.environment["FAKE_BREAK"]
@@ -154,10 +154,18 @@ def test_bad_rows_are_set_aside_and_the_rest_runs(workspace):
     path = workspace.root / "media/pairs.csv"
     path.write_text(path.read_text() + "nowhere.png,x.mp4\n")
     output = workspace.snakemake()
-    assert "4 of 4 pairs delivered" in output
+    assert "4 of 5 rows delivered, 1 rejected" in output
     assert "line 6, reference_image: no such file" in output
-    rejects = (workspace.root / "results/test/rejects.csv").read_text()
-    assert rejects.splitlines()[1].startswith("6,reference_image,no such file")
+    path = workspace.root / "results/test/rejects.csv"
+    rejects = path.read_text()
+    assert ",reference_image," in rejects.splitlines()[1]
+    workspace.calls()
+    path.unlink()
+    path.with_name("failures.csv").unlink()
+    workspace.snakemake()
+    assert path.read_text() == rejects
+    assert path.with_name("failures.csv").exists()
+    assert workspace.calls() == []
 
 
 def test_wrong_configuration_is_refused_with_its_key(workspace):

@@ -97,7 +97,7 @@ def test_a_signal_to_the_command_alone_stops_all_in_order(workspace, signals, st
     again = start(workspace)
     said, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, said
-    assert "4 of 4 pairs delivered" in said
+    assert "4 of 4 rows delivered" in said
     assert set(Counter(workspace.calls()).values()) == {1}, "a unit was computed twice"
 
 

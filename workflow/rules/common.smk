@@ -130,7 +130,10 @@ def log_delivery():
     """Say what came out and where it lies."""
     from dispose_stages.batch.delivery import read_delivery
 
-    say(read_delivery(prepared.layout, this_run().summary).lines())
+    try:
+        say(read_delivery(prepared.layout).lines())
+    except DisposeError as error:
+        raise refusal(error) from None
 
 
 def attempt(wildcards, attempt):

@@ -14,6 +14,7 @@ rule report:
             category="Results",
         ),
         index=batch.path("index.parquet"),
+        rejects=batch.path("rejects.csv"),
     log:
         batch.path("logs", "report.log"),
     benchmark:
