@@ -66,6 +66,10 @@ class StoreError(DisposeError, OSError):
     """The artifact store cannot be read or written."""
 
 
+class ExportError(DisposeError, ValueError):
+    """What is to be exported, or how, does not describe a data set that can be made."""
+
+
 class ArtifactMissingError(StoreError, KeyError):
     """No artifact with that key is in the store."""
 

@@ -72,6 +72,11 @@ class RunLayout:
         return self.root / "videos"
 
     @property
+    def exports(self) -> Path:
+        """Where the data sets made of the run are noted."""
+        return self.root / "exports"
+
+    @property
     def report(self) -> Path:
         """The HTML report."""
         return self.root / "report.html"

@@ -19,6 +19,8 @@ COMMANDS = {
     "retry": ("retry:retry", "Re-open the failed units of a run."),
     "inspect": ("inspect:inspect", "Show the artifacts of one pair."),
     "report": ("report:report", "Write report, index.parquet, failures.csv and rejects.csv."),
+    "export": ("export:export", "Make a data set of a run's videos."),
+    "takedown": ("takedown:takedown", "Find and remove all that was made from a source."),
     "gc": ("gc:gc", "Delete artifacts that no run needs."),
     "manifest": ("manifest:manifest", "Check and make manifests."),
     "weights": ("weights:weights", "List, check and make checkpoints."),
@@ -35,6 +37,7 @@ COMMANDS = {
 """Command to (module:object, line in the overview), in the order in which they are shown."""
 SECTIONS = {
     "Runs": ("run", "status", "retry", "inspect", "report", "gc"),
+    "Data sets": ("export", "takedown"),
     "What goes in": ("manifest", "weights", "train", "config"),
     "Jobs (called by the workflow, one shard each)": (
         *("fingerprint", "ingest", "pose", "motion", "correspondence", "sample", "mux"),

@@ -45,6 +45,25 @@ HAND_COLOURS: tuple[tuple[float, float, float], ...] = tuple(
 )
 """Colour of a hand's edge, 0 to 1."""
 
+_HAND_NAMES = (
+    "hand_root",
+    *(
+        f"{finger}{joint}"
+        for finger in ("thumb", "forefinger", "middle_finger", "ring_finger", "pinky_finger")
+        for joint in (1, 2, 3, 4)
+    ),
+)
+WHOLEBODY_NAMES: tuple[str, ...] = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
+    *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+    *("left_big_toe", "left_small_toe", "left_heel"),
+    *("right_big_toe", "right_small_toe", "right_heel"),
+    *(f"face-{point}" for point in range(68)),
+    *(f"{side}_{name}" for side in ("left", "right") for name in _HAND_NAMES),
+)
+"""Names of the 133 keypoints of COCO-WholeBody, in its order."""
+
 ALIGNMENT_KEYPOINTS: tuple[int, ...] = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
 """Body keypoints that alignment looks at: all but elbows and wrists (algorithm §3)."""
 
@@ -72,3 +91,22 @@ def to_openpose(
     mapped_points[:, _OPENPOSE_TARGETS] = points[:, _OPENPOSE_SOURCES]
     mapped_scores[:, _OPENPOSE_TARGETS] = confidence[:, _OPENPOSE_SOURCES]
     return mapped_points, mapped_scores
+
+
+def to_wholebody(
+    openpose: Float64[np.ndarray, "*axes 134 c"],
+) -> Float64[np.ndarray, "*axes 133 c"]:
+    """Inverse of `to_openpose` for anything given per keypoint; the neck is dropped."""
+    return np.asarray(openpose[..., _WHOLEBODY_SOURCES, :])
+
+
+def _wholebody_sources() -> list[int]:
+    """Place in the 134-point order of each COCO-WholeBody keypoint."""
+    places = list(range(WHOLEBODY_KEYPOINTS + 1))
+    for target, source in zip(_OPENPOSE_TARGETS, _OPENPOSE_SOURCES, strict=True):
+        places[source] = target
+    del places[NECK]
+    return places
+
+
+_WHOLEBODY_SOURCES = _wholebody_sources()

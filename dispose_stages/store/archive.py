@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dispose_stages.errors import ArtifactCorruptError
@@ -47,8 +47,10 @@ def _checked_members(archive: zipfile.ZipFile, max_bytes: int) -> list[zipfile.Z
 _UNREADABLE = (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, RuntimeError)
 
 
-def unpack(path: Path, *, max_bytes: int) -> dict[str, bytes]:
-    """All members, in memory; nothing is extracted to disk.
+def unpack(
+    path: Path, *, max_bytes: int, wanted: Callable[[str], bool] = lambda _: True
+) -> dict[str, bytes]:
+    """All members with a wanted name, in memory; nothing is extracted to disk.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -59,6 +61,7 @@ def unpack(path: Path, *, max_bytes: int) -> dict[str, bytes]:
             return {
                 member.filename: archive.read(member)
                 for member in _checked_members(archive, max_bytes)
+                if wanted(member.filename)
             }
     except _UNREADABLE as error:
         raise ArtifactCorruptError(f"{path}: {error}") from error

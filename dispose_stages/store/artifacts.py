@@ -135,6 +135,31 @@ class ArtifactStore:
             raise ArtifactCorruptError("the content does not match its digest")
         return tree
 
+    def read_part(self, stage: str, key: str, *names: str) -> Tree:
+        """Some arrays and groups of an artifact, and the values of its root.
+
+        Only these are read and checked, by the checksums of the archive: of the digest nothing can
+        be said.
+
+        Raises:
+            ArtifactMissingError: There is none.
+            ArtifactCorruptError: It is damaged, or of a newer format.
+        """
+        path = self._path(stage, key, SUFFIX)
+        parts = {"zarr.json", *(f"{name}/" for name in names)}
+        try:
+            files = archive.unpack(
+                path,
+                max_bytes=self._max_bytes,
+                wanted=lambda name: name[: name.find("/") + 1] in parts or name in parts,
+            )
+            _checked_head(files.get("zarr.json", b""), stage, key)
+            return zarr_group.from_files(files, max_bytes=self._max_bytes)
+        except FileNotFoundError:
+            raise ArtifactMissingError(f"no artifact of {stage} with key {key}") from None
+        except ArtifactCorruptError as error:
+            raise ArtifactCorruptError(f"{path}: {error}") from error
+
     def digest(self, stage: str, key: str) -> str | None:
         """Digest as recorded, without reading the arrays; None where there is no usable file.
 

@@ -63,6 +63,7 @@ class DeliveredVideo:
         width: Pixels.
         fps: Frame rate.
         provenance: What went into it.
+        libraries: Versions of what made it.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class DeliveredVideo:
     width: int
     fps: float
     provenance: Mapping[str, Any]
+    libraries: Mapping[str, str]
 
 
 class VideoShelf:
@@ -112,6 +114,7 @@ class VideoShelf:
             found = DeliveredVideo(
                 path=self.folder / Path(content["file"]).name,
                 provenance=content["provenance"],
+                libraries=content["libraries"],
                 **{name: content[name] for name in ("key", "digest", "size_bytes", "frames")},
                 **{name: content[name] for name in ("height", "width", "fps")},
             )

@@ -9,7 +9,10 @@ from dispose_stages.geometry.skeleton import (
     HAND_COLOURS,
     HAND_EDGES,
     LIMBS,
+    WHOLEBODY_KEYPOINTS,
+    WHOLEBODY_NAMES,
     to_openpose,
+    to_wholebody,
 )
 
 OPENPOSE_NAMES = [
@@ -98,3 +101,15 @@ def test_tables_fit_one_another():
     assert len(HAND_COLOURS) == 20
     assert {point for edge in HAND_EDGES for point in edge} == set(range(21))
     assert set(range(18)) - set(ALIGNMENT_KEYPOINTS) == {3, 4, 6, 7}
+
+
+def test_wholebody_order_is_the_inverse_of_the_openpose_order():
+    """Every keypoint comes back to its place and name; the neck is dropped."""
+    points, scores = numbered()
+    openpose, _ = to_openpose(points, scores)
+    np.testing.assert_array_equal(to_wholebody(openpose), points)
+    assert len(WHOLEBODY_NAMES) == len(set(WHOLEBODY_NAMES)) == WHOLEBODY_KEYPOINTS
+    short = [name.replace("left_", "l_").replace("right_", "r_") for name in WHOLEBODY_NAMES[:17]]
+    assert short == COCO_NAMES
+    assert WHOLEBODY_NAMES[91] == "left_hand_root"
+    assert WHOLEBODY_NAMES[132] == "right_pinky_finger4"
