@@ -212,6 +212,11 @@ class Compute(Section):
     """Off: a GPU stage that comes up on the CPU is an error instead of a slow run."""
     threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads per job; 0: what the scheduler gave."""
+    decode_timeout: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds within which a media file must give the next sign of life while it is decoded; else
+    it fails as `media_timeout`."""
+    decode_memory: float = Field(default=4.0, ge=1, le=1024)
+    """GiB that decoding a media file may take; else it fails as `media_too_large`."""
 
 
 class Shards(Section):

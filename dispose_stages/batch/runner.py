@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from dispose_stages.batch.lease import Lease
@@ -34,6 +35,7 @@ from dispose_stages.errors import (
     UnitError,
 )
 from dispose_stages.faults import is_out_of_memory, machine_fault
+from dispose_stages.store.sources import ContentMemory, unchanged
 
 logger = logging.getLogger(__name__)
 
@@ -225,9 +227,17 @@ class ShardRun:
         self._check_inputs(unit)
         worker = self._open()
         start = time.perf_counter()
-        result = self._repository.commit(unit, worker.compute(**worker.read(unit)))
+        result = self._repository.commit(unit, self._artifact(worker, unit))
         self.stats.computed(unit.id, time.perf_counter() - start)
         return result
+
+    def _artifact(self, worker: Any, unit: Unit) -> Any:
+        """The unit's artifact, of sources that are what ingest saw."""
+        media = unit.inputs.get("media")
+        sources = {role: Path(path) for role, path in unit.sources.items()}
+        memory = ContentMemory(self.context.store.root / "ingest")
+        with unchanged(sources, media.facts if media else {}, memory):
+            return worker.compute(**worker.read(unit))
 
     def _check_inputs(self, unit: Unit) -> None:
         """Before networks are loaded for nothing.

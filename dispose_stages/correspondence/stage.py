@@ -44,8 +44,9 @@ class CorrespondenceWorker:
             UnitError: The image cannot be read.
         """
         pose = self._context.read(unit, "pose", PoseTrack)
+        image = read_image(unit.source("image"), self._context.config.compute)
         return {
-            "image": cover_resize(read_image(unit.source("image")), pose.height, pose.width),
+            "image": cover_resize(image, pose.height, pose.width),
             "pose": pose,
             "params": CorrespondenceParams.read(unit),
         }

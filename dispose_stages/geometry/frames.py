@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 
 ASPECT_RATIO = 9 / 16
 """Short over long side of every target that is not square."""
@@ -133,3 +133,37 @@ def sampled_frames(
     """
     indices = range(start_frame, frame_count, effective_stride(sample_stride, fps))
     return list(indices if max_frames is None else indices[:max_frames])
+
+
+def frames_by_time(
+    times: Float64[np.ndarray, "n"],
+    fps: float,
+    sample_stride: int,
+    start_frame: int = 0,
+    max_frames: int | None = None,
+) -> list[int]:
+    """Indices of the frames that are read from a video whose frame rate varies.
+
+    The frames shown nearest to every stride-th tick of a clock that runs at the average rate from
+    the first frame on, so that motion keeps its pace; one that is shown long is read repeatedly.
+    At a constant rate these are the frames of `sampled_frames`.
+
+    Args:
+        times: When each frame is shown, seconds, ascending.
+        fps: Average frame rate.
+        sample_stride: Stride at 24 fps.
+        start_frame: First frame that is read.
+        max_frames: At most so many frames; all if None.
+    """
+    if start_frame >= len(times):
+        return []
+    step = effective_stride(sample_stride, fps) / fps
+    left = float(times[-1] - times[start_frame])
+    count = math.floor((left + 0.5 / fps) / step) + 1
+    count = count if max_frames is None else min(count, max_frames)
+    wanted = times[start_frame] + step * np.arange(count)
+    later = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1))
+    later = np.minimum(later, len(times) - 1)
+    earlier = np.maximum(later - 1, 0)
+    nearest = np.where(wanted - times[earlier] <= times[later] - wanted, earlier, later)
+    return [int(index) for index in np.maximum(nearest, start_frame)]

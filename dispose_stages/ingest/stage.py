@@ -1,6 +1,6 @@
 """The stage ``ingest``: facts about media files, remembered until a file changes.
 
-A file is known again by path, size and modification time; the ledger holds none of these, only
+A file is known again by path, size and times; the ledger holds none of these, only
 what the content says, so a file that was merely touched changes nothing downstream. Results are
 small and kept as ``store/ingest/<k2>/<key>.json``.
 """
@@ -9,36 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
 from dispose_stages.batch.unit import Result, Stage, Unit
+from dispose_stages.config import Compute
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.ingest.unit import REVISION, IngestParams
-from dispose_stages.store.media import MediaProbe, probe_media
+from dispose_stages.store.files import FileState
+from dispose_stages.store.media import MediaProbe, damage_of, probe_media
+from dispose_stages.store.sources import ContentMemory
 
 FORMAT = "dispose-probe"
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """What tells a changed file from an unchanged one without reading it."""
-
-    path: str
-    size: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> FileState | None:
-        """None where there is no such file."""
-        try:
-            status = os.stat(path)  # noqa: PTH116 - one call serves size and time
-        except (OSError, ValueError):
-            return None
-        return cls(str(path), status.st_size, status.st_mtime_ns)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +62,7 @@ class ProbeCache:
         """Remember the facts."""
         content = {"format": FORMAT, "path": artifact.state.path, "facts": asdict(artifact.probe)}
         write_text(self._path(unit, artifact.state), readable_json(content))
+        ContentMemory(self.root).remember(artifact.state, artifact.probe.digest)
         return _result(artifact.probe)
 
     def _path(self, unit: Unit, state: FileState) -> Path:
@@ -86,11 +73,18 @@ class ProbeCache:
 
 
 def _result(probe: MediaProbe) -> Result:
-    return Result(key=probe.digest, digest=probe.digest, facts=asdict(probe))
+    return Result(key=probe.digest, digest=probe.content_digest, facts=asdict(probe))
 
 
 class Prober:
-    """Reads headers and content digests."""
+    """Decodes files to their end and takes digests of their content.
+
+    Args:
+        compute: What decoding may take.
+    """
+
+    def __init__(self, compute: Compute) -> None:
+        self._compute = compute
 
     def read(self, unit: Unit) -> dict[str, Any]:
         """Look at one file.
@@ -100,7 +94,7 @@ class Prober:
         """
         path = unit.source("media")
         before = FileState.of(path)
-        probe = probe_media(path, kind=IngestParams.read(unit).kind)
+        probe = probe_media(path, kind=IngestParams.read(unit).kind, compute=self._compute)
         return {"before": before, "probe": probe, "after": FileState.of(path)}
 
     def compute(
@@ -109,18 +103,18 @@ class Prober:
         """The facts, if they are those of one file.
 
         Raises:
-            UnitError: ``media_unreadable`` where the file changed meanwhile, ``no_frames``.
+            UnitError: ``source_changed`` where the file changed meanwhile.
         """
         if before is None or before != after:
-            raise UnitError(Reason.MEDIA_UNREADABLE, "the file changed while it was being read")
-        if not probe.frames:
-            raise UnitError(Reason.NO_FRAMES, f"{before.path}: holds no frame")
+            raise UnitError(Reason.SOURCE_CHANGED, "the file changed while it was being read")
+        if damage := damage_of(Path(before.path), probe):
+            _logger.warning("%s", damage)
         return Probed(before, probe)
 
 
 STAGE = Stage(
     "ingest",
     REVISION,
-    open=lambda _: Prober(),
+    open=lambda context: Prober(context.config.compute),
     repository=lambda context: ProbeCache(context.store.root / "ingest"),
 )

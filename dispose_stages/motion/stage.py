@@ -52,7 +52,7 @@ class MotionWorker:
         reference = self._context.read(unit, "reference_pose", PoseTrack)
 
         def image() -> UInt8[np.ndarray, "height width 3"]:
-            opened = read_image(unit.source("image"))
+            opened = read_image(unit.source("image"), self._context.config.compute)
             return cover_resize(opened, reference.height, reference.width)
 
         return {

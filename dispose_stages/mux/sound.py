@@ -21,7 +21,7 @@ class Stretch:
 
 
 def driver_stretch(
-    frames: int, fps: float, *, driver_fps: float, stride: int, start_frame: int
+    frames: int, fps: float, *, driver_fps: float, stride: int, start_seconds: float
 ) -> Stretch:
     """The stretch that the output's frames were read from.
 
@@ -30,7 +30,7 @@ def driver_stretch(
         fps: Of the output.
         driver_fps: Average frame rate of the driver.
         stride: Driver frames per output frame.
-        start_frame: First driver frame.
+        start_seconds: When the first driver frame is shown, counted from the file's beginning.
     """
     seconds = frames * stride / driver_fps
-    return Stretch(start_frame / driver_fps, seconds, seconds / (frames / fps))
+    return Stretch(start_seconds, seconds, seconds / (frames / fps))

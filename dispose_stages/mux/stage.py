@@ -19,6 +19,7 @@ from PIL import Image
 from dispose_stages import __version__
 from dispose_stages.artifacts import Latents
 from dispose_stages.batch.unit import Context, InterruptedUnitError, Result, Stage, Unit
+from dispose_stages.config import Compute
 from dispose_stages.errors import Reason, StoreError, UnitError
 from dispose_stages.geometry.frames import effective_stride
 from dispose_stages.models.video_decoder import VaeDecoder, decode_video
@@ -26,8 +27,8 @@ from dispose_stages.mux.overlap import one_ahead
 from dispose_stages.mux.sound import driver_stretch
 from dispose_stages.mux.unit import REVISION, MuxParams
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.store.ffmpeg import read_header
 from dispose_stages.store.shelf import DeliveredVideo, StagedVideo, VideoShelf
+from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import AudioTrack, Encoding, VideoWriter
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.svd import load_vae
@@ -108,7 +109,7 @@ class MuxWorker:
             width,
             Encoding(params.fps, params.crf, params.preset, params.pixel_format, params.container),
             tags=tags_of(unit, self._context),
-            audio=_audio(unit, params, len(latents) - 1),
+            audio=_audio(unit, params, len(latents) - 1, self._context.config.compute),
         )
         folder = self._frames_folder(unit) if params.png_frames else None
         return {
@@ -168,24 +169,22 @@ class MuxWorker:
             yield from chunk
 
 
-def _audio(unit: Unit, params: MuxParams, frames: int) -> AudioTrack | None:
+def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> AudioTrack | None:
     """The driver's sound, if it is wanted and there is any."""
     if not params.copy_audio:
         return None
-    driver_fps = float(unit.inputs["media"].facts["fps"])
-    codec = read_header(unit.source("video")).audio_codec
+    with VideoReader(unit.source("video"), reader="av", compute=compute) as driver:
+        codec = driver.facts.audio_codec
+        stretch = driver_stretch(
+            frames,
+            params.fps,
+            driver_fps=driver.fps,
+            stride=effective_stride(params.sample_stride, driver.fps),
+            start_seconds=driver.shown_at(params.start_frame),
+        )
     if not codec:
         return None
-    stretch = driver_stretch(
-        frames,
-        params.fps,
-        driver_fps=driver_fps,
-        stride=effective_stride(params.sample_stride, driver_fps),
-        start_frame=params.start_frame,
-    )
-    return AudioTrack(
-        unit.source("video"), codec, stretch.start_seconds, stretch.seconds, stretch.tempo
-    )
+    return AudioTrack(driver.path, codec, stretch.start_seconds, stretch.seconds, stretch.tempo)
 
 
 def tags_of(unit: Unit, context: Context) -> dict[str, str]:

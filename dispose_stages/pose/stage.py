@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,11 @@ from dispose_stages.artifacts import Frame, PoseTrack
 from dispose_stages.batch.machine import granted_threads
 from dispose_stages.batch.unit import Context, InterruptedUnitError, Stage, Unit
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.geometry.frames import cover_resize, sampled_frames, target_size
+from dispose_stages.geometry.frames import cover_resize, target_size
 from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_pose, extract_poses
 from dispose_stages.pose.unit import REVISION, ImagePoseParams, VideoPoseParams
 from dispose_stages.store.media import read_image
-from dispose_stages.store.video import VideoReader
+from dispose_stages.store.video import ReaderChoice, VideoReader
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.dwpose import load_dwpose
 from dispose_stages.weights.verification import find_file
@@ -48,26 +48,23 @@ class PoseWorker:
                 reading parameters choose none.
         """
         if unit.params["kind"] == "image":
-            image = read_image(unit.source("image"))
+            image = read_image(unit.source("image"), self._context.config.compute)
             resolution = ImagePoseParams.read(unit).resolution
             height, width = target_size(image.shape[0], image.shape[1], resolution)
             return {"image": cover_resize(image, height, width)}
         params = VideoPoseParams.read(unit)
-        reader = VideoReader(unit.source("video"))
-        indices = sampled_frames(
-            reader.frame_count,
-            reader.fps,
-            params.sample_stride,
-            params.start_frame,
-            params.max_frames,
-        )
-        if not indices:
-            count = reader.frame_count
-            reader.close()
-            raise UnitError(
-                Reason.NO_FRAMES,
-                f"reading was to start at frame {params.start_frame}, the video has {count}",
-            )
+        media = unit.inputs.get("media")
+        library: ReaderChoice = media.facts.get("reader", "auto") if media else "auto"
+        compute = self._context.config.compute
+        with ExitStack() as stack:
+            reader = VideoReader(unit.source("video"), reader=library, compute=compute)
+            stack.enter_context(reader)
+            start = params.start_frame
+            indices = reader.sampled(params.sample_stride, start, params.max_frames)
+            if not indices:
+                message = f"reading was to start at frame {start}, the video has "
+                raise UnitError(Reason.NO_FRAMES, f"{message}{reader.frame_count}")
+            stack.pop_all()  # `compute` closes it
         return {"video": reader, "indices": indices}
 
     def compute(

@@ -74,7 +74,7 @@ class SampleWorker:
         if params.correspondence_guidance:
             correspondence = self._context.read(unit, "correspondence", Correspondence).embedding
         inputs = clip_inputs(
-            read_image(unit.source("image")),
+            read_image(unit.source("image"), self._context.config.compute),
             self._context.read(unit, "motion", MotionField),
             correspondence,
             motion_guidance=params.motion_guidance,

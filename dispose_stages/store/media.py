@@ -1,46 +1,30 @@
 """Still images, and the facts about a media file that planning needs.
 
-Media come from anywhere: sizes are checked before pixels are decoded, and every fault of a file is
-a `UnitError` with a typed reason.
+Media come from anywhere: sizes are checked before pixels are decoded, decoding happens in a process
+of its own, and every fault of a file is a `UnitError` with a typed reason.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dispose_stages.errors import Reason, UnitError
+from dispose_stages.config import Compute
+from dispose_stages.store.decoding.limits import SizeLimits
+from dispose_stages.store.decoding.pool import ask_once
+from dispose_stages.store.files import check_file, file_digest
+from dispose_stages.store.video import VideoReader
 
-MAX_DIMENSION = 16_384
-"""Default limit on height and width, pixels."""
-MAX_PIXELS = 64_000_000
-"""Default limit on height x width."""
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-_DIGEST_BLOCK = 1 << 20
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,  # Pillow's word for a broken PNG
-    ValueError,
-    IndexError,
-    KeyError,
-    TypeError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
+_AS_SHOWN = "as shown, 1"
+"""Enters the keys of what hangs on a video whose frames differ from those that were read before
+time stamps and edit lists counted; raised when such frames change again."""
+_DEFAULT_COMPUTE = Compute()
+_DEFAULT_SIZES = SizeLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +35,23 @@ class MediaProbe:
         kind: Image or video.
         height: Upright, as frames are handed out; pixels.
         width: Likewise.
-        frames: Number of frames; 1 for an image.
+        frames: Number of frames that are shown and stored; 1 for an image.
         fps: Average frame rate; 0 for an image.
         rotation: Degrees clockwise by which the stored pixels are turned to be upright.
         digest: SHA-256 of the file.
         size_bytes: Of the file.
+        reader: Library that reads it; of a damaged video always ``av``.
+        codec: Of a video.
+        variable_rate: As in `VideoFacts`, like the following.
+        sample_aspect: Width of a stored pixel over its height.
+        mirrored: Whether left and right are swapped.
+        start_seconds: How much later than its sound the first frame is shown.
+        hidden_frames: Frames that are stored and not shown.
+        missing_frames: Frames that cannot be decoded, those that the file promises and does not
+            hold included.
+        first_missing: Index of the first of them; -1 where there is none.
+        damaged_frames: Frames that the decoder patched up (smears, grey areas).
+        ordinary: Whether the frames are those that counting stored frames gives.
     """
 
     kind: Literal["image", "video"]
@@ -66,52 +62,42 @@ class MediaProbe:
     rotation: int
     digest: str
     size_bytes: int
+    reader: str
+    codec: str
+    variable_rate: bool
+    sample_aspect: float
+    mirrored: bool
+    start_seconds: float
+    hidden_frames: int
+    missing_frames: int
+    first_missing: int
+    damaged_frames: int
+    ordinary: bool
+
+    @property
+    def content_digest(self) -> str:
+        """Digest that later results hang on: of the file, and of how it is read where it matters.
+
+        Ordinary files keep the file's own digest, whichever library reads them.
+        """
+        if self.ordinary:
+            return self.digest
+        return hashlib.sha256(f"{self.digest} {_AS_SHOWN}".encode()).hexdigest()
 
 
-def check_file(path: Path) -> int:
-    """Size of a regular, non-empty, readable file.
-
-    Raises:
-        UnitError: ``media_missing``, ``media_empty`` or ``media_unreadable``.
-    """
-    try:
-        if not path.is_file():
-            raise UnitError(Reason.MEDIA_MISSING, f"{path}: no such file")
-        size = path.stat().st_size
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise UnitError(Reason.MEDIA_UNREADABLE, f"{path}: {error.strerror}") from error
-    if size == 0:
-        raise UnitError(Reason.MEDIA_EMPTY, f"{path}: the file has no content")
-    return size
-
-
-def check_size(path: Path, height: int, width: int, *, max_dimension: int, max_pixels: int) -> None:
-    """Refuse pictures that would not fit in memory.
-
-    Raises:
-        UnitError: ``media_too_large``.
-    """
-    if max(height, width) > max_dimension or height * width > max_pixels:
-        raise UnitError(
-            Reason.MEDIA_TOO_LARGE,
-            f"{path}: {width} x {height} pixels; allowed are {max_dimension} per side"
-            f" and {max_pixels} in all",
-        )
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_DIGEST_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def damage_of(path: Path, probe: MediaProbe) -> str:
+    """What is wrong with a video, as a line for people; empty where nothing is."""
+    parts = []
+    if probe.missing_frames:
+        total = max(probe.frames, probe.first_missing + probe.missing_frames)
+        parts.append(f"damaged from frame {probe.first_missing} of {total} on")
+    if probe.damaged_frames:
+        parts.append(f"{probe.damaged_frames} frames are patched up by the decoder")
+    return f"{path}: {', '.join(parts)}" if parts else ""
 
 
 def read_image(
-    path: Path, *, max_dimension: int = MAX_DIMENSION, max_pixels: int = MAX_PIXELS
+    path: Path, compute: Compute = _DEFAULT_COMPUTE, sizes: SizeLimits = _DEFAULT_SIZES
 ) -> UInt8[np.ndarray, "h w 3"]:
     """An image as upright RGB.
 
@@ -119,103 +105,91 @@ def read_image(
     palette images are expanded, CMYK is converted, of 16-bit greys the high byte is taken, and of
     an animation the first frame.
 
+    Args:
+        path: The file.
+        compute: What decoding may take.
+        sizes: Largest pictures.
+
     Raises:
         UnitError: The file is missing, empty, damaged, too large or of an unsupported kind.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     check_file(path)
-    try:
-        with _opened(path) as image:
-            check_size(
-                path,
-                image.height,
-                image.width,
-                max_dimension=max_dimension,
-                max_pixels=max_pixels,
-            )
-            image.load()
-            return np.array(_upright_rgb(path, image), dtype=np.uint8)
-    except Image.DecompressionBombError as error:
-        raise UnitError(Reason.MEDIA_TOO_LARGE, f"{path}: {error}") from error
-    except UnidentifiedImageError as error:
-        message = f"{path}: not one of {', '.join(_FORMATS)}, or damaged"
-        raise UnitError(Reason.MEDIA_UNREADABLE, message) from error
-    except _DECODER_ERRORS as error:
-        raise UnitError(Reason.MEDIA_UNREADABLE, f"{path}: {error}") from error
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    # Pillow warns of broken metadata and of large sizes; the former do not keep the pixels from
-    # being used, the latter are checked against our own limits.
-    with (
-        warnings.catch_warnings(action="ignore"),
-        Image.open(path, formats=_FORMATS) as image,
-    ):
-        yield image
-
-
-def _upright_rgb(path: Path, image: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):
-        values = np.asarray(upright).astype(np.uint16)
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-    if upright.mode in {"I", "F"}:
-        raise UnitError(
-            Reason.MEDIA_UNSUPPORTED, f"{path}: pixels of mode {upright.mode} have no fixed range"
-        )
-    if upright.mode in {"P", "PA", "LA", "La", "RGBa"}:
-        upright = upright.convert("RGBA")
-    return upright.convert("RGB")
-
-
-def _is_image(path: Path) -> bool:
-    try:
-        with _opened(path) as image:
-            return not getattr(image, "is_animated", False)
-    except Image.DecompressionBombError:
-        return True
-    except _DECODER_ERRORS:
-        return False
+    answer = ask_once(compute, path, {"do": "image", "limits": sizes.as_list()})
+    shape = (answer.header["height"], answer.header["width"], 3)
+    return np.frombuffer(answer.payload, np.uint8).reshape(shape)
 
 
 def probe_media(
     path: Path,
     *,
     kind: Literal["image", "video"] | None = None,
-    max_dimension: int = MAX_DIMENSION,
-    max_pixels: int = MAX_PIXELS,
+    compute: Compute = _DEFAULT_COMPUTE,
+    sizes: SizeLimits = _DEFAULT_SIZES,
 ) -> MediaProbe:
-    """Look at a file closely enough to know that it can be used.
-
-    An image is decoded whole; of a video the header is read and the first frame decoded, so a
-    damage further on shows only when the video is read.
+    """Decode a file to its end and say what it holds.
 
     Args:
         path: The file.
         kind: What it is expected to be; None finds out.
-        max_dimension: Limit on height and width, pixels.
-        max_pixels: Limit on height x width.
+        compute: What decoding may take.
+        sizes: Largest pictures.
 
     Raises:
         UnitError: It cannot be used as that kind.
     """
-    from dispose_stages.store.video import VideoReader
+    path = Path(path).absolute()
+    check_file(path)
+    if kind == "image" or (kind is None and _is_still(path, compute)):
+        return _image_probe(path, *read_image(path, compute, sizes).shape[:2])
+    with VideoReader(path, compute=compute, sizes=sizes) as video:
+        facts, damage = video.facts, video.damage()
+    return MediaProbe(
+        kind="video",
+        height=facts.height,
+        width=facts.width,
+        frames=facts.frames,
+        fps=facts.fps,
+        rotation=facts.rotation,
+        digest=file_digest(path),
+        size_bytes=path.stat().st_size,
+        reader="av" if damage else facts.reader,
+        codec=facts.codec,
+        variable_rate=facts.variable_rate,
+        sample_aspect=facts.sample_aspect,
+        mirrored=facts.mirrored,
+        start_seconds=facts.start_seconds,
+        hidden_frames=facts.hidden_frames,
+        missing_frames=damage.missing,
+        first_missing=damage.first_missing,
+        damaged_frames=damage.damaged,
+        ordinary=facts.ordinary and not damage,
+    )
 
-    path = Path(path)
-    size_bytes = check_file(path)
-    limits = {"max_dimension": max_dimension, "max_pixels": max_pixels}
-    if kind == "image" or (kind is None and _is_image(path)):
-        height, width, _ = read_image(path, **limits).shape
-        return MediaProbe("image", height, width, 1, 0.0, 0, file_digest(path), size_bytes)
-    with VideoReader(path, **limits) as video:
-        return MediaProbe(
-            "video",
-            video.height,
-            video.width,
-            video.frame_count,
-            video.fps,
-            video.rotation,
-            file_digest(path),
-            size_bytes,
-        )
+
+def _is_still(path: Path, compute: Compute) -> bool:
+    return bool(ask_once(compute, path, {"do": "is_still"}).header["still"])
+
+
+def _image_probe(path: Path, height: int, width: int) -> MediaProbe:
+    return MediaProbe(
+        kind="image",
+        height=height,
+        width=width,
+        frames=1,
+        fps=0.0,
+        rotation=0,
+        digest=file_digest(path),
+        size_bytes=path.stat().st_size,
+        reader="pillow",
+        codec="",
+        variable_rate=False,
+        sample_aspect=1.0,
+        mirrored=False,
+        start_seconds=0.0,
+        hidden_frames=0,
+        missing_frames=0,
+        first_missing=-1,
+        damaged_frames=0,
+        ordinary=True,
+    )

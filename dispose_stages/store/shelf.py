@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from dispose_stages.atomic import fsync_directory, readable_json, write_text
 from dispose_stages.errors import StoreError
-from dispose_stages.store.media import file_digest
+from dispose_stages.store.files import file_digest
 from dispose_stages.store.provenance import library_versions
 
 FORMAT = "dispose-video"

@@ -1,51 +1,56 @@
-"""Driving videos, frame by frame in the order in which they are stored.
+"""Driving videos, frame by frame as a player shows them.
 
-Decoding is decord's, so pixels are those the original sees: upright by the rotation that phones
-record (mirrored display matrices are not undone), converted by the stream's colour matrix. Frames
-are always reached by decoding forward from the beginning. Seeking, decord's ``get_batch`` and its
-``skip_frames`` across key frames land on wrong frames where groups of pictures are open or
-B-frames reorder (measured: up to 90 % of the frames of an MPEG-4 Part 2 clip), and cost as much
-for the strides in use.
+Frames are decoded in a process of their own (`dispose_stages.store.decoding`) and cross in shared
+memory, a few ahead of whoever reads them. Ordinary files are read by decord, whose pixels are those
+the original sees; everything else, and what decord fails on, by PyAV (docs/decisions/0010).
 """
 
 from __future__ import annotations
 
-import bisect
-import math
-import re
-from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+import logging
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Literal, Self
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
+from dispose_stages.config import Compute
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.store.ffmpeg import StreamHeader, read_header
-from dispose_stages.store.media import MAX_DIMENSION, MAX_PIXELS, check_file, check_size
+from dispose_stages.geometry.frames import frames_by_time, sampled_frames
+from dispose_stages.store.decoding.decoder import DecoderLostError, FaultError
+from dispose_stages.store.decoding.facts import Damage, ReaderName, VideoFacts
+from dispose_stages.store.decoding.limits import SizeLimits
+from dispose_stages.store.decoding.pool import give_back, lost_error, take_decoder, unit_error
+from dispose_stages.store.files import check_file
 
-T = TypeVar("T")
-_CONTAINERS = frozenset(
-    {"mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "flv", "asf", "ogg", "gif", "mxf"}
-)
-"""Formats that hold a video themselves; playlists and text formats would open other files."""
+_logger = logging.getLogger(__name__)
+_AHEAD = 3
+"""Frames in shared memory."""
+_REQUESTED = 4096
+"""Indices of one request."""
+_DEFAULT_COMPUTE = Compute()
+_DEFAULT_SIZES = SizeLimits()
 
-_LOG_PREFIX = re.compile(r"^\[[\d:]+\] \S+\.cc:\d+: ")
+ReaderChoice = Literal["auto"] | ReaderName
+Frame = UInt8[np.ndarray, "h w 3"]
 
 
 class VideoReader:
-    """Frames of one video, with bounded memory (one decoder thread's buffers and one frame).
+    """Frames of one video, with bounded memory (a decoder's buffers and a few frames).
 
     Args:
         path: The file.
-        threads: Decoder threads; more cost memory and gain little (measured: 10 % for two).
-        max_dimension: Limit on height and width, pixels.
-        max_pixels: Limit on height x width.
+        reader: The library that reads it, as an earlier probe has found; ``auto`` finds out.
+        compute: What decoding may take.
+        sizes: Largest pictures.
 
     Raises:
-        UnitError: The file is missing, empty, no video that decord decodes, too large, or without
+        UnitError: The file is missing, empty, no video that can be decoded, too large, or without
             a single frame.
     """
 
@@ -53,121 +58,218 @@ class VideoReader:
         self,
         path: Path,
         *,
-        threads: int = 1,
-        max_dimension: int = MAX_DIMENSION,
-        max_pixels: int = MAX_PIXELS,
+        reader: ReaderChoice = "auto",
+        compute: Compute = _DEFAULT_COMPUTE,
+        sizes: SizeLimits = _DEFAULT_SIZES,
     ) -> None:
         self.path = Path(path).absolute()
-        self._threads = threads
+        self._reader: ReaderChoice = reader
+        self._compute = compute
+        self._sizes = sizes
+        self._streams = 0
         check_file(self.path)
-        header = self._header
-        check_size(
-            self.path,
-            header.height,
-            header.width,
-            max_dimension=max_dimension,
-            max_pixels=max_pixels,
-        )
-        self._open()
-        self.frame_count = self._guarded(lambda: len(self._decoder), "its frames are not countable")
-        if self.frame_count == 0:
-            raise UnitError(Reason.NO_FRAMES, f"{self.path}: no frames")
-        self.fps = float(self._guarded(self._decoder.get_avg_fps, "it has no frame rate"))
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            raise UnitError(Reason.MEDIA_UNREADABLE, f"{self.path}: frame rate {self.fps}")
-        self.height, self.width, _ = self._first_frame.shape
+        self._decoder = take_decoder(compute)
+        self._streaming = False
+        self._start()
 
-    @cached_property
-    def _header(self) -> StreamHeader:
-        header = read_header(self.path)
-        if header.container and not _CONTAINERS & set(header.container.split(",")):
-            raise UnitError(
-                Reason.MEDIA_UNSUPPORTED, f"{self.path}: {header.container} is not a video format"
-            )
-        return header
+    def _start(self) -> None:
+        """Open the video in the decoder process; in another one if that is lost."""
+        request = {
+            "do": "open",
+            "path": str(self.path),
+            "reader": self._reader,
+            "limits": self._sizes.as_list(),
+        }
+        while True:
+            try:
+                answer = self._decoder.ask(request)
+            except FaultError as fault:
+                self.close()
+                raise unit_error(self.path, fault) from None
+            except DecoderLostError as error:
+                self._replace(error)
+                request["reader"] = self._reader
+            except BaseException:
+                self._decoder.kill()
+                raise
+            else:
+                self.facts = VideoFacts(**answer.header["facts"])
+                self.times: Float64[np.ndarray, "n"] = np.frombuffer(answer.payload, np.float64)
+                return
+
+    def _replace(self, error: DecoderLostError) -> None:
+        """A fresh process that reads by PyAV, unless that is what was lost."""
+        _logger.info("%s: decoder %s", self.path, error)
+        self._streaming = False
+        if self._reader == "av" and self._decoder.fresh:
+            raise lost_error(self.path, error, self._compute) from None
+        self._reader = "av"
+        self._decoder = take_decoder(self._compute, fresh=True)
 
     @property
-    def rotation(self) -> int:
-        """Degrees clockwise by which decord turns the stored pixels: 0, 90, 180 or 270."""
-        return self._header.rotation
+    def frame_count(self) -> int:
+        """Number of frames that are shown and stored."""
+        return self.facts.frames
 
-    @cached_property
-    def _first_frame(self) -> UInt8[np.ndarray, "h w 3"]:
-        return self._next_frame(0)
+    @property
+    def fps(self) -> float:
+        """Average frame rate."""
+        return self.facts.fps
 
-    def _open(self) -> None:
-        import decord
+    @property
+    def height(self) -> int:
+        """Of the frames as handed out, pixels."""
+        return self.facts.height
 
-        decord.logging.set_level(decord.logging.QUIET)
-        self._errors = (decord.DECORDError, RuntimeError, ValueError, IndexError, StopIteration)
-        self._decoder: Any = self._guarded(
-            lambda: decord.VideoReader(
-                str(self.path), ctx=decord.cpu(0), num_threads=self._threads
-            ),
-            f"decord cannot open it ({self._header.codec or 'no known codec'})",
-        )
-        self._position = 0
-        self._key_frames: list[int] = self._guarded(
-            lambda: sorted(self._decoder.get_key_indices()), "its key frames are unknown"
-        )
+    @property
+    def width(self) -> int:
+        """Likewise."""
+        return self.facts.width
 
-    def _guarded(self, call: Callable[[], T], what: str) -> T:
-        try:
-            return call()
-        except self._errors as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            detail = _LOG_PREFIX.sub("", lines[0])[:200]
-            unsupported = "cannot find video stream" in detail and self._header.codec
-            reason = Reason.MEDIA_UNSUPPORTED if unsupported else Reason.MEDIA_UNREADABLE
-            raise UnitError(reason, f"{self.path}: {what}: {detail}") from error
+    def shown_at(self, index: int) -> float:
+        """When a frame is shown, seconds from the file's beginning, where its sound starts."""
+        at = float(self.times[index]) if self.facts.variable_rate else index / self.fps
+        return self.facts.start_seconds + at
 
-    def _skip_towards(self, index: int) -> None:
-        """Pass frames; not beyond a key frame in one go, since decord would seek to it."""
-        following = bisect.bisect_right(self._key_frames, self._position)
-        key_frame = self._key_frames[following] if following < len(self._key_frames) else index + 1
-        count = min(index, key_frame - 1) - self._position
-        if count > 0:
-            self._decoder.skip_frames(count)
+    def sampled(
+        self, sample_stride: int, start_frame: int = 0, max_frames: int | None = None
+    ) -> list[int]:
+        """Indices of the frames that reading parameters choose, by time where the rate varies.
+
+        Raises:
+            UnitError: ``media_unreadable``: they reach beyond the end of a file that is cut off.
+        """
+        facts = self.facts
+        if facts.variable_rate:
+            chosen = frames_by_time(self.times, facts.fps, sample_stride, start_frame, max_frames)
         else:
-            self._decoder.next()
-        self._position += max(count, 1)
+            chosen = sampled_frames(facts.frames, facts.fps, sample_stride, start_frame, max_frames)
+        if facts.missing_frames and (max_frames is None or len(chosen) < max_frames):
+            raise self._damaged(facts.frames, len(chosen))
+        return chosen
 
-    def _next_frame(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Decode frame `index`, which must not lie behind the decoder's position."""
-        what = f"frame {index} of {self.frame_count} cannot be decoded"
-        while self._position < index:
-            self._guarded(lambda: self._skip_towards(index), what)
-        frame: np.ndarray = self._guarded(lambda: self._decoder.next().asnumpy(), what)
-        self._position = index + 1
-        return frame
-
-    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
+    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, Frame]]:
         """Index and RGB of each frame asked for.
 
         Ascending indices cost one pass; a step back starts over from the beginning.
 
         Raises:
             IndexError: An index is outside the video.
-            UnitError: ``media_unreadable``: the video is damaged or ends early.
+            UnitError: A frame cannot be decoded.
         """
-        for index in indices:
+        rest, done = iter(indices), 0
+        while wanted := list(islice(rest, _REQUESTED)):
+            for index, frame in self._read(wanted, done):
+                yield index, frame
+                done += 1
+
+    def _read(self, wanted: Sequence[int], done: int) -> Iterator[tuple[int, Frame]]:
+        for index in wanted:
             if not 0 <= index < self.frame_count:
                 raise IndexError(f"frame {index} of {self.frame_count}")
-            if index == 0:
-                yield index, self._first_frame.copy()
-                continue
-            if index < self._position:
-                self._open()
-            frame = self._next_frame(index)
-            if frame.shape != self._first_frame.shape:
-                raise UnitError(
-                    Reason.MEDIA_UNSUPPORTED, f"{self.path}: the size changes at frame {index}"
-                )
-            yield index, frame
+        runs = [(index, len(list(run))) for index, run in groupby(wanted)]
+        position = 0
+        while position < len(runs):
+            try:
+                for frame in self._stream([index for index, _ in runs[position:]]):
+                    index, repeats = runs[position]
+                    position += 1
+                    for _ in range(repeats):
+                        yield index, frame.copy()
+            except FaultError as fault:
+                if self.facts.reader == "av":
+                    used = done + sum(repeats for _, repeats in runs[:position])
+                    raise self._fault(fault, used) from None
+                _logger.info("%s: decord: %s; going on with PyAV", self.path, fault)
+                self._reader = "av"
+                self._start()
+            except DecoderLostError as error:
+                self._replace(error)
+                self._start()
+
+    def _stream(self, indices: list[int]) -> Iterator[Frame]:
+        """Frames in shared memory; each is valid until the next one is asked for."""
+        self._ready()
+        self._streams += 1
+        stream = self._streams
+        shape = (_AHEAD, self.height, self.width, 3)
+        descriptor = os.memfd_create("frames", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, int(np.prod(shape)))
+            memory = mmap.mmap(descriptor, int(np.prod(shape)))
+            request = {"do": "read", "indices": indices, "slots": _AHEAD}
+            self._decoder.send(request, [descriptor])
+        finally:
+            os.close(descriptor)
+        self._streaming = True
+        slots = np.frombuffer(memory, np.uint8).reshape(shape)
+        try:
+            for number in range(len(indices)):
+                self._decoder.receive()
+                yield slots[number % _AHEAD]
+                if stream != self._streams:
+                    raise RuntimeError("another reading of this video has begun")
+                self._decoder.send({"do": "free"})
+            self._decoder.receive()
+            self._streaming = False
+        except FaultError:
+            self._streaming = False
+            raise
+        finally:
+            if stream == self._streams:
+                self._stop()
+
+    def _ready(self) -> None:
+        """Have a decoder process that waits for a request about this video."""
+        self._stop()
+        if not self._decoder.alive:
+            self._decoder = take_decoder(self._compute)
+            self._start()
+
+    def _stop(self) -> None:
+        if self._streaming:
+            self._streaming = False
+            if self._decoder.alive:
+                self._decoder.stop_stream()
+
+    def damage(self) -> Damage:
+        """Decode the whole video and see what is wrong with it.
+
+        Raises:
+            UnitError: The decoder does not get to its end.
+        """
+        self._ready()
+        while True:
+            try:
+                return Damage(**self._decoder.ask({"do": "damage"}).header["damage"])
+            except FaultError as fault:
+                raise unit_error(self.path, fault) from None
+            except DecoderLostError as error:
+                self._replace(error)
+                self._start()
+
+    def _fault(self, fault: FaultError, used: int) -> UnitError:
+        if fault.missing is None:
+            return unit_error(self.path, fault)
+        return self._damaged(fault.missing, used)
+
+    def _damaged(self, first: int, used: int) -> UnitError:
+        total = self.facts.frames + self.facts.missing_frames
+        remedy = f"; max_frames={used} would use what is before" if used else ""
+        message = f"{self.path}: damaged from frame {first} of {total} on{remedy}"
+        return UnitError(Reason.MEDIA_UNREADABLE, message)
 
     def close(self) -> None:
-        """Release the decoder."""
-        self._decoder = None
+        """Let go of the decoder process."""
+        self._stop()
+        if not self._decoder.alive:
+            return
+        try:
+            self._decoder.ask({"do": "close"})
+        except (FaultError, DecoderLostError):
+            self._decoder.kill()
+        else:
+            give_back(self._decoder)
 
     def __enter__(self) -> Self:
         return self

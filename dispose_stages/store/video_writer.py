@@ -151,7 +151,7 @@ class VideoWriter:
 
         Raises:
             ValueError: The frame has another size or dtype.
-            UnitError: ``encode_failed``: ffmpeg has ended; the message has its last lines.
+            UnitError: ``encode_failed``: ffmpeg has ended; the log has its last lines.
             OSError: ffmpeg has ended because the file cannot be written.
         """
         if frame.shape != self.shape or frame.dtype != np.uint8:
@@ -171,9 +171,12 @@ class VideoWriter:
         for number in STORAGE_FAULTS:
             if os.strerror(number) in lines:
                 return OSError(number, os.strerror(number), str(self.path))
+        # Its words hold addresses, which differ from run to run (as does how far it got); a
+        # ledger's must not.
+        _logger.warning("ffmpeg: %s", lines)
         return UnitError(
             Reason.ENCODE_FAILED,
-            f"ffmpeg ended with status {self._ffmpeg.returncode} at frame {self.frames}: {lines}",
+            f"ffmpeg ended with status {self._ffmpeg.returncode}; its words are in the job's log",
         )
 
     def _finish(self) -> None:

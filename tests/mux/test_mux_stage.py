@@ -19,9 +19,9 @@ from dispose_stages.errors import Reason, UnitError
 from dispose_stages.models.video_decoder import VaeDecoder, decode_video
 from dispose_stages.mux.stage import STAGE, MuxWorker
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.store.ffmpeg import ffmpeg_binary, read_header
+from dispose_stages.store.ffmpeg import ffmpeg_binary
 from dispose_stages.store.video import VideoReader
-from tests.store.clips import run_ffmpeg
+from tests.store.clips import facts_of, run_ffmpeg
 from tests.toy_run import compute, ready
 
 SAMPLE_KEY, MOTION_KEY, MUX_KEY = "5a" * 20, "30" * 20, "0f" * 20
@@ -150,7 +150,7 @@ def test_sound_of_the_driver(
             upstream={**wanted.upstream, "media": ("ingest", "m")},
             inputs={**wanted.inputs, "media": media},
         )
-        assert read_header(run(vae, context, wanted)).audio_codec == codec
+        assert facts_of(run(vae, context, wanted)).audio_codec == codec
 
 
 def failure(worker: MuxWorker, unit: Unit) -> Reason:

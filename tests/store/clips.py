@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dispose_stages.store.decoding.facts import VideoFacts
 from dispose_stages.store.ffmpeg import ffmpeg_binary
+from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import Encoding, VideoWriter
 
 HEIGHT, WIDTH = 64, 96
@@ -42,3 +44,9 @@ def run_ffmpeg(*arguments: object) -> None:
     """Run ffmpeg, quietly unless it fails."""
     command = [ffmpeg_binary(), "-v", "error", "-y", *map(str, arguments)]
     subprocess.run(command, check=True, capture_output=True)
+
+
+def facts_of(path: Path) -> VideoFacts:
+    """What is known of a video without reading it."""
+    with VideoReader(path) as reader:
+        return reader.facts

@@ -11,8 +11,11 @@ import pytest
 from PIL import Image
 
 from dispose_stages.errors import Reason, UnitError
+from dispose_stages.store.decoding.limits import SizeLimits
 from dispose_stages.store.media import probe_media, read_image
 from tests.store.clips import write_clip
+
+DEFAULT_SIZES = SizeLimits()
 
 
 @pytest.fixture
@@ -22,10 +25,10 @@ def picture() -> np.ndarray:
     return np.stack([x * 10, y * 6, 255 - x * 4 - y * 3], axis=-1).astype(np.uint8)
 
 
-def failure(path: Path, **limits: int) -> Reason:
+def failure(path: Path, sizes: SizeLimits = DEFAULT_SIZES) -> Reason:
     """The reason for which an image cannot be read."""
     with pytest.raises(UnitError) as caught:
-        read_image(path, **limits)
+        read_image(path, sizes=sizes)
     return caught.value.reason
 
 
@@ -130,7 +133,7 @@ def test_hostile_files_have_typed_reasons(tmp_path: Path, picture: np.ndarray) -
     """Absent, empty, foreign, truncated and enormous images: each its reason."""
     path = tmp_path / "x.png"
     assert failure(path) is Reason.MEDIA_MISSING
-    assert failure(tmp_path) is Reason.MEDIA_MISSING
+    assert failure(tmp_path) is Reason.MEDIA_UNREADABLE
     path.write_bytes(b"")
     assert failure(path) is Reason.MEDIA_EMPTY
     path.write_bytes(b"not a picture")
@@ -141,8 +144,8 @@ def test_hostile_files_have_typed_reasons(tmp_path: Path, picture: np.ndarray) -
     path.write_bytes(_png_claiming(3_000, 3_000))
     assert failure(path) is Reason.MEDIA_UNREADABLE
     Image.fromarray(picture).save(path)
-    assert failure(path, max_dimension=39) is Reason.MEDIA_TOO_LARGE
-    assert failure(path, max_pixels=959) is Reason.MEDIA_TOO_LARGE
+    assert failure(path, SizeLimits(dimension=39)) is Reason.MEDIA_TOO_LARGE
+    assert failure(path, SizeLimits(pixels=959)) is Reason.MEDIA_TOO_LARGE
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     assert failure(path) is Reason.MEDIA_UNREADABLE
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.store import video
-from dispose_stages.store.ffmpeg import read_header
+from dispose_stages.store.decoding.limits import SizeLimits
 from dispose_stages.store.media import probe_media
 from dispose_stages.store.video import VideoReader
-from tests.store.clips import HEIGHT, WIDTH, number_of, run_ffmpeg, write_clip
+from tests.store.clips import HEIGHT, WIDTH, facts_of, number_of, run_ffmpeg, write_clip
+
+DEFAULT_SIZES = SizeLimits()
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +28,9 @@ def numbers(path: Path, indices: list[int]) -> list[int]:
         return [number_of(frame) for _, frame in reader.frames(indices)]
 
 
-def failure(path: Path, **limits: int) -> Reason:
+def failure(path: Path, sizes: SizeLimits = DEFAULT_SIZES) -> Reason:
     """The reason for which a video cannot be read to its end."""
-    with pytest.raises(UnitError) as caught, VideoReader(path, **limits) as reader:
+    with pytest.raises(UnitError) as caught, VideoReader(path, sizes=sizes) as reader:
         for _ in reader.frames(range(reader.frame_count)):
             pass
     return caught.value.reason
@@ -37,7 +40,7 @@ def test_facts_of_a_clip(clip: Path) -> None:
     """Size, frame rate and count are the file's."""
     with VideoReader(clip) as reader:
         assert (reader.height, reader.width) == (HEIGHT, WIDTH)
-        assert (reader.frame_count, reader.fps, reader.rotation) == (60, 30.0, 0)
+        assert (reader.frame_count, reader.fps, reader.facts.rotation) == (60, 30.0, 0)
         index, frame = next(iter(reader.frames([7])))
     assert index == 7
     assert frame.dtype == np.uint8
@@ -94,7 +97,7 @@ def test_rotated_clips_are_upright(
     path = tmp_path / "rotated.mp4"
     run_ffmpeg("-display_rotation", degrees, "-i", clip, "-c", "copy", path)
     with VideoReader(clip) as reader, VideoReader(path) as rotated:
-        assert rotated.rotation == clockwise
+        assert rotated.facts.rotation == clockwise
         (_, stored), (_, upright) = next(reader.frames([9])), next(rotated.frames([9]))
         assert (rotated.height, rotated.width) == upright.shape[:2]
     np.testing.assert_array_equal(upright, np.rot90(stored, k=-clockwise // 90))
@@ -108,7 +111,7 @@ def test_one_frame(tmp_path: Path) -> None:
 
 
 def test_variable_frame_rate(clip: Path, tmp_path: Path) -> None:
-    """Frames are counted, not timed; the rate is the average."""
+    """Frames are numbered as they are shown; the rate is the average."""
     path = tmp_path / "vfr.mp4"
     select = "select='lt(n,20)+not(mod(n,4))'"
     run_ffmpeg("-i", clip, "-vf", select, "-fps_mode", "vfr", path)
@@ -130,7 +133,7 @@ def test_hostile_files_have_typed_reasons(clip: Path, tmp_path: Path) -> None:
     """Absent, empty, random, silent, truncated and foreign files: each its reason."""
     path = tmp_path / "x.mp4"
     assert failure(path) is Reason.MEDIA_MISSING
-    assert failure(tmp_path) is Reason.MEDIA_MISSING
+    assert failure(tmp_path) is Reason.MEDIA_UNREADABLE
     path.write_bytes(b"")
     assert failure(path) is Reason.MEDIA_EMPTY
     path.write_bytes(np.random.default_rng(0).bytes(30_000))
@@ -140,13 +143,13 @@ def test_hostile_files_have_typed_reasons(clip: Path, tmp_path: Path) -> None:
     content = clip.read_bytes()  # its index lies in front, so it opens, and ends early
     path.write_bytes(content[: len(content) // 2])
     assert failure(path) is Reason.MEDIA_UNREADABLE
-    assert failure(clip, max_dimension=95) is Reason.MEDIA_TOO_LARGE
-    assert failure(clip, max_pixels=6143) is Reason.MEDIA_TOO_LARGE
+    assert failure(clip, SizeLimits(dimension=95)) is Reason.MEDIA_TOO_LARGE
+    assert failure(clip, SizeLimits(pixels=6143)) is Reason.MEDIA_TOO_LARGE
     path.write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n")
     assert failure(path) in {Reason.MEDIA_UNREADABLE, Reason.MEDIA_UNSUPPORTED}
     text = tmp_path / "x.txt"
     text.write_text("a text that ffmpeg would show as a film\n" * 50)
-    assert failure(text) is Reason.MEDIA_UNSUPPORTED
+    assert failure(text) is Reason.MEDIA_UNREADABLE
 
 
 def test_damage_inside_never_escapes(clip: Path, tmp_path: Path) -> None:
@@ -166,14 +169,6 @@ def test_damage_inside_never_escapes(clip: Path, tmp_path: Path) -> None:
             assert error.reason.startswith("media_")  # noqa: PT017 - either outcome is right
 
 
-def test_a_header_that_takes_forever(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file on which ffmpeg hangs is unreadable, not a hanging job."""
-    import dispose_stages.store.ffmpeg as module
-
-    monkeypatch.setattr(module, "_HEADER_SECONDS", 0.0)
-    assert failure(clip) is Reason.MEDIA_UNREADABLE
-
-
 def test_names_are_never_options_or_protocols(clip: Path, tmp_path: Path, monkeypatch) -> None:
     """Odd file names are file names."""
     monkeypatch.chdir(tmp_path)
@@ -183,13 +178,17 @@ def test_names_are_never_options_or_protocols(clip: Path, tmp_path: Path, monkey
 
 
 def test_header(clip: Path) -> None:
-    """The header tells codec, stored size and sound without decoding."""
-    header = read_header(clip)
-    assert (header.codec, header.height, header.width) == ("h264", HEIGHT, WIDTH)
-    assert "mp4" in header.container.split(",")
-    assert header.audio_codec == ""
+    """Codec, size and sound are known without reading frames."""
+    facts = facts_of(clip)
+    assert (facts.codec, facts.height, facts.width) == ("h264", HEIGHT, WIDTH)
+    assert "mp4" in facts.container.split(",")
+    assert (facts.audio_codec, facts.reader, facts.ordinary) == ("", "decord", True)
 
 
 def test_import_is_cheap() -> None:
-    """The decoder is loaded when a video is opened, not before."""
-    assert "decord" not in vars(video)
+    """Decoders are loaded in a process of their own."""
+    code = (
+        "import sys, dispose_stages.store.video, dispose_stages.store.media\n"
+        "assert not {'av', 'decord', 'PIL', 'torch'} & set(sys.modules), sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,103 @@
+"""Whether a source is still the file whose content a key names.
+
+Between ingest and a later stage a file may have been replaced; what is computed from the new
+content under the old content's key would poison the store for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dispose_stages.atomic import canonical_json, readable_json, write_text
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.store.files import FileState, check_file, file_digest
+
+_FORMAT = "dispose-content"
+
+
+class ContentMemory:
+    """Digests of files by their state; small JSON files that may be deleted at any time.
+
+    Args:
+        root: Their folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def remember(self, state: FileState, digest: str) -> None:
+        """A file in this state has this content."""
+        content = {"format": _FORMAT, "path": state.path, "digest": digest}
+        write_text(self._path(state), readable_json(content))
+
+    def digest(self, state: FileState) -> str:
+        """Digest of the file in this state; read only if it is not known."""
+        try:
+            content = json.loads(self._path(state).read_text(encoding="utf-8"))
+            if content["format"] == _FORMAT:
+                return str(content["digest"])
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+        digest = file_digest(Path(state.path))
+        if FileState.of(Path(state.path)) == state:
+            self.remember(state, digest)
+        return digest
+
+    def _path(self, state: FileState) -> Path:
+        identity = canonical_json([_FORMAT, asdict(state)])
+        key = hashlib.sha256(identity.encode()).hexdigest()[:40]
+        return self._root / key[:2] / f"{key}.json"
+
+
+@contextmanager
+def unchanged(
+    sources: Mapping[str, Path], facts: Mapping[str, Any], memory: ContentMemory
+) -> Iterator[None]:
+    """Hold that the sources are what ingest saw, before and after they are read.
+
+    Args:
+        sources: Role to file.
+        facts: What ingest said of them: ``digest`` and ``size_bytes``; nothing is checked where it
+            said neither.
+        memory: Of digests.
+
+    Raises:
+        UnitError: ``source_changed``; ``media_missing`` and the like where a file is gone.
+    """
+    if not {"digest", "size_bytes"} <= set(facts):
+        yield
+        return
+    states = {path: _checked(path, facts, memory) for path in sources.values()}
+    try:
+        yield
+    except UnitError as error:
+        _compare(states, error)
+        raise
+    _compare(states)
+
+
+def _checked(path: Path, facts: Mapping[str, Any], memory: ContentMemory) -> FileState:
+    check_file(path)
+    state = FileState.of(path)
+    if state is None or state.size != facts["size_bytes"]:
+        raise _changed(path)
+    if memory.digest(state) != facts["digest"]:
+        raise _changed(path)
+    return state
+
+
+def _compare(states: Mapping[Path, FileState], cause: UnitError | None = None) -> None:
+    for path, state in states.items():
+        if FileState.of(path) != state:
+            raise _changed(path) from cause
+
+
+def _changed(path: Path) -> UnitError:
+    message = f"{path}: changed since it was looked at; the same command looks at it again"
+    return UnitError(Reason.SOURCE_CHANGED, message)
