@@ -42,12 +42,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch):
+def pool():
     """No decoder process yet; none afterwards."""
-    fresh = pool_module._Pool()
-    monkeypatch.setattr(pool_module, "_pool", fresh)
-    yield fresh
-    fresh.close()
+    pool = pool_module._pool
+    pool.close()
+    yield pool
+    pool.close()
     assert not psutil.Process().children()
 
 

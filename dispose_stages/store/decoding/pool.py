@@ -56,8 +56,8 @@ class _Pool:
 
 
 _pool = _Pool()
-atexit.register(lambda: _pool.close())
-os.register_at_fork(after_in_child=lambda: _pool.forget())
+atexit.register(_pool.close)
+os.register_at_fork(after_in_child=_pool.forget)
 
 
 def take_decoder(compute: Compute, *, fresh: bool = False) -> Decoder:
