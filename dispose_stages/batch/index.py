@@ -107,7 +107,8 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
     for outcome in outcomes.pair_outcomes():
         pair = outcome.pair
         results = {role: outcomes.result(pair, role) for role in ROLES}
-        digests = {role: result.digest for role, result in results.items() if result is not None}
+        # The key of a media file's facts is the digest of its content.
+        digests = {role: result.key for role, result in results.items() if result is not None}
         yield {
             "pair_id": pair.pair_id,
             "line": pair.line,

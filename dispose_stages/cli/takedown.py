@@ -34,7 +34,7 @@ def takedown(*, sources: tuple[str, ...], results: Path, yes: bool) -> None:
     """
     from dispose_stages.export.settings import check_digest
     from dispose_stages.export.takedown import find, remove
-    from dispose_stages.store.media import file_digest
+    from dispose_stages.store.files import file_digest
 
     digests = frozenset(
         file_digest(Path(source)) if Path(source).is_file() else check_digest(source, "SOURCE")

@@ -13,7 +13,7 @@ from dispose_stages.export.about import About
 from dispose_stages.export.dataset import SAMPLES, DataSet
 from dispose_stages.export.facts import licences_of
 from dispose_stages.export.settings import Layout
-from dispose_stages.store.media import file_digest
+from dispose_stages.store.files import file_digest
 
 CROISSANT = "croissant.json"
 _PARQUET = "application/x-parquet"

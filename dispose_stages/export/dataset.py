@@ -20,7 +20,7 @@ from dispose_stages.errors import ExportError
 from dispose_stages.export.selection import LeftOut, Omission, Record
 from dispose_stages.export.settings import ExportSettings, Extra, Layout
 from dispose_stages.export.shards import FileFacts
-from dispose_stages.store.media import file_digest
+from dispose_stages.store.files import file_digest
 
 FORMAT = "dispose-export"
 FORMAT_VERSION = 1

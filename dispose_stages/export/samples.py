@@ -22,7 +22,8 @@ from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.store.archive import pack
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.encoding import decode
-from dispose_stages.store.media import file_digest, read_image
+from dispose_stages.store.files import file_digest
+from dispose_stages.store.media import read_image
 from dispose_stages.store.shelf import DeliveredVideo, VideoShelf
 
 VIDEO, REFERENCE, POSE, RECORD = "video", "reference.png", "pose.npz", "json"

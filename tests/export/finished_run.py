@@ -18,7 +18,7 @@ from dispose_stages.batch.layout import RunLayout
 from dispose_stages.config import Config
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.store.media import file_digest
+from dispose_stages.store.files import file_digest
 from dispose_stages.store.shelf import StagedVideo, VideoShelf
 from tests.store.clips import write_clip
 

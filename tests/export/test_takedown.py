@@ -13,7 +13,7 @@ from dispose_stages.errors import ExportError, StoreError
 from dispose_stages.export.dataset import DataSet
 from dispose_stages.export.settings import Layout, read_takedown
 from dispose_stages.export.takedown import find, remember, remove, standing_list
-from dispose_stages.store.media import file_digest
+from dispose_stages.store.files import file_digest
 from tests.export.finished_run import FinishedRun, crossed, motion_field
 from tests.export.test_export import KilledError, contents, make
 

@@ -59,9 +59,9 @@ def test_every_pair_is_delivered(chain):
 def test_videos_have_the_right_length_size_and_rate(chain, pair):
     """One frame per driving frame (the reference's own is dropped), 9:16, at the given rate."""
     workspace, _ = chain
-    video = VideoReader(workspace.root / f"results/chain/videos/{pair}.mp4")
-    assert (video.frame_count, video.width, video.height) == (FRAMES, 128, 192)
-    assert video.fps == pytest.approx(12)
+    with VideoReader(workspace.root / f"results/chain/videos/{pair}.mp4") as video:
+        assert (video.frame_count, video.width, video.height) == (FRAMES, 128, 192)
+        assert video.fps == pytest.approx(12)
 
 
 def test_second_run_does_nothing(chain):
