@@ -78,7 +78,7 @@ def bundle(settings_file: Path, **changes: Any) -> None:
 @settings_options
 def quality(settings_file: Path, variants: tuple[str, ...], **changes: Any) -> None:
     """Measure the bundle on held-out figures; tables and sheets go to the working folder."""
-    from dispose_stages.training.measurement import measure
+    from dispose_stages.training.quality import measure
 
     settings = _settings(settings_file, changes)
     say(measure(settings, variants or None))

@@ -140,7 +140,7 @@ class MuxWorker:
             InterruptedUnitError: The job was asked to stop.
         """
         with writer:
-            for frame in self._frames(latents, chunk_size):
+            for frame in self.decode(latents, chunk_size):
                 if frames_folder is not None:
                     Image.fromarray(frame).save(frames_folder / f"{writer.frames:05d}.png")
                 writer.write(frame)
@@ -154,7 +154,8 @@ class MuxWorker:
         folder.mkdir(parents=True)
         return folder
 
-    def _frames(self, latents: np.ndarray, chunk_size: int) -> Iterator[Pixels]:
+    def decode(self, latents: Float32[np.ndarray, "f 4 h w"], chunk_size: int) -> Iterator[Pixels]:
+        """The frames of a clip, without the reference, before they are encoded."""
         clip = torch.from_numpy(latents).to(self._context.device)
         chunks = decode_video(
             clip,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from dispose_stages.artifacts import Correspondence, Latents, MotionField
@@ -72,19 +72,40 @@ class SampleWorker:
         params = SampleParams.read(unit)
         correspondence = None
         if params.correspondence_guidance:
-            correspondence = self._context.read(unit, "correspondence", Correspondence).embedding
+            correspondence = self._context.read(unit, "correspondence", Correspondence)
+        image = read_image(unit.source("image"), self._context.config.compute)
+        motion = self._context.read(unit, "motion", MotionField)
+        inputs = self.inputs(image, motion, correspondence, params)
+        progress = self._progress(unit, inputs["inputs"], params.num_inference_steps)
+        return inputs | {"progress": progress}
+
+    def inputs(
+        self,
+        image: UInt8[np.ndarray, "height width 3"],
+        motion: MotionField,
+        correspondence: Correspondence | None,
+        params: SampleParams,
+    ) -> dict[str, Any]:
+        """The arguments of `compute`.
+
+        Args:
+            image: Reference, of any size.
+            motion: Of the pair.
+            correspondence: Of the reference; not read without correspondence guidance.
+            params: Of the unit.
+        """
+        guide = correspondence if params.correspondence_guidance else None
         inputs = clip_inputs(
-            read_image(unit.source("image"), self._context.config.compute),
-            self._context.read(unit, "motion", MotionField),
-            correspondence,
+            image,
+            motion,
+            guide.embedding if guide else None,
             motion_guidance=params.motion_guidance,
             compat=params.compat,
             device=self._networks.device,
             dtype=self._networks.dtype,
             executor=self._threads,
         )
-        progress = self._progress(unit, inputs, params.num_inference_steps)
-        return {"inputs": inputs, "parameters": _parameters(params), "progress": progress}
+        return {"inputs": inputs, "parameters": _parameters(params)}
 
     def compute(
         self,

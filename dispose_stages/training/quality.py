@@ -5,250 +5,241 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float64, UInt8
+from numpy.typing import ArrayLike
+from PIL import Image
 
-from dispose_stages.artifacts import Frame, MotionField
+from dispose_stages.artifacts import BODY_KEYPOINTS, Correspondence, MotionField, PoseTrack
+from dispose_stages.atomic import write_text
+from dispose_stages.config import Config, load_config
 from dispose_stages.errors import UnitError
-from dispose_stages.sample.clip import SamplingParameters
-from dispose_stages.training.animate import Animation, Animator, Guidance, Image, body_of
+from dispose_stages.score.keypoints import FoundPose, WantedPose
+from dispose_stages.score.similarity import psnr, structural_similarity
+from dispose_stages.training.animate import Animator, Pixels
+from dispose_stages.training.bundle.small import SMALL
 from dispose_stages.training.clips import motion_scene, render_clip
-from dispose_stages.training.metrics import (
-    clothes_colours,
-    correct_keypoints,
-    far_keypoints,
-    psnr,
-    ssim,
-)
+from dispose_stages.training.metrics import clothes_colours, near_wanted
+from dispose_stages.training.settings import TrainSettings
 from dispose_stages.training.world.motion import MOTIONS
 
 logger = logging.getLogger(__name__)
 
-VARIANTS: Mapping[str, Guidance] = {
-    "full": Guidance(),
-    "no motion": Guidance(motion=False),
-    "no correspondence": Guidance(correspondence=False),
-    "base": Guidance(motion=False, correspondence=False),
+VARIANTS: Mapping[str, Mapping[str, bool]] = {
+    "full": {},
+    "no motion": {"motion_guidance": False},
+    "no correspondence": {"correspondence_guidance": False},
+    "base": {"motion_guidance": False, "correspondence_guidance": False},
 }
-"""Full DisPose and its ablations."""
+"""Full DisPose and its ablations, as parameters of a row."""
 HELD_OUT = 9_000_000
 """Seed of the first held-out clip; training uses seeds far below."""
 _FPS = 8.0
 """Of the drivers; slow enough for large movements within two of the sampler's tiles."""
+Clip = UInt8[np.ndarray, "f h w 3"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """Means over all clips of a set; nan where a score is not defined.
+class HeldOut:
+    """A reference and a driver, with everything that no variant changes.
 
     Attributes:
-        pck: Keypoints of the aligned driver found in the right place in the output.
-        pck_moved: The same for keypoints that are elsewhere in the reference: a figure that does
-            not move has none of them right.
-        pck_shuffled: `pck` against the driver of another clip: what chance gives.
-        pck_still: `pck` of the reference, unmoved.
-        pck_truth: `pck` of the driver's own frames, moved by the alignment: what the detector
-            makes of a perfect picture (self-driving only).
-        psnr: Against the rendered truth, dB (self-driving only).
-        ssim: Likewise.
-        colour: Mean absolute RGB error of the clothes against the reference, in [0, 1].
-        colour_shuffled: The same against another clip's reference.
+        reference: At target size.
+        driver: Frames.
+        own: Whether the driver shows the reference's own figure, of which `reference` is the first
+            frame: what should come out is then known.
+        driving: Poses detected in the driver, not aligned.
+        motion: Aligned poses and the dense field.
+        features: Of the reference.
     """
 
-    pck: float
-    pck_moved: float
-    pck_shuffled: float
-    pck_still: float
-    pck_truth: float
-    psnr: float
-    ssim: float
-    colour: float
-    colour_shuffled: float
+    reference: Pixels
+    driver: Clip
+    own: bool
+    driving: PoseTrack
+    motion: MotionField
+    features: Correspondence
 
-    def row(self, name: str) -> str:
-        """One line of a Markdown table."""
-        cells = ["-" if math.isnan(v) else f"{v:.3f}" for v in asdict(self).values()]
-        return f"| {name} | {' | '.join(cells)} |"
-
-
-HEADER = (
-    "| variant | PCK@0.1 | of moved keypoints | shuffled driver | still reference "
-    "| rendered truth | PSNR dB | SSIM | colour error | other's colour |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A reference and a driver; `truth` where the driver shows the reference's own figure."""
-
-    reference: Image
-    driver: Sequence[Image]
-    truth: Sequence[Image] | None
+    def poses(self) -> tuple[WantedPose, WantedPose]:
+        """Of the reference, repeated for every driving frame, and of the driver, aligned."""
+        pose = WantedPose.of(self.motion.poses, self.motion.person)
+        rows = np.arange(len(pose.points))[1:]
+        still, driving = (WantedPose(pose.points[r], pose.visible[r]) for r in (0 * rows, rows))
+        return still, driving
 
 
 def held_out_pairs(
-    count: int, *, cross: bool, frames: int = 12, height: int = 192, width: int = 128
-) -> list[Pair]:
+    animator: Animator,
+    count: int,
+    *,
+    cross: bool,
+    frames: int = 12,
+    height: int = 192,
+    width: int = 128,
+) -> list[HeldOut]:
     """Pairs of figures and motions that no training has seen; the motions take turns.
 
+    Pairs that cannot be aligned are left out, as a run would set them aside.
+
     Args:
+        animator: Computes poses, motion and correspondence.
         count: How many.
-        cross: Each figure's first frame is driven by the next clip; else by its own clip, of
-            which the reference is the first frame (so that the alignment is nearly the identity
-            and the rendered frames are what should come out).
+        cross: Each figure's first frame is driven by the next clip; else by its own clip.
         frames: Of a driver.
         height: Of the images, pixels.
-        width: Likewise.
+        width: Of the images, pixels.
     """
     motions = sorted(MOTIONS)
     clips = []
     for index in range(count):
+        motion = motions[index % len(motions)]
         scene = motion_scene(
-            HELD_OUT + index,
-            motions[index % len(motions)],
-            frames=frames,
-            height=height,
-            width=width,
-            fps=_FPS,
+            HELD_OUT + index, motion, frames=frames, height=height, width=width, fps=_FPS
         )
-        clips.append(list(render_clip(scene)[0]))
+        clips.append(render_clip(scene)[0])
     pairs = []
     for index, clip in enumerate(clips):
         driver = clips[(index + 1) % count] if cross else clip
-        pairs.append(Pair(clip[0], driver, None if cross else clip))
-    return pairs
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A pair with everything that no variant changes.
-
-    Attributes:
-        pair: What is animated.
-        driver_poses: Detected in the driver, not aligned.
-        motion: Aligned poses and the dense field.
-        correspondence: Feature per body keypoint of the reference.
-    """
-
-    pair: Pair
-    driver_poses: list[Frame]
-    motion: MotionField
-    correspondence: np.ndarray
-
-
-def prepare(animator: Animator, pairs: Sequence[Pair]) -> list[Prepared]:
-    """Stages ``pose``, ``motion`` and ``correspondence``.
-
-    Pairs that cannot be aligned are left out, as a run would set them aside.
-    """
-    prepared = []
-    for pair in pairs:
-        found = animator.poses(pair.driver)
-        rows, columns = pair.driver[0].shape[:2]
+        driving = animator.poses(list(driver), _FPS)
         try:
-            motion = animator.motion(pair.reference, found, (rows, columns))
+            motion_field, features = animator.motion(clip[0], driving)
         except UnitError as error:
             logger.warning("a pair is left out: %s", error)
             continue
-        features = animator.correspondence(pair.reference, motion)
-        prepared.append(Prepared(pair, found, motion, features))
-    return prepared
+        pairs.append(HeldOut(clip[0], driver, not cross, driving, motion_field, features))
+    return pairs
 
 
-def animate(
-    animator: Animator,
-    prepared: Sequence[Prepared],
-    parameters: SamplingParameters,
-    guidance: Guidance,
-) -> list[Animation]:
-    """Stages ``sample`` and ``mux``."""
-    return [
-        animator(item.pair.reference, item.motion, item.correspondence, parameters, guidance)
-        for item in prepared
+def animate(animator: Animator, pairs: Sequence[HeldOut], variant: str) -> list[Clip]:
+    """The output of every pair."""
+    outputs = []
+    for number, pair in enumerate(pairs, start=1):
+        changes = VARIANTS[variant]
+        outputs.append(animator.animate(pair.reference, pair.motion, pair.features, **changes))
+        logger.info("%s: %d of %d pairs animated", variant, number, len(pairs))
+    return outputs
+
+
+def score(
+    animator: Animator, pairs: Sequence[HeldOut], outputs: Sequence[Clip]
+) -> dict[str, float]:
+    """Means over all pairs by the headings of docs/quality.md; nan where one is not defined."""
+    others = [*pairs[1:], *pairs[:1]]
+    rows = [
+        _score_pair(pair, other, output, FoundPose.of(animator.poses(list(output))))
+        for pair, other, output in zip(pairs, others, outputs, strict=True)
     ]
+    return {name: _mean([row[name] for row in rows]) for name in rows[0]}
 
 
-def score(prepared: Sequence[Prepared], animations: Sequence[Animation]) -> Scores:
-    """Scores of a set."""
-    both = list(zip(prepared, animations, strict=True))
-    others = [*prepared[1:], *prepared[:1]]
-    true = [item for item in prepared if item.pair.truth is not None]
-    images = [
-        image
-        for item, animation in both
-        for image in zip(animation.frames, item.pair.truth or (), strict=False)
-    ]
-    return Scores(
-        pck=_mean([_pck(p.motion, a.poses) for p, a in both]),
-        pck_moved=_mean([_pck(p.motion, a.poses, moved=True) for p, a in both]),
-        pck_shuffled=_mean(
-            [_pck(o.motion, a.poses) for o, a in zip(others, animations, strict=True)]
-        ),
-        pck_still=_mean(
-            [_pck(p.motion, [_reference_pose(p.motion)] * len(p.driver_poses)) for p in prepared]
-        ),
-        pck_truth=_mean([_pck(p.motion, p.driver_poses) for p in true]),
-        psnr=_mean([psnr(frame, truth) for frame, truth in images]),
-        ssim=_mean([ssim(frame, truth) for frame, truth in images]),
-        colour=_mean([_colour_error(a, p, p) for p, a in both]),
-        colour_shuffled=_mean(
-            [_colour_error(a, p, o) for (p, a), o in zip(both, others, strict=True)]
-        ),
-    )
+def _score_pair(pair: HeldOut, other: HeldOut, output: Clip, found: FoundPose) -> dict[str, float]:
+    still, wanted = pair.poses()
+    others_still, others_wanted = other.poses()
+    asked = wanted.visible & still.visible
+    asked[:, BODY_KEYPOINTS] &= ~near_wanted(still.points, wanted)
+    driving = FoundPose.of(pair.driving)
+    own = list(zip(output, pair.driver, strict=True)) if pair.own else []
+    return {
+        "PCK@0.1": pck(found.points, found.visible, wanted),
+        "of moved keypoints": pck(found.points, found.visible, wanted, asked),
+        "shuffled driver": pck(found.points, found.visible, others_wanted),
+        "still reference": pck(still.points, still.visible, wanted),
+        "rendered truth": pck(driving.points, driving.visible, wanted) if own else math.nan,
+        "PSNR dB": _mean([psnr(frame, true) for frame, true in own]),
+        "SSIM": _mean([structural_similarity(frame, true)[0] for frame, true in own]),
+        "colour error": _colour_error(output, wanted, pair.reference, still),
+        "other's colour": _colour_error(output, wanted, other.reference, others_still),
+    }
 
 
-def _mean(values: Sequence[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return float(np.mean(defined)) if defined else math.nan
-
-
-def _pck(motion: MotionField, found: Sequence[Frame], *, moved: bool = False) -> float:
-    """PCK of poses against an aligned driver; nan if no keypoint counts.
+def pck(
+    points: Float64[np.ndarray, "f 134 2"],
+    seen: Bool[np.ndarray, "f 134"],
+    wanted: WantedPose,
+    asked: Bool[np.ndarray, "f 134"] | None = None,
+) -> float:
+    """Share of wanted body keypoints that are seen in the right place; nan if none is asked for.
 
     Args:
-        motion: Of the driver.
-        found: Per frame of it.
-        moved: Only of keypoints that the reference has elsewhere.
+        points: Pixels.
+        seen: Whether a keypoint was found.
+        wanted: Pose of the driver, aligned.
+        asked: Which of the wanted ones count; all if None.
     """
-    points, visible = motion.body_track()
-    aspect = motion.width / motion.height
-    hits = []
-    for index, pose in enumerate(found, start=1):
-        asked = visible[index]
-        if moved:
-            asked = asked & visible[0] & far_keypoints(points[0], points[index], asked, aspect)
-        hits.append(correct_keypoints(pose, points[index], visible[index], asked, aspect))
-    flat = np.concatenate(hits)
-    return float(flat.mean()) if len(flat) else math.nan
+    asked = wanted.visible if asked is None else asked
+    hits = near_wanted(points, wanted) & seen[:, BODY_KEYPOINTS]
+    return _mean(hits[asked[:, BODY_KEYPOINTS]])
 
 
-def _reference_pose(motion: MotionField) -> Frame:
-    row = slice(int(motion.person[0]), int(motion.person[0]) + 1)
-    found = motion.poses[0]
-    return Frame(found.keypoints[row], found.scores[row], found.boxes[row], found.box_scores[row])
+def _colour_error(output: Clip, pose: WantedPose, reference: Pixels, still: WantedPose) -> float:
+    """Clothes of the output, read where its driver is, against a reference's."""
+    colours = clothes_colours(reference, still.points[0], still.visible[0])
+    drawn = map(clothes_colours, output, pose.points, pose.visible)
+    return _mean(np.abs(np.stack(list(drawn)) - colours))
 
 
-def _colour_error(animation: Animation, drawn: Prepared, wanted: Prepared) -> float:
-    """Clothes of `drawn`'s output, read where its driver is, against `wanted`'s reference."""
-    still, still_visible = body_of(wanted.motion.poses[0], int(wanted.motion.person[0]))
-    colours = clothes_colours(wanted.pair.reference, still, still_visible)
-    points, visible = drawn.motion.body_track()
-    errors = [
-        np.abs(clothes_colours(frame, points[index], visible[index]) - colours)
-        for index, frame in enumerate(animation.frames, start=1)
-    ]
-    stacked = np.stack(errors)
-    return float(np.nanmean(stacked)) if np.isfinite(stacked).any() else math.nan
+def _mean(values: ArrayLike) -> float:
+    array = np.asarray(values, dtype=np.float64)
+    defined = array[np.isfinite(array)]
+    return float(defined.mean()) if defined.size else math.nan
 
 
-def contact_sheet(prepared: Sequence[Prepared], animations: Sequence[Animation]) -> Image:
+def table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """A Markdown table of scores by variant."""
+    names = list(next(iter(scores.values())))
+    lines = [f"| variant | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for variant, values in scores.items():
+        cells = ["-" if math.isnan(v) else f"{v:.3f}" for v in values.values()]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def contact_sheet(pairs: Sequence[HeldOut], outputs: Sequence[Clip]) -> Pixels:
     """Per pair two rows: the reference, then driver over result for every frame."""
     rows = []
-    for item, animation in zip(prepared, animations, strict=True):
-        pair = item.pair
-        blank = np.zeros_like(pair.reference)
+    for pair, output in zip(pairs, outputs, strict=True):
         rows.append(np.concatenate([pair.reference, *pair.driver], axis=1))
-        rows.append(np.concatenate([blank, *animation.frames], axis=1))
+        rows.append(np.concatenate([np.zeros_like(pair.reference), *output], axis=1))
     return np.concatenate(rows)
+
+
+def measure(settings: TrainSettings, variants: Sequence[str] | None = None) -> str:
+    """Animate held-out pairs with every variant, as the pipeline does by default.
+
+    Args:
+        settings: Of the training; its bundle is measured.
+        variants: Names of `VARIANTS`; all if None.
+
+    Returns:
+        Markdown with a table for self-driving and one for cross-identity; also written to
+        ``quality.md`` in the working folder, with contact sheets beside it.
+    """
+    animator, size = Animator(pipeline_config(settings)), settings.clips
+    parts = []
+    for title, cross in (("Self-driving", False), ("Cross-identity", True)):
+        pairs = held_out_pairs(
+            animator, settings.quality_pairs, cross=cross, height=size.height, width=size.width
+        )
+        scores = {}
+        for variant in variants or VARIANTS:
+            outputs = animate(animator, pairs, variant)
+            scores[variant] = score(animator, pairs, outputs)
+            logger.info("%s, %s: %s", title, variant, scores[variant])
+            sheet = settings.folder / f"{title}_{variant}.png".lower().replace(" ", "_")
+            Image.fromarray(contact_sheet(pairs, outputs)).save(sheet)
+        parts.append(f"### {title}\n\n{table(scores)}")
+    text = "\n".join(parts)
+    write_text(settings.folder / "quality.md", text)
+    return text
+
+
+def pipeline_config(settings: TrainSettings) -> Config:
+    """The pipeline's own defaults for the small bundle, with this training's bundle and device."""
+    return load_config(
+        {
+            "models": {"bundle": SMALL, "root": str(settings.bundle)},
+            "compute": {"device": settings.device.partition(":")[0], "threads": settings.threads},
+        }
+    )

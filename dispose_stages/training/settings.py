@@ -38,17 +38,6 @@ class Clips(Section):
     """Of the first clip; held-out clips have seeds from 9,000,000."""
 
 
-class Quality(Section):
-    """How the bundle is measured at the end."""
-
-    pairs: int = Field(default=12, ge=2)
-    """Held-out pairs per table."""
-    num_inference_steps: int = Field(default=8, ge=1)
-    """Denoising steps."""
-    guidance: float = Field(default=1.0, ge=1)
-    """Guidance scale."""
-
-
 class TrainSettings(Section):
     """Everything a training depends on."""
 
@@ -82,8 +71,8 @@ class TrainSettings(Section):
     """Stage 2: ControlNet, everything else frozen."""
     control_clips: int = Field(default=1000, ge=1)
     """Clips that stage 2 is trained on; motion fields are computed for these."""
-    quality: Quality = Quality()
-    """Measurement."""
+    quality_pairs: int = Field(default=5, ge=2)
+    """Held-out pairs per table of the measurement; five is one of every movement."""
 
 
 def load_settings(path: Path, **changes: Any) -> TrainSettings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from dispose_stages.config import BUNDLE_ROOTS
@@ -11,27 +10,6 @@ from dispose_stages.errors import WeightsError
 from dispose_stages.weights.bundle import MARKER, OFFICIAL, TINY, bundle_name
 from dispose_stages.weights.converted import find_in_use, read_record
 from dispose_stages.weights.layout import FILES, CheckpointFile, Place, files_of
-
-
-@dataclass(frozen=True, slots=True)
-class FileProblem:
-    """A file that is missing or not whole.
-
-    Attributes:
-        file: What is expected.
-        path: Where it is expected, or where the wrong one lies.
-        reason: In words.
-    """
-
-    file: CheckpointFile
-    path: Path
-    reason: str
-
-    def describe(self) -> str:
-        """One line: place, reason, size, publisher."""
-        size = f", {self.file.describe_size()}" if self.reason == "missing" else ""
-        consent = " (asks for consent to its licence)" if self.file.licence_needed else ""
-        return f"  {self.path}: {self.reason}{size}; published at {self.file.published}{consent}"
 
 
 def find_file(root: Path, name: str) -> Path:
@@ -48,8 +26,8 @@ def find_file(root: Path, name: str) -> Path:
     file = {entry.name: entry for entry in FILES}[name]
     path = _find(root, file)
     if path is None:
-        problem = FileProblem(file, root / name, "missing")
-        raise WeightsError(f"a checkpoint file is not there:\n{problem.describe()}")
+        problem = _problem(file, root / name, "missing")
+        raise WeightsError(f"a checkpoint file is not there:\n{problem}")
     return path
 
 
@@ -59,8 +37,8 @@ def _find(root: Path, file: CheckpointFile) -> Path | None:
 
 def missing_files(
     root: Path, stages: Iterable[str] | None = None, *, check_size: bool = True
-) -> list[FileProblem]:
-    """Everything that is wrong with the files of these stages.
+) -> list[str]:
+    """Everything that is wrong with the files of these stages, a line for each.
 
     Args:
         root: ``models.root``.
@@ -71,12 +49,19 @@ def missing_files(
     for file in files_of(stages):
         found = _find(root, file)
         if found is None:
-            problems.append(FileProblem(file, root / file.name, "missing"))
+            problems.append(_problem(file, root / file.name, "missing"))
             continue
         reason = _wrong_size(root, file, found, check_size=check_size)
         if reason:
-            problems.append(FileProblem(file, found, reason))
+            problems.append(_problem(file, found, reason))
     return problems
+
+
+def _problem(file: CheckpointFile, path: Path, reason: str) -> str:
+    """One line: place, reason, size, publisher."""
+    size = f", {file.describe_size()}" if reason == "missing" else ""
+    consent = " (asks for consent to its licence)" if file.licence_needed else ""
+    return f"  {path}: {reason}{size}; published at {file.published}{consent}"
 
 
 def _wrong_size(root: Path, file: CheckpointFile, path: Path, *, check_size: bool) -> str | None:
@@ -126,7 +111,7 @@ def verify(root: Path, stages: Iterable[str] | None, bundle: str) -> None:
     problems = missing_files(root, stages, check_size=held == OFFICIAL)
     if problems:
         count = len(problems)
-        lines = "\n".join(problem.describe() for problem in problems)
+        lines = "\n".join(problems)
         noun = "file is" if count == 1 else "files are"
         raise WeightsError(f"{count} checkpoint {noun} missing or wrong:\n{lines}")
 
@@ -139,7 +124,7 @@ def stage_files(root: Path, stage: str) -> list[Path]:
     """
     problems = missing_files(root, [stage], check_size=False)
     if problems:
-        lines = "\n".join(problem.describe() for problem in problems)
+        lines = "\n".join(problems)
         raise WeightsError(f"checkpoint files of stage {stage} are not there:\n{lines}")
     return [path for file in files_of([stage]) if (path := _find(root, file)) is not None]
 
