@@ -51,6 +51,7 @@ _TYPES_BY_PREFIX = {
     "score_": "float64",
     "manifest_": "string",
 }
+_LARGEST = 2**63
 _PARAMETER_TYPES = {bool: "boolean", int: "Int64", float: "float64"}
 
 
@@ -131,18 +132,25 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
 def _video_columns(outcome: Outcome, mux: Result | None, container: str) -> dict[str, Any]:
     """The delivered video; the same columns, without values, where there is none."""
     delivered = mux if outcome.status is PairStatus.DELIVERED else None
-    facts = delivered.facts if delivered is not None else {}
-    frames, fps = facts.get("frames"), facts.get("fps")
+    numbers = _numbers(delivered, "size_bytes", "frames", "width", "height", "fps")
+    frames, fps = numbers["frames"], numbers["fps"]
     return {
         "output": f"videos/{outcome.pair.pair_id}.{container}" if delivered is not None else None,
         "video_digest": delivered.digest if delivered is not None else None,
-        "size_bytes": facts.get("size_bytes"),
-        "frames": frames,
-        "width": facts.get("width"),
-        "height": facts.get("height"),
-        "fps": fps,
+        **numbers,
         "duration": frames / fps if frames and fps else None,
     }
+
+
+def _numbers(result: Result | None, *names: str) -> dict[str, float | None]:
+    """Facts of these names; None where there is no number that the column can hold."""
+    facts = result.facts if result is not None else {}
+    return {name: _number(facts.get(name), _TYPES[name]) for name in names}
+
+
+def _number(value: Any, kind: str) -> float | None:
+    usable = isinstance(value, int if kind == "Int64" else int | float)
+    return value if usable and abs(value) < _LARGEST else None
 
 
 def _unit_columns(

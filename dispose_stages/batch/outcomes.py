@@ -18,6 +18,7 @@ from dispose_stages.batch.stats import JobStats
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.errors import StoreError
+from dispose_stages.wording import one_line
 
 ROLES = {
     "ingest_image": "ingest",
@@ -197,7 +198,8 @@ def _failed(pair: Row, role: str, result: Result) -> Outcome:
     stage, unit = ROLES[role], pair.units[role]
     if result.status is Status.BLOCKED:
         stage, _, unit = result.origin.partition("/")
-    return Outcome(pair, PairStatus.FAILED, stage, unit, str(result.reason), result.message)
+    message = one_line(result.message)
+    return Outcome(pair, PairStatus.FAILED, stage, unit, str(result.reason), message)
 
 
 def _read_shard(layout: RunLayout, stage: str, name: str, total: int) -> ShardState:

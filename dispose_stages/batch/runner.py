@@ -36,6 +36,7 @@ from dispose_stages.errors import (
 )
 from dispose_stages.faults import is_out_of_memory, machine_fault
 from dispose_stages.store.sources import ContentMemory, unchanged
+from dispose_stages.wording import printable
 
 logger = logging.getLogger(__name__)
 
@@ -273,5 +274,5 @@ class ShardRun:
 
 
 def _one_line(error: BaseException, *, with_type: bool = False) -> str:
-    text = " ".join(str(error).split())[:500] or type(error).__name__
+    text = printable(" ".join(str(error).split()))[:500] or type(error).__name__
     return f"{type(error).__name__}: {text}" if with_type else text

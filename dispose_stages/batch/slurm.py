@@ -37,7 +37,7 @@ def job_name_prefix(given: str | None, run_dir: Path) -> str:
 
 def _call(command: Sequence[str]) -> str:
     done = subprocess.run(  # noqa: S603 - no shell, fixed words and job numbers
-        command, capture_output=True, text=True, timeout=120, check=True
+        command, capture_output=True, text=True, errors="replace", timeout=120, check=True
     )
     return done.stdout
 

@@ -6,6 +6,7 @@ retries and re-runs.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import socket
@@ -14,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from dispose_stages.atomic import write_text
 from dispose_stages.errors import StoreError
@@ -80,6 +81,9 @@ class Attempt:
             self.peak_gpu_memory = torch.cuda.max_memory_allocated()
 
 
+_KINDS = get_type_hints(Attempt)
+
+
 @dataclass(slots=True)
 class JobStats:
     """The whole file.
@@ -118,11 +122,14 @@ class JobStats:
     @classmethod
     def _build(cls, content: dict[str, Any]) -> JobStats:
         attempts = [
-            Attempt(**{**attempt, "outcome": Outcome(attempt["outcome"])})
+            Attempt(**{name: _KINDS[name](value) for name, value in attempt.items()})
             for attempt in content["attempts"]
         ]
-        seconds = {unit: float(value) for unit, value in content["seconds"].items()}
-        return cls(seconds, attempts)
+        stats = cls({unit: float(s) for unit, s in content["seconds"].items()}, attempts)
+        times = (time for a in attempts for time in (a.started, a.seconds, a.load_seconds))
+        if not all(map(math.isfinite, (*stats.seconds.values(), *times))):
+            raise ValueError("a time is not finite")
+        return stats
 
     def write(self, path: Path) -> None:
         """Write the file atomically."""

@@ -139,7 +139,8 @@ def _shard_counts(shard: ShardState) -> Counter[str]:
         # What the units of a running job came to is told by its lease until there is a ledger.
         counts = Counter(total=shard.total, jobs=1, running=shard.total)
         for status in _TOLD:
-            counts[status] = min(int(alive.get(str(status), 0)), counts["running"])
+            told = alive.get(str(status), 0)
+            counts[status] = min(told if isinstance(told, int) else 0, counts["running"])
             counts["running"] -= counts[status]
         return counts
     told = sum(counts[status] for status in _TOLD)

@@ -33,6 +33,7 @@ def _squeue_time_left(job: str) -> str:
         ["squeue", "--noheader", "--jobs", job, "--format", "%L"],  # noqa: S607 - as the user's PATH has it
         capture_output=True,
         text=True,
+        errors="replace",
         timeout=30,
         check=False,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +12,14 @@ import click
 from dispose_stages.batch.unit import Status
 from dispose_stages.cli.options import run_dir_option
 from dispose_stages.cli.terminal import say
-from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, StoreError
+from dispose_stages.errors import StoreError
 
 if TYPE_CHECKING:
     from dispose_stages.batch.manifest import Row
     from dispose_stages.batch.outcomes import RunOutcomes
     from dispose_stages.batch.unit import Result
     from dispose_stages.store.artifacts import ArtifactStore
+    from dispose_stages.store.listing import StoredArray
 
 
 @click.command()
@@ -36,7 +38,10 @@ if TYPE_CHECKING:
     help="Body keypoint (OpenPose order) whose correspondence is pictured.",
 )
 def inspect(*, pair_id: str, run_dir: Path, preview: Path | None, keypoint: int) -> None:
-    """Show what there is of PAIR: artifacts, their keys, arrays, shapes and sizes."""
+    """Show what there is of PAIR: artifacts, their keys, arrays, shapes and sizes.
+
+    Exit status 1 if a picture that was asked for could not be drawn.
+    """
     from dispose_stages.batch.outcomes import RunOutcomes
     from dispose_stages.batch.run_files import read_run_config
     from dispose_stages.store.artifacts import ArtifactStore
@@ -56,6 +61,7 @@ def inspect(*, pair_id: str, run_dir: Path, preview: Path | None, keypoint: int)
             say(f"written: {path}")
         for remark in previews.remarks:
             say(remark)
+        sys.exit(1 if previews.failed else 0)
 
 
 def pair_lines(outcomes: RunOutcomes, pair: Row, store: ArtifactStore) -> Iterator[str]:
@@ -90,16 +96,17 @@ def result_lines(stage: str, result: Result, store: ArtifactStore) -> Iterator[s
     yield f"  key {result.key}"
     yield f"  digest {result.digest}"
     try:
-        arrays = stored_arrays(path)
-    except (ArtifactMissingError, ArtifactCorruptError) as error:
-        yield f"  {error}"
+        arrays = [_array_line(array) for array in stored_arrays(path)]
+        size = path.stat().st_size
+    except Exception as error:  # noqa: BLE001 - the pair's other artifacts are asked for too
+        yield f"  {type(error).__name__}: {error}"
         return
-    yield f"  {path} ({path.stat().st_size:,} bytes)"
-    for array in arrays:
-        shape = " x ".join(
-            f"{size} {axis or ''}".strip()
-            for size, axis in zip(
-                array.shape, array.axes or (None,) * len(array.shape), strict=True
-            )
-        )
-        yield f"    {array.name}: {array.dtype} ({shape})"
+    yield f"  {path} ({size:,} bytes)"
+    yield from arrays
+
+
+def _array_line(array: StoredArray) -> str:
+    axes = array.axes or (None,) * len(array.shape)
+    named = zip(array.shape, axes, strict=True)
+    shape = " x ".join(f"{size} {axis or ''}".strip() for size, axis in named)
+    return f"    {array.name}: {array.dtype} ({shape})"

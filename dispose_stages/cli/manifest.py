@@ -51,7 +51,7 @@ def check(*, file: Path, config_file: Path, shallow: bool) -> None:
 def media_problems(found: Manifest) -> Iterable[RowProblem]:
     """What opening the media of all good rows brings up; each file is opened once."""
     from dispose_stages.batch.manifest import RowProblem
-    from dispose_stages.errors import UnitError
+    from dispose_stages.errors import Reason, UnitError
     from dispose_stages.store.media import probe_media
 
     known: dict[tuple[str, str], str] = {}
@@ -68,6 +68,9 @@ def media_problems(found: Manifest) -> Iterable[RowProblem]:
                         probe_media(Path(path), kind="image" if kind == "image" else "video")
                     except UnitError as error:
                         known[kind, path] = f"{error.reason}: {error}"
+                    except Exception as error:  # noqa: BLE001 - this file's fault, not the next's
+                        what = f"{type(error).__name__}: {error}"
+                        known[kind, path] = f"{Reason.INTERNAL}: {what}"
                 if reason := known[kind, path]:
                     yield RowProblem(row.line, column, reason)
 

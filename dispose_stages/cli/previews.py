@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -11,6 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dispose_stages.artifacts import Correspondence, MotionField, PoseTrack
+from dispose_stages.atomic import replacing
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import ROLES, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
@@ -31,6 +33,7 @@ from dispose_stages.store.video import VideoReader
 
 Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 
 TILES = 9
 """Frames of a clip that are shown."""
@@ -46,7 +49,8 @@ class Previews:
         keypoint: Body keypoint whose correspondence is pictured.
 
     Attributes:
-        remarks: Why a picture could not be made, for the user.
+        remarks: Why there is no picture of something, for the user.
+        failed: Whether one of them could not be drawn although there is something to be seen.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Previews:
         self._store = store
         self._keypoint = keypoint
         self.remarks: list[str] = []
+        self.failed = False
 
     def write(self, folder: Path) -> Iterator[Path]:
         """Write a picture of every artifact that is there; yields the files."""
@@ -68,11 +73,23 @@ class Previews:
             "correspondence": self._correspondence,
         }
         for role, draw in pictures.items():
+            path = folder / f"{self._pair.pair_id}.{role}.png"
+            if self._write(path, role, draw):
+                yield path
+
+    def _write(self, path: Path, role: str, draw: Callable[[str], Picture | None]) -> bool:
+        try:
             picture = draw(role)
             if picture is not None:
-                path = folder / f"{self._pair.pair_id}.{role}.png"
-                Image.fromarray(picture).save(path)
-                yield path
+                with replacing(path) as temporary:
+                    Image.fromarray(picture).save(temporary, "PNG")
+        except Exception as error:
+            # The others may be what the user is after.
+            _logger.debug("no picture of %s", role, exc_info=True)
+            self.remarks.append(f"no picture of {role}: {type(error).__name__}: {error}")
+            self.failed = True
+            return False
+        return picture is not None
 
     def _read(self, role: str, kind: type[T]) -> T | None:
         result = self._outcomes.result(self._pair, role)

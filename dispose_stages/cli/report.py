@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,27 +14,53 @@ from dispose_stages.cli.logs import configure_logging
 from dispose_stages.cli.options import run_dir_option
 from dispose_stages.cli.terminal import say
 
+if TYPE_CHECKING:
+    from dispose_stages.batch.outcomes import RunOutcomes
+
+_logger = logging.getLogger(__name__)
+
 
 @click.command()
 @run_dir_option
+@click.option("--only", type=click.Choice(["tables", "page"]), help="Default: both.")
 @click.pass_obj
-def report(obj: dict[str, bool], *, run_dir: Path) -> None:
-    """Write report.html, index.parquet, failures.csv and rejects.csv of a run.
+def report(obj: dict[str, bool], *, run_dir: Path, only: str | None) -> None:
+    """Write index.parquet, failures.csv and rejects.csv (the tables) and report.html (the page).
 
     All follow from plan, ledgers and artifacts, and may be written again at any time, also while
-    the run goes on.
+    the run goes on. One that fails leaves the others alone; the exit status then is 1.
     """
     configure_logging(verbose=obj["verbose"])
-    from dispose_stages.batch.index import write_failures, write_index, write_rejects
     from dispose_stages.batch.outcomes import RunOutcomes
-    from dispose_stages.report.stage import write_report
 
     outcomes = RunOutcomes.read(run_dir)
-    write_rejects(outcomes)
-    write_index(outcomes)
-    write_failures(outcomes)
-    write_report(run_dir)
-    layout = outcomes.layout
     say(str(outcomes.counts()))
-    for path in (layout.report, layout.index, layout.failures, layout.rejects):
-        say(f"written: {path}")
+    written = [_written(path, write, outcomes) for path, write in _outputs(outcomes, only)]
+    sys.exit(0 if all(written) else 1)
+
+
+def _outputs(
+    outcomes: RunOutcomes, only: str | None
+) -> Iterator[tuple[Path, Callable[[RunOutcomes], None]]]:
+    from dispose_stages.batch.index import write_failures, write_index, write_rejects
+
+    layout = outcomes.layout
+    if only != "page":
+        yield layout.rejects, write_rejects
+        yield layout.failures, write_failures
+        yield layout.index, write_index
+    if only != "tables":
+        from dispose_stages.report.stage import write_report
+
+        yield layout.report, write_report
+
+
+def _written(path: Path, write: Callable[[RunOutcomes], None], outcomes: RunOutcomes) -> bool:
+    try:
+        write(outcomes)
+    except Exception as error:
+        _logger.exception("%s", path)
+        say(f"not written: {path}: {type(error).__name__}: {error}", err=True)
+        return False
+    say(f"written: {path}")
+    return True

@@ -30,6 +30,7 @@ _BLOCK = 32  # target pixels, at least
 _STICK_WIDTH = 4
 _DIMMING = 0.6
 _EPSILON = 0.01
+_FARTHEST = 2**30  # canvas pixels; OpenCV refuses to draw what reaches farther
 _HAND_RADIUS, _FACE_RADIUS, _BODY_RADIUS = 4, 3, 4
 
 
@@ -142,6 +143,8 @@ class Raster:
     ) -> None:
         """Line of thickness 2."""
         (x1, y1), (x2, y2) = start, end
+        if max(abs(x1), abs(y1), abs(x2), abs(y2)) > _FARTHEST:
+            return
         if self.touch(min(x1, x2) - 3, min(y1, y2) - 3, max(x1, x2) + 3, max(y1, y2) + 3):
             cv2.line(self.image, start, end, colour, thickness=2)
 
@@ -151,6 +154,8 @@ class Raster:
         """Ellipse from one point to the other."""
         (x1, y1), (x2, y2) = start.tolist(), end.tolist()
         length = ((y1 - y2) ** 2 + (x1 - x2) ** 2) ** 0.5
+        if not length < _FARTHEST:  # nor is anything that is not a number
+            return
         angle = int(math.degrees(math.atan2(y1 - y2, x1 - x2)))
         centre = int((x1 + x2) / 2), int((y1 + y2) / 2)
         reach = int(length / 2) + _STICK_WIDTH + 1

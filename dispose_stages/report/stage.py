@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -46,31 +46,24 @@ MAX_EMBEDDED_BYTES = 24_000_000
 """Videos inside the page, in the order of the manifest; all others are linked."""
 _SEARCHED_FRAMES = 24
 _logger = logging.getLogger(__name__)
+Shown = TypeVar("Shown", Picture, Video)
 
 
 def write_report(
-    run_dir: Path,
+    outcomes: RunOutcomes,
     *,
     max_pictured: int = MAX_PICTURED,
     max_embedded_bytes: int = MAX_EMBEDDED_BYTES,
-) -> Path:
+) -> None:
     """Write the report of a run.
 
     Args:
-        run_dir: ``<results>/<run>``.
+        outcomes: Of the run.
         max_pictured: Rows with pictures.
         max_embedded_bytes: Size of all videos inside the page.
-
-    Returns:
-        Where it lies.
-
-    Raises:
-        StoreError: There is no such run.
     """
-    outcomes = RunOutcomes.read(run_dir)
     report = gather(outcomes, max_pictured=max_pictured, max_embedded_bytes=max_embedded_bytes)
     write_text(outcomes.layout.report, render(report))
-    return outcomes.layout.report
 
 
 def gather(outcomes: RunOutcomes, *, max_pictured: int, max_embedded_bytes: int) -> RunReport:
@@ -115,13 +108,15 @@ def _text(value: object) -> str:
     return "all" if value is None else str(value)
 
 
-def _attempt(show: Callable[[], Picture | None]) -> Picture | None:
-    """A picture, or nothing where what it shows is not there."""
+def _attempt(show: Callable[[], Shown | None]) -> Shown | None:
+    """What is to be shown, or nothing where that fails in whatever way: the row stands."""
     try:
         return show()
-    except (DisposeError, OSError, ValueError, IndexError) as error:
-        _logger.info("a picture is left out: %s", error)
-        return None
+    except (DisposeError, FileNotFoundError) as error:
+        _logger.info("left out of the page: %s", error)
+    except Exception:
+        _logger.exception("left out of the page")
+    return None
 
 
 class _Rows:
@@ -167,7 +162,7 @@ class _Rows:
             reason=outcome.reason if failed else "",
             message=outcome.message if failed else "",
             failed_in=outcome.stage if failed else "",
-            video=self._video(pair) if status is PairStatus.DELIVERED else None,
+            video=_attempt(lambda: self._video(pair)) if status is PairStatus.DELIVERED else None,
             **pictures,
         )
 

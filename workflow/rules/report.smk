@@ -1,4 +1,4 @@
-# The page to look at, the list of failures and the index of the data set.
+# The page to look at, and the tables: two jobs, for what fails loses its outputs.
 rule report:
     input:
         lambda wildcards: batch.ledgers("mux"),
@@ -8,13 +8,6 @@ rule report:
             caption="../report/page.rst",
             category="Results",
         ),
-        failures=report(
-            batch.path("failures.csv"),
-            caption="../report/failures.rst",
-            category="Results",
-        ),
-        index=batch.path("index.parquet"),
-        rejects=batch.path("rejects.csv"),
     log:
         batch.path("logs", "report.log"),
     benchmark:
@@ -32,4 +25,35 @@ rule report:
     message:
         "report on {params.pairs} pairs"
     shell:
-        "dispose report --run-dir {params.run_dir:q} > {log:q} 2>&1"
+        "dispose report --only page --run-dir {params.run_dir:q} > {log:q} 2>&1"
+
+
+rule tables:
+    input:
+        lambda wildcards: batch.ledgers("mux"),
+    output:
+        failures=report(
+            batch.path("failures.csv"),
+            caption="../report/failures.rst",
+            category="Results",
+        ),
+        index=batch.path("index.parquet"),
+        rejects=batch.path("rejects.csv"),
+    log:
+        batch.path("logs", "tables.log"),
+    benchmark:
+        batch.path("benchmarks", "tables.tsv")
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=batch.minutes(),
+    params:
+        plan=plan.report,
+        pairs=plan.pairs,
+        run_dir=lambda wildcards: batch.run_dir,
+    message:
+        "tables of {params.pairs} pairs"
+    shell:
+        "dispose report --only tables --run-dir {params.run_dir:q} > {log:q} 2>&1"
