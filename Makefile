@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm parity lint format config bench bench-pose bench-plan bench-traffic clean
+.PHONY: help demo test test-slow test-slurm parity lint format config bench bench-smallest bench-pose bench-plan bench-traffic clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,8 +67,11 @@ format: $(DEV)  ## rewrite sources in the house style
 config: $(DEV)  ## regenerate config/config.yaml and its schema
 	$(BIN)/dispose config
 
-bench: bench-pose bench-plan bench-traffic  ## print measurements
+bench: bench-traffic  ## print measurements
 	$(PYTEST) tests/bench -m bench -q -s
+
+bench-smallest: $(DEV)  ## every benchmark once at its smallest size; figures mean nothing
+	BENCH_SMALLEST=1 $(PYTEST) tests/bench -m bench -q --benchmark-disable
 
 bench-pose: $(DEV)  ## ms per frame of decoding, detection, drawing
 	$(PYTEST) tests/bench/bench_pose.py -m bench -q -s

@@ -45,8 +45,9 @@ class Row:
     Attributes:
         line: Line of the file the row ends on; the header is line 1.
         pair_id: Unique name, safe as a file name.
-        reference_image: Absolute path.
-        driving_video: Absolute path.
+        reference_image: Path; from the working directory if it lies below it, so that both may
+            move together.
+        driving_video: The same.
         parameters: Defaults of the configuration with the row's overrides.
         units: Role to id of the units it needs, once it is planned.
         extra: Cells of all other columns, for users of the videos; part of no id and no key.
@@ -189,6 +190,7 @@ class _RowReader:
         self.header = header
         self.extra_columns = [column for column in header if column not in COLUMNS]
         self.folder = folder
+        self.here = Path.cwd()
         self.defaults = defaults
         self.default_values = defaults.model_dump()
         self.media = _MediaCheck()
@@ -224,8 +226,9 @@ class _RowReader:
     def _resolve(self, cell: str) -> str:
         if cell not in self.paths:
             # Not Path.expanduser: that raises where "~name" is no user but a file's name.
-            path = (self.folder / os.path.expanduser(cell)).absolute()  # noqa: PTH111
-            self.paths[cell] = str(as_stored(path))
+            path = as_stored((self.folder / os.path.expanduser(cell)).absolute())  # noqa: PTH111
+            here = path.is_relative_to(self.here)
+            self.paths[cell] = str(path.relative_to(self.here) if here else path)
         return self.paths[cell]
 
     def _pair_id(self, values: Mapping[str, str]) -> str:

@@ -240,7 +240,10 @@ def _summarize(
 
 
 def weights_signature(root: Path) -> str:
-    """Sizes and times of all files below `root`; changes when a checkpoint is replaced."""
+    """Sizes and times of all files below `root`; changes when a checkpoint is replaced.
+
+    Where the folder lies does not matter.
+    """
     return _digest(canonical_json(sorted(_states_below(root))))
 
 
@@ -248,7 +251,7 @@ def _states_below(root: Path) -> Iterator[list[Any]]:
     for folder, _, names in os.walk(root, followlinks=True):
         for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118 - os.walk gives strings
-            yield _state(path)
+            yield [os.path.relpath(path, root), *_state(path)[1:]]
 
 
 def _state(path: str) -> list[Any]:

@@ -75,7 +75,7 @@ class Unit:
         label: For people: file names or pair id.
         route: 64-bit number that decides the shard.
         params: Plain values the stage reads; nothing else influences its numbers.
-        sources: Role to absolute path of the files it reads.
+        sources: Role to path of the files it reads, as the manifest's row has it.
         upstream: Role to (stage, unit id) of the artifacts it reads.
         stamp: Token of the last forced re-run; empty if there was none.
         key: Identity of its artifact, which only its job knows.
@@ -94,8 +94,8 @@ class Unit:
     inputs: Mapping[str, Result] = field(default_factory=dict)
 
     def source(self, role: str) -> Path:
-        """Path of a file it reads."""
-        return Path(self.sources[role])
+        """Absolute path of a file it reads."""
+        return Path(self.sources[role]).absolute()
 
     def provenance(self) -> dict[str, Any]:
         """What went into the artifact, for its own metadata."""
@@ -186,7 +186,7 @@ class RowPlan:
             near: Units with the same text come to lie in the same or neighbouring shards; or the
                 route itself.
             apart: Tells units with the same `near` from one another.
-            sources: Role to absolute path of the files it reads.
+            sources: Role to path of the files it reads.
             reads: Role to role of the row's unit whose result it reads.
             name: The unit's id where it has a name of its own.
         """

@@ -264,3 +264,21 @@ def test_no_text_makes_the_reader_crash(tmp_path, text):
     except ManifestError:
         return
     assert found.rows == ()
+
+
+@pytest.mark.parametrize("cell", ["media/a.png", "./media/a.png", "{folder}/media/a.png"])
+def test_media_below_the_working_directory_are_known_from_there(folder, monkeypatch, cell):
+    """However the row names them, so that the project may move."""
+    (folder / "media").mkdir()
+    (folder / "a.png").rename(folder / "media/a.png")
+    monkeypatch.chdir(folder)
+    text = f"reference_image,driving_video\n{cell.format(folder=folder)},x.mp4\n"
+    (row,) = read(folder, text).rows
+    assert row.reference_image == "media/a.png"
+
+
+def test_media_elsewhere_keep_their_whole_path(folder, monkeypatch, tmp_path_factory):
+    """The project may move, they do not."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    (row,) = read(folder, "reference_image,driving_video\na.png,x.mp4\n").rows
+    assert row.reference_image == str(folder / "a.png")

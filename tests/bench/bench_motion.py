@@ -1,10 +1,9 @@
 """Motion and correspondence of one pair, beside straightforward implementations.
 
-Run: ``pytest tests/bench/bench_motion.py -m bench -s -o python_files='bench_*.py'
--o python_functions='bench_*'``. Every variant runs in a process of its own, one after another in
-one run; figures are printed with their ratio and nothing is asserted of them. On a CPU the DIFT
-networks are of toy size, on a GPU all networks have their published sizes; weights are the formula
-of the recordings, which no figure depends on.
+``pytest tests/bench/bench_motion.py -m bench -s``. Every variant runs in a process of its own, one
+after another in one run; figures are printed with their ratio and nothing is asserted of them. On a
+CPU the DIFT networks are of toy size, on a GPU all networks have their published sizes; weights are
+the formula of the recordings, which no figure depends on.
 """
 
 from __future__ import annotations
@@ -38,17 +37,18 @@ from dispose_stages.models.dift import DiftNetwork
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
 from dispose_stages.weights.loading.dift import load_dift
+from tests.bench.size import size
 from tests.parity.families.motion import formula_cmp
 from tests.toy_sd import write_toy_sd
 
 pytestmark = pytest.mark.bench
 
-HEIGHT, WIDTH = 1024, 576
+HEIGHT, WIDTH = size((1024, 576), (256, 192))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-CLIP = 72
-FRAMES = CLIP if DEVICE == "cuda" else 8
+CLIP = size(72, 2)
+FRAMES = CLIP if DEVICE == "cuda" else size(8, 2)
 """Frames of CMP; its cost is linear in them but for the one image."""
-FILTERED_FRAMES = 16
+FILTERED_FRAMES = size(16, 2)
 
 
 def _poses(frames: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,13 +19,15 @@ from diffusers import UNetSpatioTemporalConditionModel
 from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.models.unet import build_unet
 from dispose_stages.weights.conversion import convert_checkpoint
+from tests.bench.size import size
 from tests.models.tiny_networks import CONFIG as TINY_CONFIG
 
 pytestmark = pytest.mark.bench
 
 CONFIG: dict[str, Any] = {**TINY_CONFIG, "cross_attention_dim": 1024}
-FRAMES, SIZE = 8, (24, 16)
-LAYERS, CHANNELS = 75, 1000  # 75 x 4 MB
+FRAMES, SIZE = size(8, 2), size((24, 16), (8, 8))
+LAYERS, CHANNELS = size(75, 3), 1000  # 75 x 4 MB
+RUNS = size(4, 1)
 
 _LOAD = """
 import sys, time
@@ -109,7 +111,7 @@ def test_loading(checkpoint: Path, way: str, dtype: str, *, cached: bool) -> Non
     """
     path = checkpoint if way == "torch.load" else checkpoint.with_suffix(".safetensors")
     runs = []
-    for _ in range(4):
+    for _ in range(RUNS):
         if not cached:
             _drop(path)
         output = subprocess.run(

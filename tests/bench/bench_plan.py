@@ -23,11 +23,14 @@ from dispose_stages.batch.manifest import cross_product
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Status
 from dispose_stages.store.artifacts import ArtifactStore
+from tests.bench.size import size
 from tests.workflow.conftest import REPOSITORY, Workspace, fake_bundle, make_workspace
 
 pytestmark = pytest.mark.bench
 
-SIZES = {1_000: (25, 40), 10_000: (100, 100)}
+SIZES = size({1_000: (25, 40), 10_000: (100, 100)}, {6: (2, 3)})
+STARTS = size(9, 1)
+"""Of a job; the fastest counts."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Measured:
     output: str
 
     def __str__(self) -> str:
-        return f"{self.seconds:6.1f} s {self.peak_bytes / 2**20:7.0f} MiB"
+        return f"{self.seconds:6.2f} s {self.peak_bytes / 2**20:7.0f} MiB"
 
 
 def measure(workspace: Workspace, *arguments: str) -> Measured:
@@ -67,7 +70,8 @@ def common(workspace: Workspace) -> list[str]:
     return [
         *("--snakefile", str(REPOSITORY / "Snakefile")),
         *("--configfile", str(REPOSITORY / "config/config.yaml")),
-        *("--config", "run=bench", f"manifest={workspace.root / 'media/pairs.csv'}"),
+        *("--config", "run=bench", "models=tiny"),
+        f"manifest={workspace.root / 'media/pairs.csv'}",
     ]
 
 
@@ -78,7 +82,7 @@ def profile() -> list[str]:
 
 def sparse_media(root: Path, images: int, videos: int) -> None:
     """Files with a size and no content, and the manifest of all their pairs."""
-    for folder, name, count, size in (
+    for folder, name, count, length in (
         ("images", "reference_{:04d}.png", images, 2 << 20),
         ("videos", "driver_{:04d}.mp4", videos, 50 << 20),
     ):
@@ -86,7 +90,7 @@ def sparse_media(root: Path, images: int, videos: int) -> None:
         for index in range(count):
             path = root / folder / name.format(index)
             path.touch()
-            os.truncate(path, size)
+            os.truncate(path, length)
     (root / "pairs.csv").write_text(cross_product(root / "images", root / "videos", root))
 
 
@@ -136,8 +140,15 @@ def test_planning(planned, capsys):
     nothing = measure(workspace, *arguments)
     assert "Nothing to be done" in nothing.output
     shard = min(PlanSummary.read(layout.summary).shards["sample"])
-    job = measure(workspace, *remote_job(f"sample:shard={shard}"), *common(workspace))
-    bare = measure(workspace, *bare_snakefile(workspace))
+    start = [*remote_job(f"sample:shard={shard}"), *as_the_main_process_calls_it(layout)]
+    # Alternately, so that both meet the same machine.
+    pairs_of_starts = [
+        (measure(workspace, *start), measure(workspace, *bare_snakefile(workspace)))
+        for _ in range(STARTS)
+    ]
+    job = min((with_plan for with_plan, _ in pairs_of_starts), key=lambda run: run.seconds)
+    bare = min((without for _, without in pairs_of_starts), key=lambda run: run.seconds)
+    overhead = job.seconds - bare.seconds
     jobs = sum(map(len, PlanSummary.read(layout.summary).shards.values()))
     plan_bytes = sum(p.stat().st_size for p in (layout.root / "plan").rglob("*.json"))
     artifacts = sum(1 for path in (workspace.root / "store").rglob("*") if path.is_file())
@@ -149,11 +160,16 @@ def test_planning(planned, capsys):
         f"  re-run with nothing to do          {nothing}  (at most 60 s, 2048 MiB)",
         f"  a cluster job up to its command    {job}",
         f"  ... the same without a plan        {bare}",
-        f"  overhead per job                   {job.seconds - bare.seconds:6.1f} s  (at most 3 s)",
+        f"  overhead per job                   {overhead:6.2f} s  (at most 0.05 s)",
         f"  plan files {plan_bytes / 2**20:.1f} MiB, artifacts {artifacts:,}, others {others:,}",
     ]
     with capsys.disabled():
         sys.stdout.write("\n".join(["", *lines, ""]))
+
+
+def as_the_main_process_calls_it(layout: RunLayout) -> list[str]:
+    """Workflow and settled configuration of a run."""
+    return ["--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", str(layout.config)]
 
 
 def remote_job(target: str) -> list[str]:

@@ -15,12 +15,13 @@ from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.models.whole_body import detection, estimation
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import Encoding, VideoWriter
+from tests.bench.size import size
 from tests.geometry.plain_drawing import plain_pose
 
 pytestmark = pytest.mark.bench
 
 HEIGHT, WIDTH = 1920, 1080
-CLIP_FRAMES = 48
+CLIP_FRAMES = size(48, 4)
 DRAWING = {"portrait 1024x576": (1024, 576), "landscape 576x1024": (576, 1024)}
 
 
@@ -87,8 +88,8 @@ def test_detector_output(benchmark):
     output = rng.standard_normal((8400, 85)).astype(np.float32)
     output[:, 4:] = 0.01
     output[rng.choice(8400, 80, replace=False), 4:6] = 0.9
-    size = {"input_size": (640, 640), "ratio": 1 / 3, "image_size": (HEIGHT, WIDTH)}
-    benchmark(lambda: detection.find_persons(output, **size))
+    sizes = {"input_size": (640, 640), "ratio": 1 / 3, "image_size": (HEIGHT, WIDTH)}
+    benchmark(lambda: detection.find_persons(output, **sizes))
 
 
 @pytest.mark.benchmark(group="pose input: crop to 384x288")
@@ -122,6 +123,6 @@ def test_drawing(benchmark, shape, way):
     """Touched blocks only, beside the whole 2160 canvas: the ratio is in parentheses."""
     benchmark.group = f"drawing {shape}"
     draw = {"blocks": draw_pose, "plain": plain_pose}[way]
-    frame, size = figure(), DRAWING[shape]
-    assert np.array_equal(draw_pose(frame, *size), plain_pose(frame, *size))
-    benchmark(lambda: draw(frame, *size))
+    frame, target = figure(), DRAWING[shape]
+    assert np.array_equal(draw_pose(frame, *target), plain_pose(frame, *target))
+    benchmark(lambda: draw(frame, *target))

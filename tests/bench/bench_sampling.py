@@ -19,6 +19,7 @@ from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import repeat_to_length
 from dispose_stages.sample.tiles import TileBlender
+from tests.bench.size import size
 from tests.sample.tiny_clip import (
     PARAMETERS,
     plain_predict,
@@ -27,7 +28,8 @@ from tests.sample.tiny_clip import (
     tiny_noise,
 )
 
-FRAMES = 7
+FRAMES = size(7, 5)
+REPEATS = size(5, 1)
 RUNG = Rung("single_tile", 1)
 
 
@@ -68,10 +70,10 @@ def sample_plainly() -> Tensor:
     )
 
 
-def seconds(run: Callable[[], Tensor], repeats: int = 5) -> tuple[float, Tensor]:
+def seconds(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
     """Best CPU time of a few runs, and the result."""
     best = float("inf")
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         start = time.process_time()
         result = run()
         best = min(best, time.process_time() - start)

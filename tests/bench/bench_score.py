@@ -21,10 +21,13 @@ from dispose_stages.score.frechet import FeatureMoments, frechet_distance
 from dispose_stages.score.statistics import estimates
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import Encoding, VideoWriter
+from tests.bench.size import size
 
 pytestmark = pytest.mark.bench
 
-HEIGHT, WIDTH, FRAMES = 576, 1024, 72
+HEIGHT, WIDTH, FRAMES = size((576, 1024, 72), (192, 256, 4))
+SAMPLES, FEATURES = size((10_000, 2048), (300, 64))
+PAIRS = size(10_000, 100)
 
 
 def show(capsys, *lines: str) -> None:
@@ -85,18 +88,21 @@ def test_clip(videos, capsys):
 
 
 def test_frechet(capsys):
-    """10,000 x 2,048 features."""
+    """As many features as an evaluation has."""
     rng = np.random.default_rng(0)
-    mixing = rng.standard_normal((2048, 2048)) / 45
-    samples = [rng.standard_normal((10_000, 2048)) @ mixing for _ in range(2)]
+    mixing = rng.standard_normal((FEATURES, FEATURES)) / np.sqrt(FEATURES)
+    samples = [rng.standard_normal((SAMPLES, FEATURES)) @ mixing for _ in range(2)]
     start = time.perf_counter()
     frechet_distance(*(FeatureMoments.of(sample) for sample in samples))
-    show(capsys, f"Fréchet distance of 10,000 x 2,048: {time.perf_counter() - start:.1f} s")
+    show(
+        capsys,
+        f"Fréchet distance of {SAMPLES:,} x {FEATURES:,}: {time.perf_counter() - start:.1f} s",
+    )
 
 
 def test_intervals(capsys):
-    """40 measures of 10,000 pairs."""
-    values = np.random.default_rng(0).standard_normal((10_000, 40))
+    """40 measures of all pairs."""
+    values = np.random.default_rng(0).standard_normal((PAIRS, 40))
     start = time.perf_counter()
-    estimates(values, [[""] * 10_000] * 40)
-    show(capsys, f"2,000 draws of 10,000 pairs x 40: {time.perf_counter() - start:.1f} s")
+    estimates(values, [[""] * PAIRS] * 40)
+    show(capsys, f"2,000 draws of {PAIRS:,} pairs x 40: {time.perf_counter() - start:.1f} s")
