@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
+
+from dispose_stages.errors import StoreError
 
 TEMPORARY_SUFFIX = ".tmp"
 """Ending of files that are being written; whatever has it may be deleted when no job runs."""
@@ -55,6 +59,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open an ordinary file for reading; never waits for a pipe, never reads a device.
+
+    Raises:
+        FileNotFoundError: There is none.
+        StoreError: Something else has its name.
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StoreError(f"{path}: not a file")
+    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor; the caller closes it
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file atomically and durably."""
     with replacing(path) as temporary:
@@ -73,8 +92,9 @@ def write_text_if_changed(path: Path, content: str) -> bool:
     """
     encoded = content.encode()
     try:
-        if path.read_bytes() == encoded:
-            return False
+        with open_regular(path) as stream:
+            if stream.read(len(encoded) + 1) == encoded:
+                return False
     except OSError:
         pass
     write_bytes(path, encoded)

@@ -6,14 +6,13 @@ numbers), reading it ends in a value or in one `StoreError` that names it.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from dispose_stages.atomic import readable_json
+from dispose_stages.atomic import canonical_json, open_regular, readable_json
 from dispose_stages.errors import StoreError
 
 T = TypeVar("T")
@@ -30,14 +29,11 @@ def read_bytes(path: Path, *, limit: int = MAX_BYTES) -> bytes:
         StoreError: It is no ordinary file, or larger than `limit`.
         OSError: It cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as stream:  # noqa: PTH123 - a descriptor, not a path
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise StoreError(f"{path}: not a file")
-        if status.st_size > limit:
-            raise StoreError(f"{path}: larger than {limit} bytes")
-        return stream.read(limit)
+    with open_regular(path) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise StoreError(f"{path}: larger than {limit} bytes")
+    return content
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -56,7 +52,14 @@ def parse(content: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def read_record(path: Path, form: str, version: int, build: Callable[[dict[str, Any]], T]) -> T:
+def read_record(
+    path: Path,
+    form: str,
+    version: int,
+    build: Callable[[dict[str, Any]], T],
+    *,
+    sealed: bool = True,
+) -> T:
     """Read a record.
 
     Args:
@@ -65,12 +68,15 @@ def read_record(path: Path, form: str, version: int, build: Callable[[dict[str, 
         version: Of the format that `build` understands.
         build: Makes the value of the record's fields, ``format`` and ``version`` taken out; its
             complaints about them (of the types, keys and values) become this function's.
+        sealed: The record carries a checksum (`record_text` writes it), so that a value that was
+            changed since is damage too.
 
     Raises:
         StoreError: It is absent, damaged, of another format or version.
     """
     try:
-        return build(_checked(parse(read_bytes(path)), path, form, version))
+        content = _checked(parse(read_bytes(path)), path, form, version, sealed=sealed)
+        return build(content)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file") from None
     except StoreError:
@@ -81,14 +87,21 @@ def read_record(path: Path, form: str, version: int, build: Callable[[dict[str, 
         raise StoreError(f"{path}: damaged: {type(error).__name__}: {error}") from None
 
 
-def _checked(content: Any, path: Path, form: str, version: int) -> dict[str, Any]:
+def _checked(content: Any, path: Path, form: str, version: int, *, sealed: bool) -> dict[str, Any]:
     if not isinstance(content, dict) or content.pop("format", None) != form:
         raise StoreError(f"{path}: not a {form} file")
     if (found := content.pop("version", None)) != version:
         raise StoreError(f"{path}: has version {found!r}, this program reads {version}")
+    if sealed and content.pop("checksum", None) != _checksum(content):
+        raise StoreError(f"{path}: damaged: its checksum does not fit")
     return content
 
 
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
 def record_text(form: str, version: int, content: Mapping[str, Any]) -> str:
-    """The text of a record; equal content gives equal bytes."""
-    return readable_json({"format": form, "version": version, **content})
+    """The text of a record with its checksum; equal content gives equal bytes."""
+    checksum = _checksum(content)
+    return readable_json({"format": form, "version": version, "checksum": checksum, **content})

@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from dispose_stages.atomic import write_text_if_changed
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Shard
+from dispose_stages.config import STAGES
+from dispose_stages.errors import StoreError
 from dispose_stages.records import read_record, record_text
 
 EVERY_UNIT = "*"
-_FORM = ("dispose-control", 1)
+_FORM = ("dispose-control", 2)
 
 Stamps = Mapping[str, Mapping[str, str]]
 
@@ -77,3 +81,23 @@ class Control:
     def epoch(self, stage: str, shard: str) -> int:
         """How often a shard was re-opened."""
         return self.epochs.get(f"{stage}/{shard}", 0)
+
+
+def standing_requests(layout: RunLayout) -> tuple[Control, tuple[str, ...]]:
+    """The requests on file; if it is damaged, as the last plan knew them, and a line on that."""
+    try:
+        return Control.read(layout.control), ()
+    except StoreError as error:
+        return _planned(layout), (f"{error}; it is made anew from the last plan",)
+
+
+def _planned(layout: RunLayout) -> Control:
+    stamps: dict[str, dict[str, str]] = {}
+    for stage in STAGES:
+        for path in sorted(layout.shard(stage, "x").parent.glob("*.json")):
+            try:
+                units = Shard.read(path).units
+            except StoreError:
+                continue
+            stamps.setdefault(stage, {}).update({u.id: u.stamp for u in units if u.stamp})
+    return Control(stamps=stamps)

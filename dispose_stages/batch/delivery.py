@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.outcomes import PairStatus, RowCounts, RunOutcomes
+from dispose_stages.batch.summary import PlanSummary
+from dispose_stages.batch.unit import Status
+from dispose_stages.errors import StoreError
 
 
 class Extent(StrEnum):
@@ -27,11 +32,13 @@ class Delivery:
         layout: Of the run.
         rows: How many stand how.
         reasons: Of those that failed.
+        waiting: What units that a job left undone wait for, and how many.
     """
 
     layout: RunLayout
     rows: RowCounts
     reasons: Mapping[str, int]
+    waiting: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def extent(self) -> Extent:
@@ -45,6 +52,8 @@ class Delivery:
         yield str(self.rows)
         for reason, count in sorted(self.reasons.items()):
             yield f"  {count} failed: {reason}"
+        for message, count in self.waiting.items():
+            yield f"  {count} units wait: {message}"
         if self.rows.rejected:
             yield f"  {self.rows.rejected} rejected: {self.layout.rejects}"
         yield f"videos: {self.layout.videos}"
@@ -60,4 +69,17 @@ def read_delivery(layout: RunLayout) -> Delivery:
     """
     outcomes = RunOutcomes.read(layout.root)
     failed = (o.reason for o in outcomes.pair_outcomes() if o.status is PairStatus.FAILED)
-    return Delivery(layout, outcomes.counts(), Counter(failed))
+    waiting = waiting_units(layout, outcomes.summary)
+    return Delivery(layout, outcomes.counts(), Counter(failed), waiting)
+
+
+def waiting_units(layout: RunLayout, plan: PlanSummary) -> Counter[str]:
+    """What jobs that stopped early left their units with, and how many units."""
+    messages: Counter[str] = Counter()
+    for stage, shards in plan.shards.items():
+        for shard in shards:
+            if layout.partial(stage, shard).exists() and not layout.ledger(stage, shard).exists():
+                with suppress(StoreError):
+                    results = Ledger.read(layout.partial(stage, shard)).units.values()
+                    messages.update(r.message for r in results if r.status is Status.PENDING)
+    return messages

@@ -105,7 +105,7 @@ class Shard:
         Raises:
             StoreError: It is absent, damaged, or of another version.
         """
-        return read_record(path, *_SHARD, cls._build)
+        return read_record(path, *_SHARD, cls._build, sealed=False)
 
     @classmethod
     def _build(cls, content: dict[str, Any]) -> Shard:

@@ -15,12 +15,12 @@ from typing import Any
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text_if_changed
 from dispose_stages.batch.audit import ShardId, audit_ledgers
-from dispose_stages.batch.control import Control
+from dispose_stages.batch.control import Control, standing_requests
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Shard
 from dispose_stages.batch.manifest import Manifest, RowProblem, read_manifest, rejects_csv
 from dispose_stages.batch.plan import Plan, build_plan, revision, upstream_shards
-from dispose_stages.batch.run_files import pairs_json
+from dispose_stages.batch.run_files import forget_damaged_weights, pairs_json
 from dispose_stages.batch.run_lock import RunLock
 from dispose_stages.batch.summary import PlanSummary, ShardSummary
 from dispose_stages.batch.unit import Unit
@@ -69,6 +69,7 @@ class PreparedRun:
         pairs: Text of the file that lists the pairs.
         summary: What Snakemake works from.
         stale: (stage, shard)s whose ledger belongs to another plan.
+        repaired: What was damaged and how that was mended, for people.
     """
 
     config: Config
@@ -80,6 +81,7 @@ class PreparedRun:
     pairs: str
     summary: PlanSummary
     stale: tuple[ShardId, ...]
+    repaired: tuple[str, ...] = ()
     _lock: RunLock | None = field(default=None, repr=False)
 
     def commit(self) -> None:
@@ -92,6 +94,7 @@ class PreparedRun:
         self._lock = RunLock(layout.run_lock)
         self._lock.acquire()
         self.control.write(layout.control)
+        forget_damaged_weights(layout)
         for (stage, shard), text in self.shards.items():
             write_text_if_changed(layout.shard(stage, shard), text)
         self._remove_former_shards()
@@ -112,7 +115,8 @@ class PreparedRun:
             self._lock.release()
 
     def reject_lines(self) -> Iterator[str]:
-        """Which rows were set aside and why, for people."""
+        """Which rows were set aside and why, and what was mended, for people."""
+        yield from self.repaired
         problems = self.manifest.problems
         if problems:
             name, rejects = self.config.manifest, self.layout.rejects
@@ -144,7 +148,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
     layout = RunLayout(config.run_dir)
     manifest = read_manifest(Path(config.manifest), config.parameters)
     _check_rows(manifest, config.manifest)
-    control = Control.read(layout.control)
+    control, repaired = standing_requests(layout)
     forced = forced or Forced()
     for stage in sorted(forced.stages):
         control = control.with_stamp(stage)
@@ -159,7 +163,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
         by_shard = _units_by_shard(plan)
     unit_ids = {i: [unit.id for unit in units] for i, units in by_shard.items()}
     store = ArtifactStore(Path(config.store))
-    audit = audit_ledgers(layout, store, unit_ids, config.encoding.container)
+    audit = audit_ledgers(layout, store, unit_ids)
     control = control.reopened(audit.lost)
     shards = _shard_files(plan, by_shard)
     texts = {shard_id: shard.to_json() for shard_id, shard in shards.items()}
@@ -182,6 +186,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
             shard_minutes=config.shards.minutes,
         ),
         stale=audit.stale,
+        repaired=repaired,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from dispose_stages.batch.audit import ShardId
-from dispose_stages.batch.control import Control
+from dispose_stages.batch.control import standing_requests
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.run_files import read_pairs
@@ -45,7 +45,7 @@ def renew_stamps(layout: RunLayout, stage: str, pair_ids: Collection[str] | None
     """
     units = None if pair_ids is None else _units_of(layout, stage, set(pair_ids))
     with _holding(layout):
-        Control.read(layout.control).with_stamp(stage, units).write(layout.control)
+        standing_requests(layout)[0].with_stamp(stage, units).write(layout.control)
     return len(units or ())
 
 
@@ -84,10 +84,19 @@ def reopen_failed(
         RunBusyError: Another process works on it.
     """
     found = failed_units(layout, stages, reasons)
-    if found:
-        with _holding(layout):
-            Control.read(layout.control).reopened(found).write(layout.control)
+    reopen(layout, found)
     return found
+
+
+def reopen(layout: RunLayout, shards: Collection[ShardId]) -> None:
+    """Let (stage, shard)s run again; finished units whose results are valid stay as they are.
+
+    Raises:
+        RunBusyError: Another process works on the run.
+    """
+    if shards:
+        with _holding(layout):
+            standing_requests(layout)[0].reopened(shards).write(layout.control)
 
 
 def failed_units(

@@ -14,7 +14,7 @@ from dispose_stages.errors import StoreError
 from dispose_stages.records import parse, read_bytes, read_record, record_text
 
 _PAIRS = ("dispose-pairs", 2)
-_WEIGHTS = ("dispose-weights", 1)
+_WEIGHTS = ("dispose-weights", 2)
 
 
 def read_run_config(layout: RunLayout) -> Config:
@@ -82,7 +82,7 @@ def read_pairs(layout: RunLayout) -> list[Row]:
             for pair in content["pairs"]
         ]
 
-    return read_record(layout.pairs, *_PAIRS, rows)
+    return read_record(layout.pairs, *_PAIRS, rows, sealed=False)
 
 
 def read_stage_weights(layout: RunLayout, stage: str) -> str:
@@ -98,6 +98,14 @@ def read_stage_weights(layout: RunLayout, stage: str) -> str:
     except StoreError as error:
         raise StoreError(f"{error} (`dispose fingerprint` writes it)") from None
     return str(stages.get(stage, ""))
+
+
+def forget_damaged_weights(layout: RunLayout) -> None:
+    """Remove the digests if they cannot be trusted, so that their rule makes them anew."""
+    try:
+        read_stage_weights(layout, "pose")
+    except StoreError:
+        layout.weights.unlink(missing_ok=True)
 
 
 def write_stage_weights(layout: RunLayout, bundle: str, digests: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ from dispose_stages.atomic import write_text
 from dispose_stages.errors import StoreError
 from dispose_stages.records import read_record, record_text
 
-_FORM = ("dispose-stats", 1)
+_FORM = ("dispose-stats", 2)
 KEPT_ATTEMPTS = 50
 """Older attempts are forgotten."""
 

@@ -79,7 +79,7 @@ class PlanSummary:
         Raises:
             StoreError: It is absent, damaged, or of another version.
         """
-        return read_record(path, *_FORM, cls._build)
+        return read_record(path, *_FORM, cls._build, sealed=False)
 
     @classmethod
     def _build(cls, content: dict[str, Any]) -> PlanSummary:

@@ -21,6 +21,7 @@ COMMANDS = {
     "report": ("report:report", "Write report, index.parquet, failures.csv and rejects.csv."),
     "export": ("export:export", "Make a data set of a run's videos."),
     "takedown": ("takedown:takedown", "Find and remove all that was made from a source."),
+    "verify": ("verify:verify", "Compare everything a run has made with its digests."),
     "gc": ("gc:gc", "Delete artifacts that no run needs."),
     "manifest": ("manifest:manifest", "Check and make manifests."),
     "weights": ("weights:weights", "List, check and make checkpoints."),
@@ -36,7 +37,7 @@ COMMANDS = {
 }
 """Command to (module:object, line in the overview), in the order in which they are shown."""
 SECTIONS = {
-    "Runs": ("run", "status", "retry", "inspect", "report", "gc"),
+    "Runs": ("run", "status", "retry", "inspect", "report", "verify", "gc"),
     "Data sets": ("export", "takedown"),
     "What goes in": ("manifest", "weights", "train", "config"),
     "Jobs (called by the workflow, one shard each)": (

@@ -23,6 +23,8 @@ from dispose_stages.errors import ConfigError, ManifestError, StoreError
 
 EXIT_STATUS = {"all": 0, "some": 3, "none": 4}
 """By how much of the manifest was delivered."""
+HEALINGS = 2
+"""How often a run is planned once more by itself, to make lost artifacts again."""
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
@@ -84,11 +86,27 @@ def run(
     command = snakemake_command(profile, files, force=force, dry_run=dry_run, extra=extra)
     say(shlex.join(command), err=True)
     ended = supervise(command, _say_stopping)
+    for _ in range(HEALINGS):
+        if dry_run or ended.stopped_by or not _artifact_was_lost(layout):
+            break
+        say("an artifact was lost or damaged; planning once more to make it again", err=True)
+        ended = supervise(command, _say_stopping)
     status = ended.status if dry_run else exit_status(config, ended)
     if status and ended.stopped_by:
         status = 128 + ended.stopped_by
         say("stopped; what is finished is kept, and the same command continues", err=True)
     sys.exit(status)
+
+
+def _artifact_was_lost(layout: RunLayout) -> bool:
+    from dispose_stages.batch.delivery import waiting_units
+    from dispose_stages.batch.runner import ARTIFACT_LOST
+    from dispose_stages.batch.summary import PlanSummary
+
+    try:
+        return ARTIFACT_LOST in waiting_units(layout, PlanSummary.read(layout.summary))
+    except StoreError:
+        return False
 
 
 def _say_stopping(asked: signal.Signals) -> None:

@@ -6,12 +6,14 @@ the sizes alone how much memory a file will need.
 
 from __future__ import annotations
 
+import errno
 import io
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dispose_stages.errors import ArtifactCorruptError
+from dispose_stages.atomic import open_regular
+from dispose_stages.errors import ArtifactCorruptError, StoreError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 _UNIX = 3
@@ -44,7 +46,14 @@ def _checked_members(archive: zipfile.ZipFile, max_bytes: int) -> list[zipfile.Z
     return members
 
 
-_UNREADABLE = (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, RuntimeError)
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    StoreError,
+)
 
 
 def unpack(
@@ -57,7 +66,7 @@ def unpack(
         ArtifactCorruptError: Not a zip, a wrong checksum, compressed members, or too large.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
             return {
                 member.filename: archive.read(member)
                 for member in _checked_members(archive, max_bytes)
@@ -65,15 +74,26 @@ def unpack(
             }
     except _UNREADABLE as error:
         raise ArtifactCorruptError(f"{path}: {error}") from error
+    except OSError as error:
+        raise _foreign(path, error) from error
 
 
 def unpack_member(path: Path, name: str, *, max_bytes: int) -> bytes:
     """One small member; errors as in `unpack`, also where the member is absent."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
             member = archive.getinfo(name)
             if member.compress_type != zipfile.ZIP_STORED or member.file_size > max_bytes:
                 raise ArtifactCorruptError(f"{path}: {name!r} is compressed or too large")
             return archive.read(member)
     except (*_UNREADABLE, KeyError) as error:
         raise ArtifactCorruptError(f"{path}: {error}") from error
+    except OSError as error:
+        raise _foreign(path, error) from error
+
+
+def _foreign(path: Path, error: OSError) -> OSError:
+    """What stands in an artifact's place and is none is damage; other faults stay what they are."""
+    if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ENOTDIR}:
+        return ArtifactCorruptError(f"{path}: {error.strerror}")
+    return error

@@ -7,7 +7,6 @@ run's statistics. The format is specified in ``docs/data-format.md``.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ import numpy as np
 
 from dispose_stages.atomic import write_bytes
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, StoreError
+from dispose_stages.records import parse
 from dispose_stages.store import archive, zarr_group
 from dispose_stages.store.encoding import (
     Json,
@@ -174,10 +174,19 @@ class ArtifactStore:
             _logger.warning("%s; it will be computed again", error)
             return None
 
+    def verified_digest(self, stage: str, key: str) -> str:
+        """Digest of an artifact's arrays, all of which are read.
+
+        Raises:
+            ArtifactMissingError: There is none.
+            ArtifactCorruptError: It is damaged, or its arrays do not match the digest it records.
+        """
+        return content_digest(self._read(self._path(stage, key, SUFFIX), stage, key))
+
     def is_intact(self, stage: str, key: str) -> bool:
         """Whether an artifact is there and its arrays match its digest; reads all of it."""
         try:
-            self._read(self._path(stage, key, SUFFIX), stage, key)
+            self.verified_digest(stage, key)
         except (ArtifactMissingError, ArtifactCorruptError):
             return False
         return True
@@ -251,7 +260,7 @@ class ArtifactStore:
 def _checked_head(content: bytes, stage: str, key: str) -> dict[str, Any]:
     """Root attributes of a file that claims to be this artifact."""
     try:
-        head = json.loads(content)["attributes"]
+        head = parse(content)["attributes"]
         version = head["format_version"]
         named = (head["format"], head["stage"], head["key"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:

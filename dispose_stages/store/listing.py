@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dispose_stages.atomic import TEMPORARY_SUFFIX
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError
-from dispose_stages.store.artifacts import LEASE_SUFFIX, PARTIAL_SUFFIX, SUFFIX
+from dispose_stages.records import parse
+from dispose_stages.store import archive
+from dispose_stages.store.artifacts import LEASE_SUFFIX, MAX_BYTES, PARTIAL_SUFFIX, SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +90,22 @@ def stored_arrays(path: Path) -> list[StoredArray]:
         ArtifactMissingError: There is no such file.
         ArtifactCorruptError: It is no artifact.
     """
-    arrays = []
     try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if not name.endswith("/zarr.json"):
-                    continue
-                metadata = json.loads(archive.read(name))
-                if metadata["node_type"] != "array":
-                    continue
-                axes = metadata.get("dimension_names") or ()
-                shape = tuple(metadata["shape"])
-                label = name.removesuffix("/zarr.json")
-                arrays.append(StoredArray(label, metadata["data_type"], shape, tuple(axes)))
+        heads = archive.unpack(
+            path, max_bytes=MAX_BYTES, wanted=lambda name: name.endswith("/zarr.json")
+        )
+        parsed = {name: parse(head) for name, head in sorted(heads.items())}
+        return [
+            StoredArray(
+                name.removesuffix("/zarr.json"),
+                str(head["data_type"]),
+                tuple(int(size) for size in head["shape"]),
+                tuple(head.get("dimension_names") or ()),
+            )
+            for name, head in parsed.items()
+            if head["node_type"] == "array"
+        ]
     except FileNotFoundError:
         raise ArtifactMissingError(f"no artifact at {path}") from None
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactCorruptError(f"{path}: {error}") from error
-    return arrays

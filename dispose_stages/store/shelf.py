@@ -8,7 +8,6 @@ video, so the two never disagree.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any, Literal
 
 from dispose_stages.atomic import fsync_directory, readable_json, write_text
 from dispose_stages.errors import StoreError
+from dispose_stages.records import parse, read_bytes
 from dispose_stages.store.files import file_digest
 from dispose_stages.store.provenance import library_versions
 
@@ -108,8 +108,9 @@ class VideoShelf:
         """The delivered video of a pair, if it has that key; None for the key takes any."""
         path = self.sidecar(pair_id)
         try:
-            content = json.loads(path.read_bytes())
-            if content["format"] != FORMAT or content["format_version"] != FORMAT_VERSION:
+            content = parse(read_bytes(path))
+            named = (content["format"], content["format_version"], content["pair_id"])
+            if named != (FORMAT, FORMAT_VERSION, pair_id):
                 return None
             found = DeliveredVideo(
                 path=self.folder / Path(content["file"]).name,
@@ -123,9 +124,13 @@ class VideoShelf:
                 return None
             if frames_folder and not (self.folder / Path(frames_folder).name).is_dir():
                 return None
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
         return found
+
+    def recall(self, pair_id: str) -> None:
+        """Let a video count as not delivered, so that it is made again; the file stays."""
+        self.sidecar(pair_id).unlink(missing_ok=True)
 
     def digest(self, pair_id: str, key: str) -> str | None:
         """Digest of the delivered video, if it has that key and is whole."""

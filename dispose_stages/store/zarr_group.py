@@ -6,7 +6,6 @@ read is checked before anything is allocated, since an artifact may come from an
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dispose_stages.errors import ArtifactCorruptError
+from dispose_stages.records import parse
 from dispose_stages.store.encoding import Json, Tree, check_values
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def from_files(files: Mapping[str, bytes], *, max_bytes: int) -> Tree:
 def _declared_bytes(name: str, content: bytes, files: Mapping[str, bytes]) -> int:
     """Size of the array that a metadata file declares; its chunks must not decode to more."""
     try:
-        metadata = json.loads(content)
+        metadata = parse(content)
         if metadata["node_type"] == "group":
             return 0
         itemsize = np.dtype(metadata["data_type"]).itemsize

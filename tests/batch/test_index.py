@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dispose_stages.batch.index import extra_column, write_failures, write_index
+from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.errors import Reason, UnitError
 from tests.toy_run import CountingStage, plan_run
@@ -71,10 +73,9 @@ def deliver(run, facts):
     """Put facts about the video into the ledgers, as the stage does."""
     for name in run.plan.shards("mux"):
         path = run.layout.ledger("mux", name)
-        content = json.loads(path.read_text())
-        for unit in content["units"].values():
-            unit.get("digest") and unit.update(facts=facts)
-        path.write_text(json.dumps(content))
+        ledger = Ledger.read(path)
+        units = {u: replace(r, facts=facts) if r.digest else r for u, r in ledger.units.items()}
+        path.write_text(replace(ledger, units=units).to_json())
 
 
 def carry(run, columns):

@@ -15,12 +15,14 @@ from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.outcomes import RowCounts
 from dispose_stages.batch.prepare import Forced, prepare_run
 from dispose_stages.batch.reruns import renew_stamps, reopen_failed
+from dispose_stages.batch.run_files import write_stage_weights
 from dispose_stages.batch.run_lock import RunBusyError
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import STAGES
-from dispose_stages.errors import ConfigError, ManifestError, Reason, StoreError
+from dispose_stages.errors import ConfigError, ManifestError, Reason
 from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.shelf import StagedVideo, VideoShelf
 from tests.workflow.conftest import REPOSITORY, write_manifest
 
 IMAGES = [f"{letter}.png" for letter in "abcd"]
@@ -40,16 +42,26 @@ def values(tmp_path):
     }
 
 
+def deliver(folder, pair_id, key):
+    """A video and its sidecar."""
+    shelf = VideoShelf(folder)
+    staged = StagedVideo(shelf.staging(pair_id, key, ".mp4"), 5, 64, 96, 15.0)
+    write_text(staged.path, "video")
+    shelf.commit(pair_id, key, staged, {})
+
+
 def finish(run, status=Status.DONE, **more):
     """Write the ledgers, artifacts and videos that a run's jobs would leave."""
     store = ArtifactStore(Path(run.config.store))
     for stage, shard in run.shards:
         units = {}
         for unit in run.plan.shards(stage)[shard]:
-            key = unit.id if stage != "mux" else ""
+            key = unit.id if stage != "mux" else "ab" * 20
             units[unit.id] = Result(status, key=key, digest="d" * 40, **more)
-            path = store.path(stage, key) if key else run.layout.videos / f"{unit.id}.mp4"
-            write_text(path, "")
+            if stage == "mux":
+                deliver(run.layout.videos, unit.id, key)
+            else:
+                write_text(store.path(stage, key), "")
         write_text(run.layout.ledger(stage, shard), Ledger(stage, shard, units).to_json())
 
 
@@ -339,12 +351,54 @@ def test_delivery_counts_pairs(values):
     assert (none.extent, none.reasons) == (Extent.NONE, {"oom": 20})
 
 
-def test_damaged_control_file_is_named(values):
-    """A damaged file stops the run instead of being overwritten."""
+@pytest.mark.parametrize("content", ["{", '{"format": "dispose-control"}', "[" * 100_000])
+def test_a_damaged_control_file_is_made_anew(values, content):
+    """It is said; the stamps of forced re-runs are those of the last plan, so nothing is redone."""
+    run = prepare_run(values, Forced(frozenset({"sample"})))
+    run.commit()
+    run.release()
+    write_text(run.layout.control, content)
+    again = prepare_run(values)
+    assert "control.json" in next(again.reject_lines())
+    assert changed(run, again) == set()
+    again.commit()
+    again.release()
+    assert Control.read(run.layout.control).stamps["sample"]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda videos, pair_id: (videos / f"{pair_id}.mp4").write_text("longer than it was"),
+        lambda videos, pair_id: (videos / f"{pair_id}.json").unlink(),
+        lambda videos, pair_id: (videos / f"{pair_id}.json").write_text("{"),
+        lambda videos, pair_id: deliver(videos, pair_id, "cd" * 20),
+    ],
+)
+def test_a_video_that_is_not_what_was_delivered_reopens_its_shard(values, harm):
+    """Another size, without a sidecar of its own, or made under another key."""
     run = prepare_run(values)
-    write_text(run.layout.control, "{")
-    with pytest.raises(StoreError, match=r"control\.json"):
-        prepare_run(values)
+    run.commit()
+    run.release()
+    finish(run)
+    pair_id = run.plan.rows[0].pair_id
+    harm(run.layout.videos, pair_id)
+    assert changed(run, prepare_run(values)) == {f"mux {run.plan.shard_of('mux', pair_id)}"}
+
+
+@pytest.mark.parametrize("harm", ["", "{", '{"stages": {"pose": "another"}}'])
+def test_damaged_digests_of_weights_are_made_anew(values, harm):
+    """A file that cannot be trusted goes, so that its rule writes it again."""
+    run = prepare_run(values)
+    write_stage_weights(run.layout, "tiny", {"pose": "d"})
+    run.commit()
+    run.release()
+    assert run.layout.weights.exists()
+    text = run.layout.weights.read_text()
+    write_text(run.layout.weights, text.replace('"d"', '"e"') if "another" in harm else harm)
+    run.commit()
+    run.release()
+    assert not run.layout.weights.exists()
 
 
 @pytest.mark.parametrize("stage", STAGES)

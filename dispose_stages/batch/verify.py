@@ -1,0 +1,184 @@
+"""Is everything that a run's files promise still true? Reads all of it, byte by byte.
+
+Planning notices what is gone; this finds what was changed in place. Whatever is damaged is taken
+out of use, so that the next run makes it again and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dispose_stages.batch.audit import STORED_STAGES, ShardId
+from dispose_stages.batch.control import Control
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Ledger, Shard
+from dispose_stages.batch.run_files import read_pairs, read_run_config, read_stage_weights
+from dispose_stages.batch.summary import PlanSummary
+from dispose_stages.batch.unit import Result, Status
+from dispose_stages.errors import (
+    ArtifactCorruptError,
+    ArtifactMissingError,
+    DisposeError,
+    StoreError,
+)
+from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.files import file_digest
+from dispose_stages.store.listing import stored_files
+from dispose_stages.store.shelf import VideoShelf
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Something that is not what it should be.
+
+    Attributes:
+        path: Where it lies.
+        what: What is wrong with it.
+        shard: (stage, shard) that has to run again; None where planning mends it.
+    """
+
+    path: Path
+    what: str
+    shard: ShardId | None = None
+
+
+class Verification:
+    """One look at a run; damage is taken out of use as it is found, unless only looked for.
+
+    Args:
+        layout: Of the run.
+        repair: Take damaged files out of use.
+        on_progress: Called with (looked at, of how many, what).
+    """
+
+    def __init__(
+        self,
+        layout: RunLayout,
+        *,
+        repair: bool,
+        on_progress: Callable[[int, int, str], None] = lambda *_: None,
+    ) -> None:
+        self.layout = layout
+        self.repair = repair
+        self._progress = on_progress
+        self._store = ArtifactStore(Path(read_run_config(layout).store))
+        self._shelf = VideoShelf(layout.videos)
+
+    def damages(self, *, whole_store: bool = False) -> Iterator[Damage]:
+        """All damage of the run: plan, ledgers, artifacts and videos.
+
+        Args:
+            whole_store: Look at artifacts of other runs too.
+
+        Raises:
+            StoreError: There is no such run.
+        """
+        yield from self._plan()
+        seen: set[Path] = set()
+        todo = list(self._done())
+        for number, (shard, unit, result) in enumerate(todo, start=1):
+            if shard[0] in STORED_STAGES:
+                seen.add(self._store.path(shard[0], result.key))
+            if damage := self._result(shard, unit, result):
+                yield damage
+            self._progress(number, len(todo), f"{shard[0]} {unit}")
+        if whole_store:
+            yield from self._others(seen)
+
+    def _plan(self) -> Iterator[Damage]:
+        """Small files; planning writes most of them anew, and their rules the others."""
+        layout = self.layout
+        yield from self._small(layout.summary, PlanSummary.read, remove=False)
+        yield from self._small(layout.pairs, lambda _: read_pairs(layout), remove=False)
+        yield from self._small(layout.control, Control.read, remove=False)
+        yield from self._small(layout.weights, lambda _: read_stage_weights(layout, "pose"))
+        yield from self._small(layout.index, _read_index)
+        for path in sorted(layout.shard("x", "x").parents[1].glob("*/*.json")):
+            yield from self._small(path, Shard.read, remove=False)
+        for path in sorted(layout.ledger("x", "x").parents[1].glob("*/*.json")):
+            yield from self._small(path, Ledger.read)
+
+    def _small(
+        self, path: Path, read: Callable[[Path], object], *, remove: bool = True
+    ) -> Iterator[Damage]:
+        if path.exists() and (what := _complaint(read, path)):
+            if self.repair and remove:
+                _discard(path)
+            yield Damage(path, what)
+
+    def _done(self) -> Iterator[tuple[ShardId, str, Result]]:
+        for path in sorted(self.layout.ledger("x", "x").parents[1].glob("*/*.json")):
+            with suppress(StoreError):
+                for unit, result in Ledger.read(path).units.items():
+                    if result.status is Status.DONE and path.parent.name != "ingest":
+                        yield (path.parent.name, path.stem), unit, result
+
+    def _result(self, shard: ShardId, unit: str, result: Result) -> Damage | None:
+        if shard[0] == "mux":
+            return self._video(shard, unit, result)
+        path = self._store.path(shard[0], result.key)
+        try:
+            found = self._store.verified_digest(shard[0], result.key)
+        except (ArtifactMissingError, ArtifactCorruptError) as error:
+            if self.repair:
+                _discard(path)
+            return Damage(path, str(error), shard)
+        if found == result.digest:
+            return None
+        # Whole in itself, so it is the ledger that speaks of something else.
+        return Damage(path, "is not the content that the ledger names", shard)
+
+    def _video(self, shard: ShardId, pair_id: str, result: Result) -> Damage | None:
+        found = self._shelf.find(pair_id, result.key)
+        path = self._shelf.folder / str(result.facts.get("file", pair_id))
+        if found is None:
+            what = "the video or its sidecar is gone, foreign, or of another size"
+        elif result.digest != found.digest or file_digest(found.path) != found.digest:
+            what = "is not the video that was delivered"
+        else:
+            return None
+        if self.repair:
+            self._shelf.recall(pair_id)
+        return Damage(path, what, shard)
+
+    def _others(self, seen: set[Path]) -> Iterator[Damage]:
+        files = [
+            file
+            for file in stored_files(self._store.root, STORED_STAGES)
+            if file.finished and file.path not in seen
+        ]
+        for number, file in enumerate(files, start=1):
+            what = _complaint(self._store.verified_digest, file.stage, file.key)
+            self._progress(number, len(files), f"{file.stage} {file.key}")
+            if what:
+                if self.repair:
+                    _discard(file.path)
+                yield Damage(file.path, what)
+
+
+def _complaint(read: Callable[..., object], *arguments: object) -> str:
+    try:
+        read(*arguments)
+    except (DisposeError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _read_index(path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_table(path)
+    except (OSError, ValueError) as error:
+        raise ArtifactCorruptError(f"{path}: {error}") from None
+
+
+def _discard(path: Path) -> None:
+    """Remove what has an artifact's name; a folder with such a name is moved aside."""
+    if path.is_dir() and not path.is_symlink():
+        path.rename(path.with_name(f"{path.name}.damaged"))
+    else:
+        path.unlink(missing_ok=True)
