@@ -65,7 +65,10 @@ def read_rejects(layout: RunLayout) -> list[RowProblem]:
         StoreError: The file cannot be used.
     """
     return read_record(
-        layout.pairs, *_PAIRS, lambda content: [RowProblem(**each) for each in content["rejects"]]
+        layout.pairs,
+        *_PAIRS,
+        lambda content: [RowProblem(**each) for each in content["rejects"]],
+        sealed=False,
     )
 
 

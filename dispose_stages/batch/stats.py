@@ -115,7 +115,7 @@ class JobStats:
     def read(cls, path: Path) -> JobStats:
         """The file, or an empty one: statistics never stop a job."""
         try:
-            return read_record(path, *_FORM, cls._build)
+            return read_record(path, *_FORM, cls._build, sealed=False)
         except StoreError:
             return cls()
 
