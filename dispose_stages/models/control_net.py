@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from dispose_stages.models.conditioning import MotionEmbedding
 from dispose_stages.models.context import ArrangedContext
-from dispose_stages.models.encoder import SpatioTemporalEncoder, over_batch
+from dispose_stages.models.encoder import SpatioTemporalEncoder, frames_of, over_batch
 from dispose_stages.models.point_adapter import PointAdapter
-from dispose_stages.models.temporal_convolution import use_temporal_convolutions
 from dispose_stages.models.unet_config import UNetConfig
 
 
@@ -114,7 +113,7 @@ class ControlNet(SpatioTemporalEncoder):
         """
         batch = len(latents)
         conditions = self._conditions(latents, time_embedding, context, image_only)
-        hidden = self.conv_in(latents.flatten(0, 1)) + over_batch(motion, batch)
+        hidden = self.conv_in(frames_of(latents)) + over_batch(motion, batch)
         skips = [hidden]
         for index, block in enumerate(self.down_blocks):
             hidden, more = block(hidden, context.blocks[index], conditions)
@@ -149,6 +148,4 @@ def build_control_net(
         WeightsError: The configuration describes another kind of network.
     """
     config = UNetConfig.from_mapping(unet_config)
-    network = ControlNet(config, point_channels, adapter_channels or config.block_channels)
-    use_temporal_convolutions(network)
-    return network
+    return ControlNet(config, point_channels, adapter_channels or config.block_channels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from dispose_stages.models.context import (
     TemporalOrder,
     arrange,
 )
+from dispose_stages.models.layers import TimestepEmbedding, sinusoids
 from dispose_stages.models.spatio_temporal import Conditions, DownBlock, MidBlock, UpBlock
 from dispose_stages.models.unet_config import UNetConfig
 
@@ -31,11 +32,8 @@ class SpatioTemporalEncoder(nn.Module):
         self.gradient_checkpointing = False
         channels = config.block_channels
         self.conv_in = nn.Conv2d(config.in_channels, channels[0], kernel_size=3, padding=1)
-        self.time_proj = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(channels[0], config.time_channels)
-        self.add_time_proj = Timesteps(
-            config.time_ids_channels, flip_sin_to_cos=True, downscale_freq_shift=0
-        )
+        self._time_ids_channels = config.time_ids_channels
         self.add_embedding = TimestepEmbedding(config.time_ids_width, config.time_channels)
         self.down_blocks = nn.ModuleList(DownBlock(config, index) for index in range(len(channels)))
         self.mid_block = MidBlock(config)
@@ -78,8 +76,9 @@ class SpatioTemporalEncoder(nn.Module):
         Sines are computed in float32 and then take the type of the weights.
         """
         dtype = self.conv_in.weight.dtype
-        sines = self.time_proj(timestep.reshape(-1))
-        id_sines = self.add_time_proj(added_time_ids.flatten()).reshape(len(added_time_ids), -1)
+        sines = sinusoids(timestep.reshape(-1), self.conv_in.out_channels)
+        id_sines = sinusoids(added_time_ids.flatten(), self._time_ids_channels)
+        id_sines = id_sines.reshape(len(added_time_ids), -1)
         embedding: Tensor = self.time_embedding(sines.to(dtype))
         return embedding + self.add_embedding(id_sines.to(dtype))  # type: ignore[no-any-return]
 
@@ -93,14 +92,18 @@ class SpatioTemporalEncoder(nn.Module):
         batch, frames = latents.shape[:2]
         if len(context.halves) != batch:
             raise ValueError(f"context is arranged for {len(context.halves)}, not {batch} elements")
-        if image_only is None:
-            image_only = torch.zeros(batch, frames, dtype=torch.bool, device=latents.device)
         return Conditions(
-            time=time_embedding[:, None].expand(batch, frames, -1).flatten(0, 1),
+            time=F.silu(time_embedding).expand(batch, -1),
             halves=context.halves,
+            frames=frames,
             image_only=image_only,
             checkpointing=self.gradient_checkpointing,
         )
+
+
+def frames_of(latents: Float[Tensor, "b f c h w"]) -> Float[Tensor, "bf c h w"]:
+    """Frames of all batch elements, channels last in memory; everything after keeps that."""
+    return latents.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 def over_batch(value: Float[Tensor, "#b f c h w"], batch: int) -> Float[Tensor, "bf c h w"]:

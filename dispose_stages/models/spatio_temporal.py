@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers.models.downsampling import Downsample2D
-from diffusers.models.resnet import SpatioTemporalResBlock
-from diffusers.models.upsampling import Upsample2D
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dispose_stages.models.context import BlockConstants, TransformerConstants
+from dispose_stages.models.layers import Downsample, Upsample
+from dispose_stages.models.residual import SpatioTemporalResidualBlock
 from dispose_stages.models.transformer import SpatioTemporalTransformer
 from dispose_stages.models.unet_config import UNetConfig
 
@@ -27,15 +26,17 @@ class Conditions:
     """What every block of a call needs beside its input.
 
     Attributes:
-        time: Time embedding per frame.
+        time: Time embedding per batch element, after SiLU.
         halves: Position of each batch element within its guidance group.
+        frames: Per batch element.
         image_only: Where true, temporal layers are bypassed (training on single images).
         checkpointing: Recompute activations in the backward pass instead of keeping them.
     """
 
-    time: Float[Tensor, "bf d"]
+    time: Float[Tensor, "b d"]
     halves: Int64[Tensor, "b"]
-    image_only: Bool[Tensor, "b f"]
+    frames: int
+    image_only: Bool[Tensor, "b f"] | None = None
     checkpointing: bool = False
 
 
@@ -68,12 +69,7 @@ class _Block(nn.Module):
                 for _ in range(transformers)
             )
         self.resnets = nn.ModuleList(
-            SpatioTemporalResBlock(
-                in_channels=width,
-                out_channels=channels,
-                temb_channels=config.time_channels,
-                eps=eps,
-            )
+            SpatioTemporalResidualBlock(width, channels, config.time_channels, eps=eps)
             for width in inputs
         )
 
@@ -90,6 +86,7 @@ class _Block(nn.Module):
             conditions.checkpointing,
             hidden,
             conditions.time,
+            conditions.frames,
             conditions.image_only,
         )
 
@@ -108,6 +105,7 @@ class _Block(nn.Module):
             hidden,
             constants[index],
             conditions.halves,
+            conditions.frames,
             conditions.image_only,
         )
 
@@ -127,9 +125,7 @@ class DownBlock(_Block):
             eps=1e-6 if attends else 1e-5,  # as the published networks were built
         )
         if index < len(channels) - 1:
-            self.downsamplers = nn.ModuleList(
-                [Downsample2D(channels[index], use_conv=True, padding=1, name="op")]
-            )
+            self.downsamplers = nn.ModuleList([Downsample(channels[index])])
 
     def forward(
         self,
@@ -193,7 +189,7 @@ class UpBlock(_Block):
             eps=1e-6,
         )
         if index > 0:
-            self.upsamplers = nn.ModuleList([Upsample2D(own, use_conv=True)])
+            self.upsamplers = nn.ModuleList([Upsample(own)])
 
     def forward(
         self,

@@ -7,32 +7,33 @@ it is an ordinary 2-D convolution with kernel (3, 1): the same sums in another l
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class TemporalConvolution(nn.Conv3d):
-    """`nn.Conv3d` with kernel (k, 1, 1) and stride 1; parameters and their names are the same."""
+    """`nn.Conv3d` with kernel (3, 1, 1); parameters and their names are the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, (3, 1, 1), padding=(1, 0, 0))
 
     def forward(
         self,
-        input: Float[Tensor, "b c f h w"],  # noqa: A002 - the name nn.Conv3d gave
-    ) -> Float[Tensor, "b d f h w"]:
+        input: Float[Tensor, "b c f p"],  # noqa: A002 - the name nn.Conv3d gave
+    ) -> Float[Tensor, "b c f p"]:
         """Convolve over frames."""
-        kernel, padding = self.weight.squeeze(-1), (int(self.padding[0]), 0)
-        planes = F.conv2d(input.flatten(3), kernel, self.bias, padding=padding)
-        return planes.reshape(*planes.shape[:3], *input.shape[3:])
+        return F.conv2d(input, self.weight.squeeze(-1), self.bias, padding=(1, 0))
 
 
-def use_temporal_convolutions(network: nn.Module) -> None:
-    """Turn every 3-D convolution of `network` that is one over time into `TemporalConvolution`."""
+def channels_last(network: nn.Module) -> None:
+    """Keep channels last in the memory of every convolution's weight, as the activations do."""
     for module in network.modules():
-        if type(module) is nn.Conv3d and _is_over_time(module):
-            module.__class__ = TemporalConvolution
-
-
-def _is_over_time(convolution: nn.Conv3d) -> bool:
-    plain = convolution.stride == convolution.dilation == (1, 1, 1) and convolution.groups == 1
-    zeros = convolution.padding_mode == "zeros" and convolution.padding[1:] == (0, 0)
-    return convolution.kernel_size[1:] == (1, 1) and plain and zeros
+        if isinstance(module, TemporalConvolution):
+            kernel = module.weight.data.squeeze(-1)
+            kernel = kernel.contiguous(memory_format=torch.channels_last)
+            module.weight.data = kernel.unsqueeze(-1)
+        elif isinstance(module, nn.Conv2d):
+            weight = module.weight.data
+            module.weight.data = weight.contiguous(memory_format=torch.channels_last)

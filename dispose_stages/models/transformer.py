@@ -11,21 +11,20 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch.nn.functional as F
-from diffusers.models.attention import FeedForward
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from diffusers.models.resnet import AlphaBlender
+import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, arange, cat, nn
+from torch import Tensor, nn
 
+from dispose_stages.models import fused
+from dispose_stages.models.attention import attend
 from dispose_stages.models.context import LayerConstants, TransformerConstants, temporal_rows
-
-MAX_ATTENTION_BATCH = 65_535
-"""CUDA's fused attention puts rows times heads on a grid axis of this length."""
+from dispose_stages.models.layers import FeedForward, TimestepEmbedding, sinusoids
+from dispose_stages.models.normalization import GroupNorm
+from dispose_stages.models.residual import MixFactor
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over the second axis."""
+    """Multi-head self-attention within each frame, or over the frames at each position."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -35,19 +34,31 @@ class SelfAttention(nn.Module):
         self.to_v = nn.Linear(channels, channels, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
-    def forward(self, hidden: Float[Tensor, "n t c"]) -> Float[Tensor, "n t c"]:
-        """Attend within each of the ``n`` sequences of ``t`` tokens."""
+    def forward(self, hidden: Float[Tensor, "bf p c"]) -> Float[Tensor, "bf p c"]:
+        """Attend over the positions of each frame."""
         query, key, value = (
             projection(hidden).reshape(*hidden.shape[:2], self.heads, -1).transpose(1, 2)
             for projection in (self.to_q, self.to_k, self.to_v)
         )
-        rows = MAX_ATTENTION_BATCH // self.heads
-        if len(hidden) <= rows:
-            attended = F.scaled_dot_product_attention(query, key, value)
-        else:
-            parts = zip(query.split(rows), key.split(rows), value.split(rows), strict=True)
-            attended = cat([F.scaled_dot_product_attention(*part) for part in parts])
+        attended = attend(query, key, value)
         output: Tensor = self.to_out[0](attended.transpose(1, 2).flatten(2))
+        return output
+
+    def over_time(self, hidden: Float[Tensor, "b f p c"]) -> Float[Tensor, "b f p c"]:
+        """Attend over the frames of each position."""
+        query, key, value = (projection(hidden) for projection in (self.to_q, self.to_k, self.to_v))
+        if fused.applies(hidden):
+            attended = fused.attention_over_time(query, key, value, self.heads)
+        else:
+            # One row per position of all batch elements: (b p) heads f d.
+            rows = (
+                x.reshape(*x.shape[:3], self.heads, -1).permute(0, 2, 3, 1, 4).flatten(0, 1)
+                for x in (query, key, value)
+            )
+            attended = attend(*rows)
+            attended = attended.reshape(len(hidden), -1, *attended.shape[1:])
+            attended = attended.permute(0, 3, 1, 2, 4).flatten(3)
+        output: Tensor = self.to_out[0](attended)
         return output
 
 
@@ -77,7 +88,7 @@ class SpatialLayer(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.attn2 = SingleTokenCrossAttention(channels, context_channels)
         self.norm3 = nn.LayerNorm(channels)
-        self.ff = FeedForward(channels, activation_fn="geglu")
+        self.ff = FeedForward(channels)
 
     def forward(
         self, hidden: Float[Tensor, "bf p c"], context: Float[Tensor, "b c"]
@@ -96,27 +107,23 @@ class TemporalLayer(nn.Module):
     def __init__(self, channels: int, heads: int, context_channels: int) -> None:
         super().__init__()
         self.norm_in = nn.LayerNorm(channels)
-        self.ff_in = FeedForward(channels, dim_out=channels, activation_fn="geglu")
+        self.ff_in = FeedForward(channels)
         self.norm1 = nn.LayerNorm(channels)
         self.attn1 = SelfAttention(channels, heads)
         self.norm2 = nn.LayerNorm(channels)
         self.attn2 = SingleTokenCrossAttention(channels, context_channels)
         self.norm3 = nn.LayerNorm(channels)
-        self.ff = FeedForward(channels, activation_fn="geglu")
+        self.ff = FeedForward(channels)
 
     def forward(
-        self, hidden: Float[Tensor, "bf p c"], context: Float[Tensor, "b #p c"]
-    ) -> Float[Tensor, "bf p c"]:
+        self, hidden: Float[Tensor, "b f p c"], context: Float[Tensor, "b #p c"]
+    ) -> Float[Tensor, "b f p c"]:
         """One layer; `context` is what the cross-attention returns per row ``(b p)``."""
-        batch, (_, positions, channels) = len(context), hidden.shape
-        hidden = hidden.reshape(batch, -1, positions, channels).transpose(1, 2)  # b p f c
-        rows = hidden.shape
-        hidden = hidden.flatten(0, 1)
         hidden = hidden + self.ff_in(self.norm_in(hidden))
-        hidden = hidden + self.attn1(self.norm1(hidden))
-        hidden = (hidden.reshape(rows) + context[:, :, None]).flatten(0, 1)
-        hidden = hidden + self.ff(self.norm3(hidden))
-        return hidden.reshape(rows).transpose(1, 2).flatten(0, 1)
+        hidden = hidden + self.attn1.over_time(self.norm1(hidden))
+        hidden = hidden + context[:, None]
+        output: Tensor = hidden + self.ff(self.norm3(hidden))
+        return output
 
 
 class SpatioTemporalTransformer(nn.Module):
@@ -131,7 +138,7 @@ class SpatioTemporalTransformer(nn.Module):
 
     def __init__(self, channels: int, heads: int, context_channels: int, layers: int = 1) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(32, channels, eps=1e-6)
+        self.norm = GroupNorm(channels)
         self.proj_in = nn.Linear(channels, channels)
         self.transformer_blocks = nn.ModuleList(
             SpatialLayer(channels, heads, context_channels) for _ in range(layers)
@@ -139,9 +146,8 @@ class SpatioTemporalTransformer(nn.Module):
         self.temporal_transformer_blocks = nn.ModuleList(
             TemporalLayer(channels, heads, context_channels) for _ in range(layers)
         )
-        self.time_pos_embed = TimestepEmbedding(channels, 4 * channels, out_dim=channels)
-        self.time_proj = Timesteps(channels, flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time_mixer = AlphaBlender(alpha=0.5, merge_strategy="learned_with_images")
+        self.time_pos_embed = TimestepEmbedding(channels, 4 * channels, channels)
+        self.time_mixer = MixFactor()
         self.proj_out = nn.Linear(channels, channels)
 
     def cross_attention(self, context: Float[Tensor, "g n d"]) -> TransformerConstants:
@@ -156,7 +162,8 @@ class SpatioTemporalTransformer(nn.Module):
         hidden: Float[Tensor, "bf c h w"],
         constants: TransformerConstants,
         halves: Int64[Tensor, "b"],
-        image_only: Bool[Tensor, "b f"],
+        frames: int,
+        image_only: Bool[Tensor, "b f"] | None = None,
     ) -> Float[Tensor, "bf c h w"]:
         """Attend over positions, then over frames.
 
@@ -164,29 +171,31 @@ class SpatioTemporalTransformer(nn.Module):
             hidden: Frames of all batch elements.
             constants: Arranged cross-attention outputs, one per layer.
             halves: Position of each batch element within its guidance group.
+            frames: Per batch element.
             image_only: Where true, the temporal layers are bypassed.
         """
         residual = hidden
         hidden = self.proj_in(self.norm(hidden).flatten(2).transpose(1, 2))  # bf p c
-        frame_embedding = self._frame_embedding(image_only.shape[1], hidden)
+        frame_embedding = self._frame_embedding(frames, hidden)
         for (spatial, temporal), layer in zip(self._layers(), constants, strict=True):
             rows = temporal_rows(layer.temporal, halves, hidden.shape[1])
-            hidden = spatial(hidden, layer.spatial)
-            frames = hidden.reshape(*image_only.shape, *hidden.shape[1:])
-            numbered = frames + frame_embedding[:, None]
-            hidden = self.time_mixer(
-                x_spatial=hidden,
-                x_temporal=temporal(numbered.flatten(0, 1), rows),
-                image_only_indicator=image_only,
+            clip = spatial(hidden, layer.spatial).reshape(-1, frames, *hidden.shape[1:])
+            share = self.time_mixer(image_only)
+            if image_only is not None:
+                share = share[:, :, None, None]
+            mixed = torch.lerp(
+                temporal(clip + frame_embedding[:, None], rows), clip, share.to(clip.dtype)
             )
+            hidden = mixed.flatten(0, 1)
         output: Tensor = self.proj_out(hidden).transpose(1, 2).reshape(residual.shape)
-        return output + residual
+        # In this order the sum has the memory layout of the input.
+        return residual + output
 
     def _layers(self) -> list[tuple[SpatialLayer, TemporalLayer]]:
         layers = zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True)
         return cast("list[tuple[SpatialLayer, TemporalLayer]]", list(layers))
 
     def _frame_embedding(self, frames: int, like: Tensor) -> Float[Tensor, "f c"]:
-        sines = self.time_proj(arange(frames, device=like.device))
+        sines = sinusoids(torch.arange(frames, device=like.device), self.proj_in.in_features)
         output: Tensor = self.time_pos_embed(sines.to(like.dtype))
         return output

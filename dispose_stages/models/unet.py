@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from dispose_stages.models.context import ArrangedContext
 from dispose_stages.models.control_net import ControlResiduals
-from dispose_stages.models.encoder import SpatioTemporalEncoder, over_batch
+from dispose_stages.models.encoder import SpatioTemporalEncoder, frames_of, over_batch
+from dispose_stages.models.normalization import GroupNorm
 from dispose_stages.models.spatio_temporal import DownBlock, MidBlock, UpBlock
-from dispose_stages.models.temporal_convolution import use_temporal_convolutions
 from dispose_stages.models.unet_config import UNetConfig
 
 
@@ -32,8 +32,7 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
         self.up_blocks = nn.ModuleList(
             UpBlock(config, index) for index in reversed(range(len(channels)))
         )
-        self.conv_norm_out = nn.GroupNorm(32, channels[0], eps=1e-5)
-        self.conv_act = nn.SiLU()
+        self.conv_norm_out = GroupNorm(channels[0], eps=1e-5, silu=True)
         self.conv_out = nn.Conv2d(channels[0], config.out_channels, kernel_size=3, padding=1)
 
     def _blocks(self) -> list[DownBlock | MidBlock | UpBlock]:
@@ -61,7 +60,7 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
         """
         batch = len(latents)
         conditions = self._conditions(latents, time_embedding, context, image_only)
-        hidden = self.conv_in(latents.flatten(0, 1))
+        hidden = self.conv_in(frames_of(latents))
         if pose_latents is not None:
             hidden = hidden + over_batch(pose_latents, batch)
         skips, blocks = [hidden], [0]
@@ -76,7 +75,7 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
             hidden = hidden + control.mid
         for block in self.up_blocks:
             hidden = block(hidden, skips, next(constants), conditions)
-        output: Tensor = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
+        output: Tensor = self.conv_out(self.conv_norm_out(hidden))
         return output.reshape(batch, -1, *output.shape[1:])
 
 
@@ -101,6 +100,4 @@ def build_unet(config: Mapping[str, Any]) -> SpatioTemporalUNet:
     Raises:
         WeightsError: The configuration describes another kind of network.
     """
-    network = SpatioTemporalUNet(UNetConfig.from_mapping(config))
-    use_temporal_convolutions(network)
-    return network
+    return SpatioTemporalUNet(UNetConfig.from_mapping(config))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.faults import descend
 from dispose_stages.models.arithmetic import full_float32
+from dispose_stages.models.autoencoder import TemporalAutoencoder
 from dispose_stages.models.decoder_memory import frame_by_frame, on_host
 
 _logger = logging.getLogger(__name__)
@@ -91,11 +90,10 @@ class VaeDecoder:
         vae: The network, loaded.
     """
 
-    def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
-        network: Any = vae  # diffusers' base classes are untyped
-        self._vae = network
-        self.dtype: torch.dtype = network.dtype
-        self.scaling_factor = float(network.config["scaling_factor"])
+    def __init__(self, vae: TemporalAutoencoder) -> None:
+        self._vae = vae
+        self.dtype = vae.quant_conv.weight.dtype
+        self.scaling_factor = vae.scaling_factor
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Pixel values in [-1, 1] of latents that are not scaled any more.
@@ -119,8 +117,7 @@ class VaeDecoder:
 
     def _decode(self, latents: Tensor) -> Tensor:
         def plain() -> Tensor:
-            decoded: Tensor = self._vae.decode(latents, num_frames=len(latents)).sample
-            return decoded
+            return self._vae.decode(latents, len(latents))
 
         def in_turns() -> Tensor:
             with frame_by_frame(self._vae.decoder):
@@ -128,8 +125,7 @@ class VaeDecoder:
 
         def on_the_host() -> Tensor:
             with on_host(self._vae):
-                decoded: Tensor = self._vae.decode(latents.cpu().float(), len(latents)).sample
-                return decoded
+                return self._vae.decode(latents.cpu().float(), len(latents))
 
         frames, rung = descend({"chunk": plain, "frame_by_frame": in_turns, "host": on_the_host})
         _logger.debug("decoded on memory rung %r", rung)

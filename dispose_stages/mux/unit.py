@@ -7,7 +7,7 @@ from typing import Literal
 from dispose_stages.batch.unit import Params, RowPlan
 from dispose_stages.config import Compat, Precision
 
-REVISION = 1
+REVISION = 2
 """Raised when the pixels this stage computes change."""
 
 

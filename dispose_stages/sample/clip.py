@@ -26,7 +26,7 @@ from dispose_stages.sample.conditions import (
     embed_points,
     embed_poses,
 )
-from dispose_stages.sample.denoise import DenoisingState, Scheduler, denoise, initial_state
+from dispose_stages.sample.denoise import DenoisingState, denoise, initial_state
 from dispose_stages.sample.guidance import guidance_scales, needs_guidance
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import Noise, NoiseSource, repeat_to_length
@@ -37,6 +37,7 @@ from dispose_stages.sample.reference import (
     encode_reference,
     normalise_image,
 )
+from dispose_stages.sample.schedule import noise_levels
 from dispose_stages.sample.tiles import TileBlender
 
 
@@ -101,7 +102,7 @@ class Networks:
         posterior_mode: VAE encoder; float32 in and out.
         image_mean: Per channel, of CLIP's preprocessing.
         image_std: Per channel, of CLIP's preprocessing.
-        scheduler: Euler, of the SVD checkpoint.
+        noise_range: Lowest and highest noise level.
         device: Where everything is computed.
         dtype: Of weights and activations.
         resident: Keeps a network on the device while it is used.
@@ -114,7 +115,7 @@ class Networks:
     posterior_mode: Callable[[Float32[Tensor, "1 3 H W"]], Float[Tensor, "1 4 h w"]]
     image_mean: Sequence[float]
     image_std: Sequence[float]
-    scheduler: Scheduler
+    noise_range: tuple[float, float]
     device: torch.device
     dtype: torch.dtype
     resident: Resident = always_resident
@@ -199,23 +200,23 @@ def sample_clip(
     Raises:
         ConfigError: The tiles cannot cover the clip.
     """
-    steps, guided = parameters.num_inference_steps, parameters.guided
+    levels = noise_levels(parameters.num_inference_steps, *networks.noise_range)
     tiles = plan_tiles(inputs.frames, parameters.tile_size, parameters.tile_overlap)
     conditions, embedding = condition_clip(inputs, networks, parameters, noise.image, rung)
     unet, control_net = _bind(networks, parameters, conditions, embedding)
+    predict = Predictor(
+        conditions,
+        unet,
+        control_net,
+        guided=parameters.guided,
+        control_scale=parameters.control_scale,
+        rung=rung,
+        dtype=networks.dtype,
+    )
     return denoise(
-        state
-        or initial_state(networks.scheduler, repeat_to_length(noise.latents, inputs.frames), steps),
-        Predictor(
-            conditions,
-            unet,
-            control_net,
-            guided=guided,
-            control_scale=parameters.control_scale,
-            rung=rung,
-            dtype=networks.dtype,
-        ),
-        networks.scheduler,
+        state or initial_state(repeat_to_length(noise.latents, inputs.frames), levels),
+        predict,
+        levels,
         TileBlender(tiles, inputs.frames, device=networks.device),
         guidance_scales(
             parameters.guidance_min,
@@ -223,7 +224,6 @@ def sample_clip(
             inputs.frames,
             device=networks.device,
         ),
-        steps=steps,
         after_step=after_step,
     )
 

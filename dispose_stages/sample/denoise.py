@@ -8,36 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
 from dispose_stages.sample.guidance import guide
+from dispose_stages.sample.schedule import (
+    euler_step,
+    initial_scale,
+    timesteps,
+    to_unit_variance,
+)
 from dispose_stages.sample.tiles import TileBlender
-
-
-class Scheduler(Protocol):
-    """The part of diffusers' `EulerDiscreteScheduler` that the loop uses."""
-
-    timesteps: Tensor
-    init_noise_sigma: Tensor | float
-
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str) -> None:
-        """Choose the noise levels."""
-
-    def set_begin_index(self, begin_index: int) -> None:
-        """Start at this step; without it the scheduler searches, which waits for the device."""
-
-    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """Bring the latents to unit variance."""
-
-    def step(
-        self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool
-    ) -> tuple[Tensor, ...]:
-        """One step towards the data."""
-
 
 Predict = Callable[
     [Float32[Tensor, "f 4 h w"], Float32[Tensor, ""], Sequence[Tensor]],
@@ -54,40 +36,27 @@ class DenoisingState:
 
     Attributes:
         step: Steps that are done.
-        latents: Noisy latents of all frames, in the scheduler's scale.
+        latents: Noisy latents of all frames, at the noise level of `step`.
     """
 
     step: int
     latents: Float32[Tensor, "f 4 h w"]
 
 
-def prepare_steps(scheduler: Scheduler, steps: int, *, device: torch.device | str) -> None:
-    """Set the noise levels.
-
-    Timesteps are float32 whatever the networks compute in. (The original's are float16 where it
-    makes that the default dtype; here the default dtype is never touched.)
-    """
-    # Given the device, diffusers reads every sigma back from it.
-    scheduler.set_timesteps(steps, device="cpu")
-    scheduler.timesteps = scheduler.timesteps.to(device)
-
-
 def initial_state(
-    scheduler: Scheduler, noise: Float32[Tensor, "f 4 h w"], steps: int
+    noise: Float32[Tensor, "f 4 h w"], levels: Float32[Tensor, "steps_plus_1"]
 ) -> DenoisingState:
-    """Unit normal noise at the scheduler's highest noise level."""
-    prepare_steps(scheduler, steps, device=noise.device)
-    return DenoisingState(step=0, latents=noise * scheduler.init_noise_sigma)
+    """Unit normal noise at the highest noise level."""
+    return DenoisingState(step=0, latents=noise * initial_scale(levels))
 
 
 def denoise(
     state: DenoisingState,
     predict: Predict,
-    scheduler: Scheduler,
+    levels: Float32[Tensor, "steps_plus_1"],
     blender: TileBlender,
     scales: Float32[Tensor, "f"],
     *,
-    steps: int,
     after_step: Callable[[DenoisingState], None] = lambda _: None,
 ) -> Float32[Tensor, "f 4 h w"]:
     """Take a clip from its present noise level to the data.
@@ -96,23 +65,20 @@ def denoise(
         state: Where to begin: `initial_state`, or what `after_step` was given by a run that was
             interrupted; the result is the same bit for bit.
         predict: The networks; called once per step.
-        scheduler: Of the SVD checkpoint; its own state is set anew.
+        levels: From `noise_levels`, of the whole schedule, on the host.
         blender: Of the clip's tiles.
         scales: Guidance scale per frame.
-        steps: Length of the whole schedule.
         after_step: Called with every new state; may raise to interrupt.
 
     Returns:
         Denoised latents in the VAE's scaled space.
     """
-    prepare_steps(scheduler, steps, device=state.latents.device)
-    scheduler.set_begin_index(state.step)
-    for step in range(state.step, steps):
-        timestep = scheduler.timesteps[step]
-        noisy = scheduler.scale_model_input(state.latents, timestep)
-        halves = blender.blend(predict(noisy, timestep, blender.indices))
+    told = timesteps(levels).to(state.latents.device)
+    for step in range(state.step, len(told)):
+        noisy = to_unit_variance(state.latents, levels[step])
+        halves = blender.blend(predict(noisy, told[step], blender.indices))
         prediction = guide(halves, scales)
-        latents = scheduler.step(prediction, timestep, state.latents, return_dict=False)[0]
+        latents = euler_step(state.latents, prediction, levels[step], levels[step + 1])
         state = DenoisingState(step + 1, latents)
         after_step(state)
     return state.latents

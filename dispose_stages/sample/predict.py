@@ -83,26 +83,39 @@ class Predictor:
             residuals = self._control_net(
                 latents, control_time, batch, scale=self._control_scale, **control
             )
-        pose = _per_half(_gather(self._conditions.pose, tiles), conditional)
+        pose = _per_half(self._conditions.pose, tiles, conditional)
         flat: Tensor = self._unet(latents, time, batch, pose_latents=pose, control=residuals)
         return flat.reshape(len(tiles), -1, *flat.shape[1:])
 
 
-def _per_half(value: Float[Tensor, "k ..."], conditional: Sequence[bool]) -> Tensor:
-    """``(k, ...)`` to ``(k g, ...)``, zeros where a half is unconditional."""
-    parts = [value if sees else torch.zeros_like(value) for sees in conditional]
-    return torch.stack(parts, dim=1).flatten(0, 1)
+def _gather(value: Float[Tensor, "f c h w"], tile: Tensor) -> Float[Tensor, "t c h w"]:
+    """The frames of a tile, channels last in memory, on the tile's device.
+
+    Waits for the device if `value` is on the host.
+    """
+    rows = value.permute(0, 2, 3, 1).index_select(0, tile.to(value.device))
+    return rows.to(tile.device).permute(0, 3, 1, 2)
 
 
-def _shared(value: Float[Tensor, "k ..."], halves: int) -> Tensor:
-    """``(k, ...)`` to ``(k g, ...)``, alike for all halves; one tile is left to broadcasting."""
-    return value if len(value) == 1 or halves == 1 else value.repeat_interleave(halves, 0)
+def _per_half(
+    value: Float[Tensor, "f c h w"], tiles: Sequence[Tensor], conditional: Sequence[bool]
+) -> Float[Tensor, "kg t c h w"]:
+    """The frames of every tile and half, zeros where a half is unconditional."""
+    parts: list[Tensor] = []
+    for tile in tiles:
+        frames = _gather(value, tile)
+        parts += [frames if sees else torch.zeros_like(frames) for sees in conditional]
+    joined = torch.cat(parts)
+    return joined.reshape(len(parts), -1, *joined.shape[1:])
 
 
-def _gather(value: Float[Tensor, "f ..."], tiles: Sequence[Tensor]) -> Float[Tensor, "k t ..."]:
-    """The frames of every tile, on the tiles' device; waits for it if `value` is on the host."""
-    frames = [value.index_select(0, tile.to(value.device)) for tile in tiles]
-    return torch.stack(frames).to(tiles[0].device)
+def _shared(
+    value: Float[Tensor, "f c h w"], tiles: Sequence[Tensor], halves: int
+) -> Float[Tensor, "#kg t c h w"]:
+    """The frames of every tile, alike for all halves; one tile is left to broadcasting."""
+    if len(tiles) == 1:
+        return _gather(value, tiles[0])[None]
+    return _per_half(value, tiles, [True] * halves)
 
 
 def _with_image(
@@ -125,7 +138,7 @@ def _control_conditions(
     """The ControlNet's own conditions; they are the same for both halves."""
     motion, points = conditions.motion, conditions.points
     if motion is not None:
-        added = _shared(_gather(motion, tiles), halves)
+        added = _shared(motion, tiles, halves)
     else:  # adding zeros leaves the embedding out; pose features have its shape
         frame = conditions.pose.shape[1:]
         added = conditions.pose.new_zeros(1, len(tiles[0]), *frame, device=tiles[0].device)
@@ -133,5 +146,5 @@ def _control_conditions(
         "motion": added,
         "point_levels": None
         if points is None
-        else tuple(_shared(_gather(level, tiles), halves) for level in points),
+        else tuple(_shared(level, tiles, halves) for level in points),
     }

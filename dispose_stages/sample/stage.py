@@ -19,6 +19,7 @@ from dispose_stages.batch.unit import Context, InterruptedUnitError, Stage, Unit
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.faults import descend
 from dispose_stages.models.arithmetic import full_float32
+from dispose_stages.models.temporal_convolution import channels_last
 from dispose_stages.sample.clip import ClipInputs, Networks, SamplingParameters, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.inputs import clip_inputs
@@ -32,7 +33,7 @@ from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 from dispose_stages.weights.loading.svd import (
     load_image_encoder,
     load_image_normalization,
-    load_scheduler,
+    load_noise_range,
     load_vae,
 )
 from dispose_stages.weights.verification import find_file
@@ -217,21 +218,21 @@ def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Netwo
     )
     # The VAE's encoder overflows in float16; it runs once per clip.
     vae_dtype = torch.float32 if dtype == torch.float16 else dtype
-    # Untyped, as diffusers is.
-    vae: Any = load_vae(svd, dtype=vae_dtype, device=device)
-    scheduler: Any = load_scheduler(svd)
-    encoder: Any = load_image_encoder(svd, dtype=dtype, device=device)
+    vae = load_vae(svd, dtype=vae_dtype, device=device)
+    encoder = load_image_encoder(svd, dtype=dtype, device=device)
+    for network in (unet, control_net, pose_net):
+        channels_last(network)
     placement.manage([unet, control_net, pose_net, vae, encoder])
     mean, std = load_image_normalization(svd)
 
     def image_embedding(pixels: Tensor) -> Tensor:
         with placement.resident(encoder):
-            embedding: Tensor = encoder(pixels.to(dtype)).image_embeds
+            embedding: Tensor = encoder(pixels.to(dtype))
             return embedding
 
     def posterior_mode(image: Tensor) -> Tensor:
         with placement.resident(vae):
-            mode: Tensor = vae.encode(image.to(vae_dtype)).latent_dist.mode()
+            mode: Tensor = vae.encode(image.to(vae_dtype))
             return mode
 
     return Networks(
@@ -242,7 +243,7 @@ def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Netwo
         posterior_mode=posterior_mode,
         image_mean=mean,
         image_std=std,
-        scheduler=scheduler,
+        noise_range=load_noise_range(svd),
         device=device,
         dtype=dtype,
         resident=placement.resident,

@@ -8,7 +8,7 @@ from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.unit import Params, RowPlan
 from dispose_stages.config import Compat, Precision
 
-REVISION = 1
+REVISION = 2
 """Raised when the numbers this stage computes change."""
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import Attention
-from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dispose_stages.models.autoencoder import PositionAttention
+from dispose_stages.models.residual import ResidualBlock, TemporalResidualBlock
 from dispose_stages.training.clip_store import ClipStore
 from dispose_stages.training.loop import Losses
 
@@ -31,9 +31,9 @@ def start_as_identity(vae: nn.Module) -> None:
     and outlines in a tenth of the steps.
     """
     for module in vae.modules():
-        if isinstance(module, ResnetBlock2D | TemporalResnetBlock):
+        if isinstance(module, ResidualBlock | TemporalResidualBlock):
             nn.init.zeros_(module.conv2.weight)
-        elif isinstance(module, Attention):
+        elif isinstance(module, PositionAttention):
             nn.init.zeros_(module.to_out[0].weight)  # type: ignore[arg-type]
 
 
@@ -100,7 +100,7 @@ def edges(images: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, Tensor]:
 
 def colour_head(vae: Any) -> nn.Conv2d:
     """Reads the mean colour of every latent's square of pixels off the latents, linearly."""
-    return nn.Conv2d(vae.config.latent_channels, 3, kernel_size=1)
+    return nn.Conv2d(vae.latent_channels, 3, kernel_size=1)
 
 
 def reconstruction_losses(
@@ -116,7 +116,7 @@ def reconstruction_losses(
     after the other, the last very late.
     """
     images = rearrange(clips, "b f c h w -> (b f) c h w")
-    mode = vae.encode(images).latent_dist.mode()
+    mode = vae.encode(images)
     means = F.avg_pool2d(images, images.shape[-1] // mode.shape[-1])
     return {
         **_decoding(vae, mode, clips, LATENT_NOISE, generator),
@@ -137,9 +137,9 @@ def decoding_losses(
     plain pixel error forgives.
     """
     with torch.no_grad():
-        mode = vae.encode(rearrange(clips, "b f c h w -> (b f) c h w")).latent_dist.mode()
+        mode = vae.encode(rearrange(clips, "b f c h w -> (b f) c h w"))
     # By now latents are scaled, so that the factor times a latent has unit deviation.
-    return _decoding(vae, mode, clips, LATENT_NOISE / vae.config.scaling_factor, generator)
+    return _decoding(vae, mode, clips, LATENT_NOISE / vae.scaling_factor, generator)
 
 
 def _decoding(
@@ -154,7 +154,7 @@ def _decoding(
     Starting with the usual unit noise, a short training spends its first half on out-shouting it.
     """
     noise = torch.randn(mode.shape, generator=generator).to(mode.device)
-    decoded = vae.decode(mode + deviation * noise, num_frames=clips.shape[1]).sample.float()
+    decoded = vae.decode(mode + deviation * noise, clips.shape[1]).float()
     images = rearrange(clips, "b f c h w -> (b f) c h w")
     across, down = edges(decoded)
     across_true, down_true = edges(images)

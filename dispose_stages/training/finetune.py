@@ -88,7 +88,7 @@ class Finetuning:
         self.vae: Any = load_vae(svd, dtype=torch.float32, device=self.device)
         self.encoder: Any = load_image_encoder(svd, dtype=torch.float32, device=self.device)
         self.normalization = load_image_normalization(svd)
-        freeze([self.unet, self.pose_net, self.vae, self.encoder])  # type: ignore[list-item]
+        freeze([self.unet, self.pose_net, self.vae, self.encoder])
         # Activations of full-size clips would take more memory than there is.
         self.unet.gradient_checkpointing = True
         self.control_net.gradient_checkpointing = True
@@ -99,7 +99,7 @@ class Finetuning:
             self.control_net,
             self.unet,
             self.pose_net,
-            scaling_factor=float(self.vae.config.scaling_factor),
+            scaling_factor=self.vae.scaling_factor,
         )
         batches = _Batches(self)
 
@@ -120,12 +120,12 @@ class Finetuning:
 
         def posterior_mode(frames: Tensor) -> Tensor:
             # One by one: the VAE's activations of a full-size frame take gigabytes.
-            modes = [self.vae.encode(frame[None]).latent_dist.mode() for frame in frames]
+            modes = [self.vae.encode(frame[None]) for frame in frames]
             return torch.cat(modes)
 
         def image_embedding(image: Tensor) -> Tensor:
             pixels = clip_pixels(normalise_image(image), *self.normalization)
-            embedding: Tensor = self.encoder(pixels).image_embeds[0]
+            embedding: Tensor = self.encoder(pixels)[0]
             return embedding
 
         return encode_clips(clips, posterior_mode, image_embedding, self.device)

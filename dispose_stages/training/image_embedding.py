@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from dispose_stages.models.clip import ImageEncoder, build_image_encoder
 from dispose_stages.sample.reference import clip_pixels, normalise_image
 from dispose_stages.training.bundle.random_state import random_state
 from dispose_stages.training.bundle.tiny_configs import FEATURE_EXTRACTOR, Json
@@ -26,17 +26,15 @@ def embed_images(
         for image in images:
             planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)
             pixels = clip_pixels(normalise_image(planes), mean, std)
-            embeddings.append(encoder(pixels.to(device)).image_embeds.float().cpu())
+            embeddings.append(encoder(pixels.to(device)).float().cpu())
     return torch.cat(embeddings)
 
 
-def random_image_encoder(config: Json, *, seed: int = 0) -> CLIPVisionModelWithProjection:
+def random_image_encoder(config: Json, *, seed: int = 0) -> ImageEncoder:
     """A CLIP image encoder with random weights that are the same on every machine."""
-    encoder: Any = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
-    encoder.load_state_dict(random_state(encoder, seed=seed, name="image_encoder"), strict=False)
-    encoder.eval().requires_grad_(requires_grad=False)
-    network: CLIPVisionModelWithProjection = encoder
-    return network
+    encoder = build_image_encoder(config)
+    encoder.load_state_dict(random_state(encoder, seed=seed, name="image_encoder"))
+    return encoder.eval().requires_grad_(requires_grad=False)
 
 
 @torch.no_grad()

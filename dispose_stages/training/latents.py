@@ -38,7 +38,7 @@ class LatentStore(ArrayStore):
         def encode(rows: slice) -> None:
             pixels = to_pixels(self.clips.images[rows].reshape(-1, *self.clips.images.shape[2:]))
             with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-                modes = vae.encode(pixels.to(device)).latent_dist.mode()
+                modes = vae.encode(pixels.to(device))
             self.modes[rows] = modes.float().cpu().numpy().reshape(self.modes[rows].shape)
 
         self.fill_up(self.clips.sizes.count, encode, chunk=chunk)
@@ -57,7 +57,7 @@ def normalise_latents(
     Returns:
         Mean and deviation before.
     """
-    modes = vae.encode(images).latent_dist.mode()
+    modes = vae.encode(images)
     mean, deviation = modes.mean(dim=(0, 2, 3)), modes.std(dim=(0, 2, 3))
     gain = 1 / (deviation * scaling_factor)
     channels = len(mean)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from torch import Tensor, nn
 
 from dispose_stages.atomic import replacing
 from dispose_stages.errors import ConfigError
+from dispose_stages.models.autoencoder import TemporalAutoencoder, build_autoencoder
 from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.models.control_net import ControlNet, build_control_net
 from dispose_stages.models.pose_net import PoseNet, build_pose_net
-from dispose_stages.models.temporal_convolution import use_temporal_convolutions
 from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
 from dispose_stages.training.bundle import small_configs as configs
 from dispose_stages.training.parallel import rank
@@ -22,11 +20,9 @@ from dispose_stages.training.parallel import rank
 SCALING_FACTOR: float = configs.SVD_VAE["scaling_factor"]
 
 
-def new_vae() -> Any:
+def new_vae() -> TemporalAutoencoder:
     """The VAE with fresh weights."""
-    vae = AutoencoderKLTemporalDecoder.from_config(configs.SVD_VAE)  # type: ignore[no-untyped-call]
-    use_temporal_convolutions(vae)
-    return vae
+    return build_autoencoder(configs.SVD_VAE)
 
 
 def new_base() -> tuple[SpatioTemporalUNet, PoseNet]:

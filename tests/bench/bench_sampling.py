@@ -18,6 +18,7 @@ from dispose_stages.sample.denoise import denoise, initial_state
 from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import repeat_to_length
+from dispose_stages.sample.schedule import noise_levels
 from dispose_stages.sample.tiles import TileBlender
 from tests.bench.size import size
 from tests.sample.tiny_clip import (
@@ -58,15 +59,14 @@ def sample_plainly() -> Tensor:
             for tile in tiles
         ]
 
-    steps = PARAMETERS.num_inference_steps
+    levels = noise_levels(PARAMETERS.num_inference_steps, *networks.noise_range)
     tiles = plan_tiles(FRAMES, PARAMETERS.tile_size, PARAMETERS.tile_overlap)
     return denoise(
-        initial_state(networks.scheduler, repeat_to_length(noise.latents, FRAMES), steps),
+        initial_state(repeat_to_length(noise.latents, FRAMES), levels),
         predict,
-        networks.scheduler,
+        levels,
         TileBlender(tiles, FRAMES, device="cpu"),
         guidance_scales(PARAMETERS.guidance_min, PARAMETERS.guidance_max, FRAMES),
-        steps=steps,
     )
 
 
@@ -81,7 +81,6 @@ def seconds(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
 
 
 @pytest.mark.bench
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_once_per_clip_beside_the_plain_form(capsys: pytest.CaptureFixture[str]) -> None:
     """Prints CPU seconds of both and their ratio; the latents agree."""
     with torch.no_grad():

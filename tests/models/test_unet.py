@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dispose_stages.errors import WeightsError
-from dispose_stages.models import transformer
+from dispose_stages.models import attention
 from dispose_stages.models.context import GuidanceBatch, TemporalOrder
 from dispose_stages.models.control_net import ControlResiduals
 from dispose_stages.models.unet import SpatioTemporalUNet, _accumulate, build_unet
@@ -112,7 +112,7 @@ def test_long_attention_batches_are_split(
     """Splitting rows for CUDA's grid limit changes nothing."""
     latents, context = random(1, 3, 8, 8, 8), random(1, 1, 32, seed=2)
     whole = predict(network, latents, context, GuidanceBatch.tiles(1, (0,)))
-    monkeypatch.setattr(transformer, "MAX_ATTENTION_BATCH", 40)
+    monkeypatch.setattr(attention, "MAX_ROWS", 40)
     split = predict(network, latents, context, GuidanceBatch.tiles(1, (0,)))
     assert relative(split, whole) <= CLOSE
 

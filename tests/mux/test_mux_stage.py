@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from PIL import Image
 
 from dispose_stages import __version__
@@ -16,6 +15,7 @@ from dispose_stages.artifacts import Latents
 from dispose_stages.batch.unit import Context, InterruptedUnitError, Result, Unit
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
+from dispose_stages.models.autoencoder import TemporalAutoencoder
 from dispose_stages.models.video_decoder import VaeDecoder, decode_video
 from dispose_stages.mux.stage import STAGE, MuxWorker
 from dispose_stages.store.artifacts import ArtifactStore
@@ -28,15 +28,10 @@ SAMPLE_KEY, MOTION_KEY, MUX_KEY = "5a" * 20, "30" * 20, "0f" * 20
 
 
 @pytest.fixture(scope="module")
-def vae() -> AutoencoderKLTemporalDecoder:
+def vae() -> TemporalAutoencoder:
     """A temporal VAE of small width with the real factor of eight."""
     torch.manual_seed(0)
-    return AutoencoderKLTemporalDecoder(
-        block_out_channels=(32, 32, 32, 32),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        layers_per_block=1,
-        latent_channels=4,
-    ).eval()
+    return TemporalAutoencoder((32, 32, 32, 32), 1).eval()
 
 
 @pytest.fixture
@@ -67,7 +62,7 @@ def unit_of(context: Context, **params: Any) -> Unit:
     return ready("mux", MUX_KEY, defaults | params, {}, {"sample": ("sample", SAMPLE_KEY)})
 
 
-def run(vae: AutoencoderKLTemporalDecoder, context: Context, unit: Unit) -> Path:
+def run(vae: TemporalAutoencoder, context: Context, unit: Unit) -> Path:
     """Compute and commit a unit; the delivered file."""
     repository = STAGE.repository(context)
     assert repository.find(unit) is None
@@ -76,7 +71,7 @@ def run(vae: AutoencoderKLTemporalDecoder, context: Context, unit: Unit) -> Path
     return context.videos / committed.facts["file"]
 
 
-def test_the_delivered_video(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+def test_the_delivered_video(vae: TemporalAutoencoder, context: Context) -> None:
     """One frame less than latents, eight times their size, showing the decoded pixels."""
     path = run(vae, context, unit_of(context, crf=1, pixel_format="yuv444p"))
     latents = torch.from_numpy(context.store.read("sample", SAMPLE_KEY, Latents).latents)
@@ -92,7 +87,7 @@ def test_the_delivered_video(vae: AutoencoderKLTemporalDecoder, context: Context
     assert not list((context.videos / ".staging").iterdir())
 
 
-def test_the_file_says_what_it_is(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+def test_the_file_says_what_it_is(vae: TemporalAutoencoder, context: Context) -> None:
     """Pair, seed, version, kind of weights and the keys of all stages are in the metadata."""
     path = run(vae, context, unit_of(context))
     command = [ffmpeg_binary(), "-hide_banner", "-i", str(path)]
@@ -107,7 +102,7 @@ def test_the_file_says_what_it_is(vae: AutoencoderKLTemporalDecoder, context: Co
     assert (tags["sample_key"], tags["motion_key"]) == (SAMPLE_KEY, MOTION_KEY)
 
 
-def test_two_runs_give_the_same_bytes(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+def test_two_runs_give_the_same_bytes(vae: TemporalAutoencoder, context: Context) -> None:
     """The digest in the ledger depends on the unit only."""
     unit = unit_of(context)
     first = run(vae, context, unit).read_bytes()
@@ -115,7 +110,7 @@ def test_two_runs_give_the_same_bytes(vae: AutoencoderKLTemporalDecoder, context
     assert run(vae, other, unit).read_bytes() == first
 
 
-def test_png_frames(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+def test_png_frames(vae: TemporalAutoencoder, context: Context) -> None:
     """The frames folder holds the exact pixels, numbered from 0, and nothing of an earlier try."""
     stale = context.videos / ".staging" / f"pair.1.{MUX_KEY}.frames" / "99999.png"
     stale.parent.mkdir(parents=True)
@@ -132,9 +127,7 @@ def test_png_frames(vae: AutoencoderKLTemporalDecoder, context: Context) -> None
     )
 
 
-def test_sound_of_the_driver(
-    vae: AutoencoderKLTemporalDecoder, context: Context, tmp_path: Path
-) -> None:
+def test_sound_of_the_driver(vae: TemporalAutoencoder, context: Context, tmp_path: Path) -> None:
     """Sound is added where it is wanted and there; its absence is no failure."""
     driver = tmp_path / "driver.mp4"
     picture = ("-f", "lavfi", "-i", "testsrc=size=64x64:rate=30:duration=1")
@@ -161,7 +154,7 @@ def failure(worker: MuxWorker, unit: Unit) -> Reason:
     return caught.value.reason
 
 
-def test_unusable_latents(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+def test_unusable_latents(vae: TemporalAutoencoder, context: Context) -> None:
     """Not-finite latents, and a clip of the reference alone, have typed reasons."""
     worker = MuxWorker(VaeDecoder(vae), context)
     broken = np.zeros((3, 4, 8, 8), np.float32)
@@ -182,7 +175,7 @@ class _Overflowing(VaeDecoder):
 
 
 def test_overflow_in_half_precision(
-    vae: AutoencoderKLTemporalDecoder, context: Context, caplog: pytest.LogCaptureFixture
+    vae: TemporalAutoencoder, context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A chunk that overflows is decoded in float32, which is said; then it is a typed failure."""
     caplog.set_level("INFO")
@@ -191,7 +184,7 @@ def test_overflow_in_half_precision(
         worker = MuxWorker(decoder, context)
         assert compute(worker, unit_of(context)).frames == 5
         assert sum("again in float32" in line for line in caplog.messages) == 2
-        assert vae.dtype == torch.bfloat16
+        assert vae.quant_conv.weight.dtype == torch.bfloat16
         decoder.hopeless = True
         (context.videos / ".staging").rename(context.videos / "gone")
         (path,) = (context.videos / "gone").iterdir()
@@ -201,7 +194,7 @@ def test_overflow_in_half_precision(
         vae.to(torch.float32)
 
 
-def test_a_stop_is_obeyed(vae: AutoencoderKLTemporalDecoder, context: Context) -> None:
+def test_a_stop_is_obeyed(vae: TemporalAutoencoder, context: Context) -> None:
     """A job asked to stop leaves no half video."""
     context.stop_requested = lambda: True
     with pytest.raises(InterruptedUnitError):
@@ -211,7 +204,7 @@ def test_a_stop_is_obeyed(vae: AutoencoderKLTemporalDecoder, context: Context) -
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
 def test_lack_of_memory_takes_the_decoder_down_its_ladder(
-    vae: AutoencoderKLTemporalDecoder, failures: int, caplog: pytest.LogCaptureFixture
+    vae: TemporalAutoencoder, failures: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same frames, up to rounding, with layers over space frame by frame, or on the host."""
     caplog.set_level("DEBUG")

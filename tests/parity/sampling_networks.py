@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from dispose_stages.models.autoencoder import build_autoencoder
+from dispose_stages.models.clip import build_image_encoder
 from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.pose_net import build_pose_net
 from dispose_stages.models.unet import build_unet
@@ -24,15 +24,14 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 def build_vae(meta: Mapping[str, Any], salt: str) -> Any:
     prefix = meta.get("prefixes", {}).get("vae", "vae.")
-    vae = AutoencoderKLTemporalDecoder.from_config(meta["vae_config"])
-    return fill(vae, prefix, salt)
+    return fill(build_autoencoder(meta["vae_config"]), prefix, salt)
 
 
 def decoder(vae: Any) -> Decoder:
     """Decodes a chunk as a clip of its own."""
 
     def decode(chunk: Tensor) -> Tensor:
-        decoded: Tensor = vae.decode(chunk, num_frames=len(chunk)).sample
+        decoded: Tensor = vae.decode(chunk, len(chunk))
         return decoded
 
     return decode
@@ -56,7 +55,7 @@ def build_networks(
         "controlnet": fill(control_net, prefixes["controlnet"], salt),
         "pose_net": fill(pose_net, prefixes["pose_net"], salt),
     }
-    vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**meta["clip_vision_config"]))
+    vision = build_image_encoder(meta["clip_vision_config"])
     fill(vision, prefixes["image_encoder"], salt)
     for network in filled.values():
         network.to(dtype).requires_grad_(False)
@@ -64,11 +63,11 @@ def build_networks(
         unet=filled["unet"],
         control_net=filled["controlnet"],
         pose_net=filled["pose_net"],
-        image_embedding=lambda pixels: vision(pixels).image_embeds,
-        posterior_mode=lambda image: vae.encode(image).latent_dist.mode(),
+        image_embedding=vision,
+        posterior_mode=vae.encode,
         image_mean=CLIP_MEAN,
         image_std=CLIP_STD,
-        scheduler=EulerDiscreteScheduler.from_config(meta["scheduler_config"]),
+        noise_range=tuple(meta["scheduler_config"][name] for name in ("sigma_min", "sigma_max")),
         device=torch.device("cpu"),
         dtype=dtype,
     )

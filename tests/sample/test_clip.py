@@ -34,8 +34,6 @@ from tests.sample.tiny_clip import (
     with_counters,
 )
 
-# diffusers' scheduler calls NumPy 2 on a tensor, which torch does not support without a warning.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 RUNG = Rung("single_tile", 1)
 FRAMES = 5
 ROUNDING = 1e-3  # of the norm: float32 cancels against a sigma of 700
@@ -311,7 +309,6 @@ def test_the_loop_never_waits_for_the_device() -> None:
         pose_net=pose_net,
         image_embedding=lambda pixels: pixels.new_zeros(1, 32),
         posterior_mode=lambda image: image.new_zeros(1, 4, 16, 8),
-        scheduler=copy.deepcopy(networks.scheduler),
         device=device,
     )
     inputs, noise = tiny_inputs(FRAMES), tiny_noise()

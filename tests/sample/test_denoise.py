@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,27 +16,26 @@ from dispose_stages.sample.denoise import (
     DenoisingState,
     denoise,
     initial_state,
-    prepare_steps,
 )
 from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.resume import from_arrays, save_every, to_arrays
+from dispose_stages.sample.schedule import (
+    euler_step,
+    initial_scale,
+    noise_levels,
+    timesteps,
+    to_unit_variance,
+)
 from dispose_stages.sample.tiles import TileBlender
 from tests.sample.tiny_clip import META
 
-# diffusers' scheduler calls NumPy 2 on a tensor, which torch does not support without a warning.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 STEPS, FRAMES = 5, 7
+LEVELS = noise_levels(STEPS, 0.002, 700.0)
 NOISE = torch.randn(FRAMES, 4, 2, 3, generator=torch.Generator().manual_seed(3))
 
 
 class Interrupted(Exception):  # noqa: N818 - stands for the runner's
     pass
-
-
-def new_scheduler() -> Any:
-    from diffusers import EulerDiscreteScheduler
-
-    return EulerDiscreteScheduler.from_config(META["scheduler_config"])
 
 
 def predict(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor]) -> list[Tensor]:
@@ -51,12 +51,11 @@ def predict(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor]) -> list[Te
     ]
 
 
-def run(state: DenoisingState | None = None, scheduler: Any = None, **options: Any) -> Tensor:
-    scheduler = scheduler or new_scheduler()
+def run(state: DenoisingState | None = None, **options: Any) -> Tensor:
     blender = TileBlender(plan_tiles(FRAMES, 4, 2), FRAMES, device="cpu")
-    state = state or initial_state(scheduler, NOISE, STEPS)
+    state = state or initial_state(NOISE, LEVELS)
     scales = guidance_scales(1.0, 2.0, FRAMES)
-    return denoise(state, predict, scheduler, blender, scales, steps=STEPS, **options)
+    return denoise(state, predict, LEVELS, blender, scales, **options)
 
 
 def test_perfect_prediction_recovers_the_data() -> None:
@@ -69,11 +68,10 @@ def test_perfect_prediction_recovers_the_data() -> None:
         v = (x / (sigma**2 + 1) - data) * (sigma**2 + 1) ** 0.5 / sigma
         return [v[tile][None] for tile in tiles]
 
-    scheduler = new_scheduler()
     blender = TileBlender(plan_tiles(FRAMES, 4, 2), FRAMES, device="cpu")
-    state = initial_state(scheduler, NOISE, STEPS)
+    state = initial_state(NOISE, LEVELS)
     scales = guidance_scales(1.0, 1.0, FRAMES)
-    result = denoise(state, knowing, scheduler, blender, scales, steps=STEPS)
+    result = denoise(state, knowing, LEVELS, blender, scales)
     assert (result - data).abs().max() < 1e-3
 
 
@@ -97,13 +95,6 @@ def test_resumed_run_is_bit_equal(step: int) -> None:
     assert torch.equal(run(state), run())
 
 
-def test_scheduler_is_reused_between_clips() -> None:
-    """What an earlier clip left in the scheduler does not reach the next one."""
-    scheduler = new_scheduler()
-    first = run(scheduler=scheduler)
-    assert torch.equal(run(scheduler=scheduler), first)
-
-
 def test_states_are_saved_at_the_interval() -> None:
     """Every second step is kept; none with interval 0."""
     saved: list[int] = []
@@ -119,12 +110,27 @@ def test_states_are_saved_at_the_interval() -> None:
     assert saved == [2, 4]
 
 
-def test_timesteps_are_single_precision() -> None:
-    """The original's become float16 with its default dtype; ours do not."""
-    scheduler = new_scheduler()
-    prepare_steps(scheduler, STEPS, device="cpu")
-    assert scheduler.timesteps.dtype == torch.float32
-    assert torch.allclose(scheduler.timesteps, 0.25 * scheduler.sigmas[:-1].log())
+@pytest.mark.parametrize("steps", [1, 2, 25, 50])
+def test_levels_and_steps_are_those_of_the_library(steps: int) -> None:
+    """Bit for bit diffusers' Euler scheduler with the published configuration."""
+    from diffusers import EulerDiscreteScheduler
+
+    with warnings.catch_warnings():  # it calls NumPy 2 on a tensor
+        warnings.simplefilter("ignore", DeprecationWarning)
+        library: Any = EulerDiscreteScheduler.from_config(META["scheduler_config"])
+        library.set_timesteps(steps)
+    levels = noise_levels(steps, 0.002, 700.0)
+    assert torch.equal(levels, library.sigmas)
+    assert torch.equal(timesteps(levels), library.timesteps)
+    assert torch.equal(initial_scale(levels), library.init_noise_sigma)
+    latents = NOISE * initial_scale(levels)
+    for index, timestep in enumerate(library.timesteps):
+        expected = library.scale_model_input(latents, timestep)
+        assert torch.equal(to_unit_variance(latents, levels[index]), expected)
+        prediction = torch.sin(expected)
+        following = euler_step(latents, prediction, levels[index], levels[index + 1])
+        latents = library.step(prediction, timestep, latents, return_dict=False)[0]
+        assert torch.equal(following, latents)
 
 
 @pytest.mark.parametrize(

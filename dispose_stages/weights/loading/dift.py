@@ -7,24 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from jaxtyping import Float32
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dispose_stages.errors import WeightsError
-from dispose_stages.models.dift import (
-    UP_BLOCK,
-    DiftNetwork,
-    FeatureUNet,
-    LatentEncoder,
-    cumulative_signal,
-)
+from dispose_stages.models.autoencoder import build_latent_encoder
+from dispose_stages.models.clip import build_text_encoder
+from dispose_stages.models.dift import UP_BLOCK, DiftNetwork, cumulative_signal
+from dispose_stages.models.feature_unet import build_feature_unet
 from dispose_stages.weights.files import open_weights, read_json
 from dispose_stages.weights.fitting import fill
 from dispose_stages.weights.loading.svd import weight_file
 
 # Published VAE files still have the attention names of diffusers before 0.18.
+_AFTER_FEATURE = ("up_blocks.", "conv_norm_out.", "conv_out.")
+_DECODING = ("decoder.", "post_quant_conv.")
 _OLD_ATTENTION = {
     "query": "to_q",
     "key": "to_k",
@@ -58,36 +55,32 @@ def load_dift(
         WeightsError: A file is missing or does not fit.
     """
     embedding = embed_prompt(folder, prompt).to(device, dtype)
-    whole_unet = _on_meta(UNet2DConditionModel, _config(folder, "unet"))
-    unet = FeatureUNet(whole_unet, up_block)
-    _fill_part(unet, whole_unet, folder, "unet", device=device, dtype=dtype)
-    whole_vae = _on_meta(AutoencoderKL, _config(folder, "vae"))
-    vae = LatentEncoder(whole_vae)
-    _fill_part(vae, whole_vae, folder, "vae", device=device, dtype=dtype)
-    signal = cumulative_signal(_config(folder, "scheduler"))
-    return DiftNetwork(vae, unet, embedding, signal, float(whole_vae.config.scaling_factor))
-
-
-def _on_meta(network: Any, config: Mapping[str, Any]) -> Any:
+    config = _config(folder, "vae")
     with torch.device("meta"):
-        return network.from_config(dict(config))
+        unet = build_feature_unet(_config(folder, "unet"), up_block)
+        vae = build_latent_encoder(config)
+    _fill_part(unet, folder, "unet", _AFTER_FEATURE, device=device, dtype=dtype)
+    _fill_part(vae, folder, "vae", _DECODING, device=device, dtype=dtype)
+    signal = cumulative_signal(_config(folder, "scheduler"))
+    return DiftNetwork(vae, unet, embedding, signal, float(config.get("scaling_factor", 0.18215)))
 
 
 def _fill_part(
     part: nn.Module,
-    whole: nn.Module,
     folder: Path,
     name: str,
+    rest: tuple[str, ...],
     *,
     device: torch.device | str,
     dtype: torch.dtype,
 ) -> None:
-    """Read what a part of a network needs; the file may hold the whole and nothing else."""
+    """Read what a part of a network needs; `rest` begins the names of what else is in the file."""
+    file = open_weights(weight_file(folder, name))
     fill(
         part,
-        open_weights(weight_file(folder, name)),
+        file,
         rename=_current_name,
-        ignored=whole.state_dict().keys(),
+        ignored={_current_name(key) for key in file.shapes if key.startswith(rest)},
         device=device,
         dtype=dtype,
     )
@@ -95,9 +88,8 @@ def _fill_part(
 
 def embed_prompt(folder: Path, prompt: str) -> Float32[Tensor, "1 tokens d"]:
     """Last hidden state of the text encoder, on the CPU in float32."""
-    config = CLIPTextConfig(**_config(folder, "text_encoder"))
     with torch.device("meta"):
-        encoder: Any = CLIPTextModel(config)
+        encoder = build_text_encoder(_config(folder, "text_encoder"))
     fill(
         encoder,
         open_weights(weight_file(folder, "text_encoder")),
@@ -106,16 +98,15 @@ def embed_prompt(folder: Path, prompt: str) -> Float32[Tensor, "1 tokens d"]:
         device="cpu",
         dtype=torch.float32,
     )
-    # A buffer that is not in the state dict; meta tensors have no values.
-    positions = torch.arange(config.max_position_embeddings)[None]
-    encoder.get_submodule("embeddings").register_buffer("position_ids", positions, persistent=False)
     with torch.inference_mode():
-        embedding: Tensor = encoder(tokenize(folder, prompt, positions.shape[1]))[0]
+        embedding: Tensor = encoder(tokenize(folder, prompt, encoder.length))
     return embedding.clone()
 
 
 def tokenize(folder: Path, prompt: str, length: int) -> Tensor:
     """Token ids ``(1, length)`` of a prompt, padded and cut as the UNet was trained."""
+    from transformers import CLIPTokenizer
+
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, ValueError, TypeError) as error:

@@ -1,35 +1,35 @@
 """What Stable Video Diffusion's folder holds beside the UNet: VAE, image encoder, scheduler.
 
-The classes are those of diffusers and transformers, bit-identical to the ones the released weights
-were trained and run with (golden README, "Library-version facts"). The half-precision files
-(``.fp16``) are preferred, as in the original.
+The half-precision files (``.fp16``) are preferred, as in the original.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dispose_stages.errors import WeightsError
-from dispose_stages.models.temporal_convolution import use_temporal_convolutions
+from dispose_stages.models.autoencoder import TemporalAutoencoder, build_autoencoder
+from dispose_stages.models.clip import ImageEncoder, build_image_encoder
 from dispose_stages.weights.converted import find_in_use
 from dispose_stages.weights.files import open_weights, read_json
 from dispose_stages.weights.fitting import fill
 from dispose_stages.weights.layout import weight_names
 
+_SCHEDULE = {
+    "prediction_type": "v_prediction",
+    "timestep_type": "continuous",
+    "timestep_spacing": "leading",
+    "use_karras_sigmas": True,
+}
 # Saved by transformers before 4.31, although it is a constant.
 _POSITIONS = "vision_model.embeddings.position_ids"
 
 
 def load_vae(
     svd: Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
-) -> AutoencoderKLTemporalDecoder:
+) -> TemporalAutoencoder:
     """The image VAE encoder and temporal decoder of ``vae/``.
 
     Args:
@@ -41,39 +41,44 @@ def load_vae(
         WeightsError: A file is missing or does not fit.
     """
     config = read_json(svd / "vae" / "config.json")
-    with torch.device("meta"), _quiet("diffusers"):
-        vae: AutoencoderKLTemporalDecoder = AutoencoderKLTemporalDecoder.from_config(config)  # type: ignore[no-untyped-call]
-    use_temporal_convolutions(vae)  # type: ignore[arg-type]
-    file = open_weights(weight_file(svd, "vae"))
-    fill(vae, file, dtype=dtype, device=device)  # type: ignore[arg-type]
+    with torch.device("meta"):
+        vae = build_autoencoder(config)
+    fill(vae, open_weights(weight_file(svd, "vae")), dtype=dtype, device=device)
     return vae
 
 
 def load_image_encoder(
     svd: Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
-) -> CLIPVisionModelWithProjection:
+) -> ImageEncoder:
     """The CLIP image encoder of ``image_encoder/``; arguments as `load_vae`."""
     config = read_json(svd / "image_encoder" / "config.json")
     with torch.device("meta"):
-        encoder = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
+        encoder = build_image_encoder(config)
     file = open_weights(weight_file(svd, "image_encoder"))
     fill(encoder, file, dtype=dtype, device=device, ignored={_POSITIONS})
-    embeddings = encoder.vision_model.embeddings
-    # No part of the state dict, so it is still on the meta device.
-    embeddings.position_ids = torch.arange(embeddings.num_positions, device=device)[None]
     return encoder
 
 
-def load_scheduler(svd: Path) -> EulerDiscreteScheduler:
-    """The Euler scheduler of ``scheduler/``: v-prediction, Karras sigmas.
+def load_noise_range(svd: Path) -> tuple[float, float]:
+    """Lowest and highest noise level of ``scheduler/``.
 
     Raises:
-        WeightsError: Its configuration is missing.
+        WeightsError: Its configuration is missing, or is not that of Karras' levels with
+            continuous timesteps and ``v`` predicted, which the loop computes.
     """
-    config = read_json(svd / "scheduler" / "scheduler_config.json")
-    with _quiet("diffusers"):
-        scheduler: EulerDiscreteScheduler = EulerDiscreteScheduler.from_config(config)  # type: ignore[no-untyped-call]
-    return scheduler
+    path = svd / "scheduler" / "scheduler_config.json"
+    config = read_json(path)
+    wrong = [
+        f"{name} {config.get(name)!r}"
+        for name, value in _SCHEDULE.items()
+        if config.get(name) != value
+    ]
+    if wrong:
+        raise WeightsError(f"{path}: not Stable Video Diffusion's scheduler: {', '.join(wrong)}")
+    try:
+        return float(config["sigma_min"]), float(config["sigma_max"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: no sigma_min and sigma_max: {error!r}") from error
 
 
 def load_image_normalization(svd: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -102,15 +107,3 @@ def weight_file(folder: Path, part: str) -> Path:
     if path is None:
         raise WeightsError(f"{folder / part}: none of {', '.join(names)} is there")
     return path
-
-
-@contextmanager
-def _quiet(library: str) -> Iterator[None]:
-    """Keep a library from remarking on configuration entries of other versions."""
-    logger = logging.getLogger(library)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

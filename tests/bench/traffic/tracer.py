@@ -6,8 +6,10 @@ Every operation is charged by rules of what CUDA does with it:
   writes its outputs once. What is expanded is read once.
 - GroupNorm is three kernels and reads its input twice; it works on NCHW, so another layout is
   copied first, and its result is NCHW.
-- A convolution in half precision runs on NHWC: an input in another layout is copied there, the
-  weight as well, and the result back (three more kernels).
+- A convolution in half precision runs on NHWC: an input or weight in another layout is copied
+  there, a kernel each; where both are, the result is copied back.
+- The project's own operators are what their kernels do: GroupNorm reads twice in three kernels and
+  keeps NHWC, gated GELU and attention over time are one kernel each.
 - Attention is one fused kernel that reads q, k, v and writes its result; its bytes are kept apart.
 - A product's floating point operations are counted as in PyTorch (two per multiply and add).
 - A host synchronisation is a value that is read back, or a copy from the host's memory.
@@ -133,6 +135,8 @@ class Tracer(TorchDispatchMode):
             return result
         if packet is aten.convolution:
             return self._convolution(args, result)
+        if func.namespace == "dispose":
+            return self._own(packet, args, result)
         if packet is aten._to_copy:
             self._copy(args[0], result)
         self.add(str(packet), _kind(func), (args, kwargs), result, flops=_flops(func, args, result))
@@ -159,23 +163,46 @@ class Tracer(TorchDispatchMode):
         )
         return result
 
+    def _own(self, packet: Any, args: tuple[Any, ...], result: Tensor) -> Tensor:
+        name = str(packet).removeprefix("dispose.")
+        if name == "attention_over_time":
+            batch, frames, positions, channels = result.shape
+            flops = 4 * batch * positions * frames * frames * channels
+            self.add("attention", ATTENTION, args[:3], result, flops=flops)
+        elif name == "group_norm":
+            again = distinct_bytes(args[0])
+            self.add(name, NORM, args, result, launches=3, extra_bytes=again)
+        else:
+            self.add(name, OTHER, args, result)
+        return result
+
     def _convolution(self, args: tuple[Any, ...], result: Tensor) -> Tensor:
-        hidden, weight = args[:2]
-        native = hidden.dtype == torch.float32 or _nhwc(hidden)
-        moved = 0 if native else 2 * sum(map(distinct_bytes, (hidden, weight, result)))
+        operands = args[:2]
+        last = any(map(_nhwc, operands))
+        copied = [] if _is_single(args) else [x for x in operands if not _nhwc(x)]
+        if copied and not last:
+            copied.append(result)
         self.add(
             "convolution",
             PRODUCT,
             args[:3],
             result,
             flops=_flops(aten.convolution.default, args, result),
-            launches=1 if native else 4,
-            extra_bytes=moved,
+            launches=1 + len(copied),
+            extra_bytes=2 * sum(map(distinct_bytes, copied)),
         )
-        return result
+        # The meta device always gives planes.
+        return result.contiguous(memory_format=torch.channels_last) if last else result
+
+
+def _is_single(args: tuple[Any, ...]) -> bool:
+    """Whether a convolution is in float32, which runs on planes."""
+    return bool(args[0].dtype == torch.float32)
 
 
 def _nhwc(tensor: Tensor) -> bool:
+    if tensor.dim() not in {4, 5}:
+        return False
     form = torch.channels_last if tensor.dim() == 4 else torch.channels_last_3d
     return tensor.is_contiguous(memory_format=form)
 

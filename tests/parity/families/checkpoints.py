@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from dispose_stages.models.autoencoder import build_autoencoder
+from dispose_stages.models.clip import build_image_encoder
 from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.pose_net import build_pose_net
 from dispose_stages.models.unet import build_unet
@@ -49,8 +49,8 @@ def svd_part(part: str, config: Mapping[str, Any]) -> nn.Module:
     """VAE or image encoder on the meta device."""
     with torch.device("meta"):
         if part == "vae":
-            return AutoencoderKLTemporalDecoder(**config)
-        return CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
+            return build_autoencoder(config)
+        return build_image_encoder(config)
 
 
 def control_net(case: Case) -> Iterator[Check]:

@@ -21,7 +21,9 @@ from dispose_stages.correspondence.features import (
     draw_noise,
     network_image,
 )
-from dispose_stages.models.dift import FeatureUNet, LatentEncoder, cumulative_signal
+from dispose_stages.models.autoencoder import build_latent_encoder
+from dispose_stages.models.dift import cumulative_signal
+from dispose_stages.models.feature_unet import build_feature_unet
 from dispose_stages.weights.loading.dift import embed_prompt, load_dift, tokenize
 from tests.parity.case import Case, Check, Family, formula_state, max_abs, relative_to_peak
 
@@ -168,12 +170,13 @@ def _manifest(case: Case) -> Iterable[Check]:
     ours = file_shapes(part, case.json["config"])
     yield Check("keys", len(ours.keys() ^ recorded.keys()), 0)
     yield Check("shapes", sum(ours.get(k) != shape for k, shape in recorded.items()), 0)
-    whole = _build(part, case.json["config"])
-    kept: nn.Module = whole
-    if isinstance(whole, UNet2DConditionModel):
-        kept = FeatureUNet(whole, up_block=1)
-    elif isinstance(whole, AutoencoderKL):
-        kept = LatentEncoder(whole)
+    builders: dict[str, Callable[[Config], nn.Module]] = {
+        "unet": lambda config: build_feature_unet(config, up_block=1),
+        "vae": build_latent_encoder,
+        "text_encoder": lambda config: _build(part, config),
+    }
+    with torch.device("meta"):
+        kept = builders[part](case.json["config"])
     prefix = "text_model." if part == "text_encoder" else ""
     stray = {prefix + key for key in kept.state_dict()} - recorded.keys()
     yield Check("kept keys not in the file", len(stray), 0)

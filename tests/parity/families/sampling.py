@@ -10,6 +10,7 @@ import torch
 from dispose_stages.errors import ConfigError
 from dispose_stages.geometry.tiles import tile_indices
 from dispose_stages.models.video_decoder import to_bytes
+from dispose_stages.sample import schedule
 from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.reference import as_seen_by_sampler
 from dispose_stages.sample.tiles import tile_weights
@@ -74,42 +75,27 @@ def replay_pixel_roundtrip(case: Case) -> Iterator[Check]:
 
 def replay_euler(case: Case) -> Iterator[Check]:
     """Noise levels of several lengths, and one run step by step."""
-    from diffusers import EulerDiscreteScheduler
-
-    from dispose_stages.sample.denoise import prepare_steps
-
-    scheduler = EulerDiscreteScheduler.from_config(case.meta["config"])
+    lowest, highest = (case.meta["config"][name] for name in ("sigma_min", "sigma_max"))
     names = [key for key in case.keys() if key.startswith("timesteps_")]  # noqa: SIM118
-    lengths = [int(name.rsplit("_", 1)[-1]) for name in names]
-    for steps in lengths:
-        prepare_steps(scheduler, steps, device="cpu")
-        for name, actual in (("timesteps", scheduler.timesteps), ("sigmas", scheduler.sigmas)):
+    for steps in (int(name.rsplit("_", 1)[-1]) for name in names):
+        levels = schedule.noise_levels(steps, lowest, highest)
+        for name, actual in (("timesteps", schedule.timesteps(levels)), ("sigmas", levels)):
             expected = case[f"{name}_{steps}"]
             error = np.abs(actual.numpy() - expected) / np.maximum(np.abs(expected), 1e-12)
             yield Check(f"{name}_{steps}", float(error.max()), 1e-5)
-        sigma = case[f"init_noise_sigma_{steps}"]
-        yield Check(
-            f"init_noise_sigma_{steps}",
-            relative_to_peak(float(scheduler.init_noise_sigma), sigma),
-            1e-5,
-        )
-    yield from _replay_euler_steps(case, scheduler)
+        name = f"init_noise_sigma_{steps}"
+        yield Check(name, relative_to_peak(schedule.initial_scale(levels), case[name]), 1e-5)
+    predictions = case["step_v"]
+    yield from _replay_steps(case, schedule.noise_levels(len(predictions), lowest, highest))
 
 
-def _replay_euler_steps(case: Case, scheduler: object) -> Iterator[Check]:
-    from dispose_stages.sample.denoise import prepare_steps
-
-    predictions, latents = case["step_v"], torch.from_numpy(case["step_x"][0])
-    prepare_steps(scheduler, len(predictions), device="cpu")
-    scheduler.set_begin_index(0)
+def _replay_steps(case: Case, levels: torch.Tensor) -> Iterator[Check]:
+    latents = torch.from_numpy(case["step_x"][0])
     scaled_error = step_error = 0.0
-    for index, prediction in enumerate(predictions):
-        timestep = scheduler.timesteps[index]
-        scaled = scheduler.scale_model_input(latents, timestep)
+    for index, prediction in enumerate(torch.from_numpy(case["step_v"])):
+        scaled = schedule.to_unit_variance(latents, levels[index])
         scaled_error = max(scaled_error, relative_to_peak(scaled, case["step_scaled"][index]))
-        latents = scheduler.step(
-            torch.from_numpy(prediction), timestep, latents, return_dict=False
-        )[0]
+        latents = schedule.euler_step(latents, prediction, levels[index], levels[index + 1])
         step_error = max(step_error, relative_to_peak(latents, case["step_x"][index + 1]))
     yield Check("step_scaled", scaled_error, 1e-5)
     yield Check("step_x", step_error, 1e-5)

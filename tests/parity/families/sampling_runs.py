@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dispose_stages.correspondence.embedding import keypoint_embedding
 from dispose_stages.models.video_decoder import decode_chunks, to_pixels
+from dispose_stages.sample import denoise
 from dispose_stages.sample.binding import guidance_contexts
 from dispose_stages.sample.clip import (
     ClipInputs,
@@ -32,7 +33,7 @@ RUNG = Rung("single_tile", 1)
 
 @dataclass
 class Recorder:
-    """What the networks and the scheduler gave while a clip was sampled."""
+    """What the networks gave, guided or not, while a clip was sampled."""
 
     unet: list[Tensor] = field(default_factory=list)
     control_mid: list[Tensor] = field(default_factory=list)
@@ -40,11 +41,11 @@ class Recorder:
 
     @contextmanager
     def listening(self, networks: Networks) -> Iterator[None]:
-        step = networks.scheduler.step
+        step = denoise.euler_step
 
-        def recorded(prediction: Tensor, *args: Any, **kwargs: Any) -> Any:
+        def recorded(latents: Tensor, prediction: Tensor, *levels: Tensor) -> Tensor:
             self.model_out.append(prediction)
-            return step(prediction, *args, **kwargs)
+            return step(latents, prediction, *levels)
 
         unet: Any = networks.unet
         control: Any = networks.control_net
@@ -52,11 +53,11 @@ class Recorder:
             unet.register_forward_hook(lambda _m, _i, out: self.unet.append(out)),
             control.register_forward_hook(lambda _m, _i, out: self.control_mid.append(out.mid)),
         ]
-        networks.scheduler.step = recorded
+        denoise.euler_step = recorded
         try:
             yield
         finally:
-            networks.scheduler.step = step
+            denoise.euler_step = step
             for handle in handles:
                 handle.remove()
 

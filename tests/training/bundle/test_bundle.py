@@ -17,7 +17,7 @@ from dispose_stages.weights.bundle import read_marker
 from dispose_stages.weights.loading.cmp import load_cmp
 from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 from dispose_stages.weights.loading.dift import load_dift, tokenize
-from dispose_stages.weights.loading.svd import load_image_encoder, load_scheduler, load_vae
+from dispose_stages.weights.loading.svd import load_image_encoder, load_noise_range, load_vae
 from dispose_stages.weights.verification import verify
 
 STAGES = ("pose", "motion", "correspondence", "sample", "mux")
@@ -90,7 +90,7 @@ def test_vae_neither_saturates_nor_overflows(bundle: Path, dtype: torch.dtype) -
     generator = torch.Generator().manual_seed(0)
     latents = (5 * torch.randn(1, 4, 4, 4, generator=generator)).to(dtype)
     with torch.inference_mode():
-        image = vae.decode(latents, num_frames=1).sample.float()
+        image = vae.decode(latents, 1).float()
     assert image.isfinite().all()
     assert 0.1 < float(image.std()) < 0.8
     assert float((image.abs() > 1).float().mean()) < 0.2
@@ -102,7 +102,7 @@ def test_every_network_loads(bundle: Path) -> None:
     files = svd, bundle / layout.MIMIC_MOTION, bundle / layout.DISPOSE
     for loaded in load_diffusion_networks(*files, dtype=torch.float16):
         assert all(p.isfinite().all() for p in loaded.parameters())
-    assert load_scheduler(svd).config.prediction_type == "v_prediction"
+    assert load_noise_range(svd) == (0.002, 700.0)
     load_image_encoder(svd, dtype=torch.float32)
     network = load_cmp(bundle / layout.CMP, device="cpu")
     with torch.inference_mode():
