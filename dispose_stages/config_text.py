@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from dispose_stages.atomic import open_regular
 from dispose_stages.errors import ConfigError
 
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -44,6 +45,10 @@ def parse_yaml(text: str) -> Any:
     return yaml.load(text, Loader=_TextLoader)  # noqa: S506 - makes nothing but text
 
 
+_MAX_BYTES = 1 << 24
+"""Of a configuration file."""
+
+
 def read_config_file(path: Path) -> dict[str, Any]:
     """Raw values of a configuration file.
 
@@ -51,7 +56,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
         ConfigError: It cannot be read or is not a mapping.
     """
     try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
+        with open_regular(path) as stream:
+            values = parse_yaml(stream.read(_MAX_BYTES).decode())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} cannot be read: {reason}") from None

@@ -22,13 +22,13 @@ from dispose_stages.atomic import write_text
 from dispose_stages.batch.gpus import free_gpu, gpu_count, lock_folder
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import Lease
-from dispose_stages.batch.ledger import Ledger, Shard
+from dispose_stages.batch.ledger import Ledger, Shard, read_upstream
 from dispose_stages.batch.machine import granted_threads, limit_threads, settle_device
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.runner import ShardFailedError, ShardRun
 from dispose_stages.batch.stats import Attempt, JobStats, Outcome
 from dispose_stages.batch.stopping import StopSwitch, find_deadline
-from dispose_stages.batch.unit import Context, Result, Stage, Status
+from dispose_stages.batch.unit import Context, Stage, Status
 from dispose_stages.config import GPU_STAGES, Config
 from dispose_stages.faults import machine_fault
 from dispose_stages.store.artifacts import ArtifactStore
@@ -64,20 +64,6 @@ class Surroundings:
 def load_stage(name: str) -> Stage:
     """A stage's code, and nothing of the others."""
     return cast("Stage", importlib.import_module(f"dispose_stages.{name}.stage").STAGE)
-
-
-def read_upstream(layout: RunLayout, shard: Shard) -> dict[str, dict[str, Result]]:
-    """Outcomes of everything the shard reads, by stage and unit id.
-
-    Raises:
-        StoreError: A ledger is missing.
-    """
-    results: dict[str, dict[str, Result]] = {}
-    for stage, names in shard.upstream.items():
-        merged = results.setdefault(stage, {})
-        for name in names:
-            merged.update(Ledger.read(layout.ledger(stage, name)).units)
-    return results
 
 
 class ShardJob:

@@ -17,7 +17,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from dispose_stages.errors import ManifestError
+from dispose_stages.records import read_bytes
 
+_MAX_BYTES = 1 << 28
 _REMEDY = "save it as CSV in UTF-8"
 _SEPARATORS = (",", ";", "\t")
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w"\r\n])"?(?:\r\n|\r|\n|$)', re.IGNORECASE)
@@ -34,11 +36,11 @@ def read_table(path: Path, columns: Collection[str]) -> Iterator[tuple[int, list
         ManifestError: It is not there, no text, in an encoding that can only be guessed, or no CSV.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, limit=_MAX_BYTES)
     except FileNotFoundError:
         raise ManifestError(f"no manifest at {path}") from None
     except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
         text = decode(content)
     except ManifestError as error:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.unit import Status
 from dispose_stages.cli.terminal import say
-from dispose_stages.config import STAGES
-from dispose_stages.errors import StoreError
 
-_ARTIFACT_STAGES = tuple(stage for stage in STAGES if stage not in {"ingest", "mux"})
+if TYPE_CHECKING:
+    from dispose_stages.store.listing import StoredFile
 
 
 @click.command()
@@ -23,7 +21,7 @@ _ARTIFACT_STAGES = tuple(stage for stage in STAGES if stage not in {"ingest", "m
     multiple=True,
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="A run whose artifacts are kept. Name every run that uses the store.",
+    help="A run; all runs in the same folder count. May be repeated for runs in other folders.",
 )
 @click.option(
     "--store",
@@ -36,23 +34,31 @@ _ARTIFACT_STAGES = tuple(stage for stage in STAGES if stage not in {"ingest", "m
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="Leave younger files alone: a running job may have just written them.",
+    help="Leave younger files alone.",
 )
 @click.option("--delete", is_flag=True, help="Really delete; without, only sizes are shown.")
 def gc(*, run_dirs: tuple[Path, ...], store: Path | None, older_than: float, delete: bool) -> None:
-    """Delete artifacts that none of the given runs needs; by default only show their sizes.
+    """Delete artifacts that no run needs; by default only show their sizes.
 
-    Needed are the artifacts that the runs' ledgers name. Other runs that share the store and are
-    not named here lose theirs, and compute them again when they are next run.
+    Needed are the artifacts that ledgers name, those that unfinished jobs will look for, and
+    whatever a living lease holds. Left-over temporary files, saved states and dead leases go too.
+    Runs of other folders that share the store lose what only they need, and compute it again.
     """
+    from dispose_stages.batch.audit import STORED_STAGES
+    from dispose_stages.batch.layout import RunLayout
+    from dispose_stages.batch.needed import needed_artifacts, runs_beside, shares_store
+    from dispose_stages.batch.run_files import read_run_config
     from dispose_stages.store.listing import stored_files
 
-    root, needed = _needed(run_dirs)
+    root = store or Path(read_run_config(RunLayout(run_dirs[0])).store)
+    needed: set[tuple[str, str]] = set()
+    for layout in runs_beside(run_dirs):
+        if shares_store(layout, root):
+            needed |= needed_artifacts(layout)
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    for file in stored_files(store or root, _ARTIFACT_STAGES):
-        wanted = file.finished and (file.stage, file.key) in needed
-        if wanted or file.age < older_than * 3600:
+    for file in stored_files(root, STORED_STAGES):
+        if file.age < older_than * 3600 or _is_wanted(file, needed, root):
             continue
         counts[file.stage] += 1
         sizes[file.stage] += file.size
@@ -65,19 +71,14 @@ def gc(*, run_dirs: tuple[Path, ...], store: Path | None, older_than: float, del
     say(f"{sum(counts.values())} files, {total} {verb}")
 
 
-def _needed(run_dirs: tuple[Path, ...]) -> tuple[Path, set[tuple[str, str]]]:
-    """The first run's store, and stage and key of everything the ledgers name."""
-    from dispose_stages.batch.outcomes import RunOutcomes
-    from dispose_stages.batch.run_files import read_run_config
+def _is_wanted(file: StoredFile, needed: set[tuple[str, str]], root: Path) -> bool:
+    from dispose_stages.batch.lease import read_lease
+    from dispose_stages.store.artifacts import ArtifactStore
+    from dispose_stages.store.listing import Kind
 
-    needed: set[tuple[str, str]] = set()
-    for run_dir in run_dirs:
-        outcomes = RunOutcomes.read(run_dir)
-        if any(shard.running for shard in outcomes.shards):
-            raise StoreError(f"{run_dir} is running; wait for its end")
-        for stage, results in outcomes.results.items():
-            needed |= {(stage, r.key) for r in results.values() if r.status is Status.DONE}
-    return Path(read_run_config(RunLayout(run_dirs[0])).store), needed
+    if read_lease(ArtifactStore(root).lease_path(file.stage, file.key)) is not None:
+        return True
+    return file.kind in {Kind.ARTIFACT, Kind.SAVED_STATE} and (file.stage, file.key) in needed
 
 
 def _megabytes(size: int) -> str:

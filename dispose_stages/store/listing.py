@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from dispose_stages.atomic import TEMPORARY_SUFFIX
@@ -13,6 +15,17 @@ from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError
 from dispose_stages.records import parse
 from dispose_stages.store import archive
 from dispose_stages.store.artifacts import LEASE_SUFFIX, MAX_BYTES, PARTIAL_SUFFIX, SUFFIX
+
+_KEY = re.compile(r"[0-9a-f]{8,128}", re.ASCII)
+
+
+class Kind(StrEnum):
+    """What a file of the store is."""
+
+    ARTIFACT = "artifact"
+    SAVED_STATE = "saved state"
+    LEASE = "lease"
+    TEMPORARY = "temporary file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +36,7 @@ class StoredFile:
         path: Where it lies.
         stage: Whose it is.
         key: Key of the artifact it holds, or part of.
-        finished: Not the saved state of an unfinished unit, and not being written.
+        kind: What it is.
         size: Bytes.
         age: Seconds since it was last written.
     """
@@ -31,9 +44,14 @@ class StoredFile:
     path: Path
     stage: str
     key: str
-    finished: bool
+    kind: Kind
     size: int
     age: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is an artifact."""
+        return self.kind is Kind.ARTIFACT
 
 
 def stored_files(root: Path, stages: tuple[str, ...]) -> Iterator[StoredFile]:
@@ -42,28 +60,27 @@ def stored_files(root: Path, stages: tuple[str, ...]) -> Iterator[StoredFile]:
     for stage in stages:
         for folder, _, names in os.walk(root / stage):
             for name in names:
-                key, finished = _parse(name)
-                if not key:
+                key, kind = _parse(name)
+                if not _KEY.fullmatch(key):
                     continue
                 path = Path(folder, name)
                 try:
                     status = path.stat()
                 except FileNotFoundError:  # just renamed or removed by a job
                     continue
-                yield StoredFile(path, stage, key, finished, status.st_size, now - status.st_mtime)
+                yield StoredFile(path, stage, key, kind, status.st_size, now - status.st_mtime)
 
 
-def _parse(name: str) -> tuple[str, bool]:
-    """Key and whether the file is finished; an empty key for files of another kind."""
+def _parse(name: str) -> tuple[str, Kind]:
+    """Key and kind; no key for files of no kind."""
     if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
-        key = name.removeprefix(".").partition(".")[0]
-        return key, False
+        return name.removeprefix(".").partition(".")[0], Kind.TEMPORARY
     key, lease, number = name.partition(LEASE_SUFFIX)
     if lease and (not number or number.removeprefix(".").isdigit()):
-        return key, False
+        return key, Kind.LEASE
     if name.endswith(PARTIAL_SUFFIX):
-        return name.removesuffix(PARTIAL_SUFFIX), False
-    return (name.removesuffix(SUFFIX), True) if name.endswith(SUFFIX) else ("", False)
+        return name.removesuffix(PARTIAL_SUFFIX), Kind.SAVED_STATE
+    return (name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else "", Kind.ARTIFACT)
 
 
 @dataclass(frozen=True, slots=True)

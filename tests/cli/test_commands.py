@@ -8,9 +8,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dispose_stages.batch.control import Control
+from dispose_stages.batch.lease import Lease
 from dispose_stages.batch.run_lock import RunBusyError, RunLock
 from dispose_stages.cli import cli
 from dispose_stages.errors import ConfigError, DisposeError, Reason, StoreError, UnitError
+from dispose_stages.store.artifacts import ArtifactStore
 from tests.toy_run import CountingStage, plan_run
 
 
@@ -164,6 +166,41 @@ def test_gc_can_be_told_to_spare_nothing_young(run, store):
     """--older-than 0 takes the new file too."""
     dispose("gc", "--run-dir", run.layout.root, "--older-than", "0", "--delete")
     assert "pose/dd/dd11111111.zarr.zip" not in files(store)
+
+
+def test_gc_spares_what_neighbours_and_unfinished_jobs_want(tmp_path):
+    """Runs in the same folder count, and so do jobs whose ledger is not written yet."""
+    one = plan_run(tmp_path, run="one")
+    two = plan_run(tmp_path, images=1, run="two", parameters={"seed": 5})
+    one.perform_all()
+    two.perform_all("ingest", "pose", "motion", "correspondence", "sample")
+    (shard,) = two.plan.shards("sample")
+    two.layout.ledger("sample", shard).unlink()  # its job is still at work
+    before = files(tmp_path / "store")
+    dispose("gc", "--run-dir", one.layout.root, "--older-than", "0", "--delete")
+    assert files(tmp_path / "store") == before
+    two.layout.summary.unlink()  # a folder of no run any more
+    dispose("gc", "--run-dir", one.layout.root, "--older-than", "0", "--delete")
+    gone = {name.split("/")[0] for name in before - files(tmp_path / "store")}
+    assert gone == {"sample"}
+
+
+@pytest.mark.parametrize("state", ["alive", "dead"])
+def test_gc_never_takes_what_a_living_lease_holds(run, store, state):
+    """The saved state of a unit in work stays; a dead job's goes, and its lease with it."""
+    artifacts = ArtifactStore(store)
+    lease = Lease(artifacts.lease_path("sample", "bb11111111"))
+    assert lease.acquire()
+    if state == "dead":
+        content = json.loads(artifacts.lease_path("sample", "bb11111111").read_text())
+        lease.release()
+        text = json.dumps(content | {"pid": 2**30})
+        artifacts.lease_path("sample", "bb11111111").write_text(text)
+    dispose("gc", "--run-dir", run.layout.root, "--older-than", "0", "--delete")
+    kept = "sample/bb/bb11111111.partial.zarr.zip" in files(store)
+    assert kept == (state == "alive")
+    assert artifacts.lease_path("sample", "bb11111111").exists() == (state == "alive")
+    lease.release()
 
 
 def test_config_writes_and_checks(tmp_path):
