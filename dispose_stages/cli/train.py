@@ -85,6 +85,15 @@ def quality(settings_file: Path, variants: tuple[str, ...], **changes: Any) -> N
 
 
 @train.command()
+@settings_options
+def judge(settings_file: Path, **changes: Any) -> None:
+    """Tell whether the bundle's guidance says anything, by single steps on held-out clips."""
+    from dispose_stages.training.judge import judge as judge_bundle
+
+    say(judge_bundle(_settings(settings_file, changes)))
+
+
+@train.command()
 @click.argument("run_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--store",

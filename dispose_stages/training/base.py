@@ -102,16 +102,26 @@ class BaseObjective:
         """Loss terms of a batch; `generator` (CPU) decides noise, levels and what is dropped."""
         count, device = len(batch.latents), batch.latents.device
         shown = (~drop_conditions(count, self.dropped, generator)).to(device).float()
-        pose = embed_pose_images(self.pose_net, batch.poses) * shown.view(-1, 1, 1, 1, 1)
-        context = (batch.context * shown[:, None])[:, None]
-        separate = GuidanceBatch.separate(count)
-        arranged = self.unet.cross_attention(context, separate, "corrected")
-        image = batch.latents[:, :1] * shown.view(-1, 1, 1, 1, 1)
-        predict = prediction(self.unet, arranged, pose, image)
+        predict = self.predict(batch, shown)
         sigma = self.levels.draw(count, generator).to(device)
         noise = torch.randn(batch.latents.shape, generator=generator).to(device)
         clean = batch.latents * self.scaling_factor
         return {"v": denoising_loss(predict, clean, batch.weight, sigma, noise)}
+
+    def predict(self, batch: BaseBatch, shown: Float[Tensor, "b"]) -> Predict:
+        """The networks with everything given but the noisy latents and the timestep.
+
+        Args:
+            batch: Conditions.
+            shown: 1 where they are given, 0 where they are dropped.
+        """
+        pose = embed_pose_images(self.pose_net, batch.poses) * shown.view(-1, 1, 1, 1, 1)
+        context = (batch.context * shown[:, None])[:, None]
+        arranged = self.unet.cross_attention(
+            context, GuidanceBatch.separate(len(context)), "corrected"
+        )
+        image = batch.latents[:, :1] * shown.view(-1, 1, 1, 1, 1)
+        return prediction(self.unet, arranged, pose, image)
 
 
 def prediction(

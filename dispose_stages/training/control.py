@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from dispose_stages.models.conditioning import MotionEmbedding
 from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.models.control_net import ControlNet, ControlResiduals
 from dispose_stages.models.unet import SpatioTemporalUNet
 from dispose_stages.training.base import BaseBatch, drop_conditions, embed_pose_images, prediction
-from dispose_stages.training.diffusion import NoiseLevels, denoising_loss
+from dispose_stages.training.diffusion import NoiseLevels, Predict, denoising_loss
 from dispose_stages.weights.loading.diffusion import copied_from_unet
 
 
@@ -39,8 +41,7 @@ class ControlBatch(BaseBatch):
 def initialise_control_net(control_net: ControlNet, unet: SpatioTemporalUNet) -> None:
     """Start as a copy of the UNet's encoder that adds nothing.
 
-    The projections to the UNet begin at zero, as does the last layer of the motion embedding, so
-    that training starts from the base's own result.
+    The projections to the UNet begin at zero, so that training starts from the base's own result.
     """
     source = unet.state_dict()
     own = control_net.state_dict()
@@ -54,6 +55,46 @@ def initialise_control_net(control_net: ControlNet, unet: SpatioTemporalUNet) ->
 
 def _time_ids(state: dict[str, Tensor]) -> list[str]:
     return [key for key in state if key.startswith("add_embedding.")]
+
+
+@torch.no_grad()
+def wake_motion_embedding(
+    embedding: MotionEmbedding,
+    dense: Float[Tensor, "n 2 H W"],
+    trajectory: Float[Tensor, "n 2 H W"],
+    *,
+    loudness: float = 0.5,
+) -> None:
+    """Scale an untrained motion embedding so that motion is heard from the first step on.
+
+    With plain initialisation, what depends on the fields is a thousandth of the features that it
+    is added to, the trajectory's part (whose values are far below a pixel) a millionth: no training
+    of bearable length finds it. Layer after layer, weights are scaled until what these fields
+    change has unit root mean square; nothing but the scale changes.
+
+    Args:
+        embedding: Of a new ControlNet.
+        dense: Some dense fields, pixels.
+        trajectory: Their trajectory fields, pixels.
+        loudness: Root mean square of what the fields change in the output.
+    """
+    changes = []
+    for branch, field in (("flow", dense), ("traj", trajectory)):
+        layers = [getattr(embedding, f"conv_in_{branch}"), *getattr(embedding, f"blocks_{branch}")]
+        moving, still = field, torch.zeros_like(field[:1])
+        for layer in layers:
+            _scale_change(layer, moving, still, 1.0)
+            moving, still = F.silu(layer(moving)), F.silu(layer(still))
+        last = getattr(embedding, f"conv_out_{branch}")
+        _scale_change(last, moving, still, 1.0)
+        changes.append((last(moving), last(still)))
+    moving, still = (sum(parts) for parts in zip(*changes, strict=True))
+    _scale_change(embedding.conv_final, moving, still, loudness)
+
+
+def _scale_change(layer: nn.Conv2d, moving: Tensor, still: Tensor, wanted: float) -> None:
+    change = (layer(moving) - layer(still)).square().mean().sqrt()
+    layer.weight *= wanted / change.clamp(min=1e-12)
 
 
 class ControlObjective:
@@ -94,30 +135,43 @@ class ControlObjective:
         sigma = self.levels.draw(count, generator).to(device)
         noise = torch.randn(batch.latents.shape, generator=generator).to(device)
         without = torch.rand(2, generator=generator) < self.guidance_dropped
+        predict = self.predict(batch, shown, motion=not without[0], points=not without[1])
+        clean = batch.latents * self.scaling_factor
+        return {"v": denoising_loss(predict, clean, batch.weight, sigma, noise)}
+
+    def predict(
+        self, batch: ControlBatch, shown: Float[Tensor, "b"], *, motion: bool, points: bool
+    ) -> Predict:
+        """The networks with everything given but the noisy latents and the timestep.
+
+        Args:
+            batch: Conditions.
+            shown: 1 where the base's conditions are given, 0 where they are dropped.
+            motion: Whether the ControlNet gets the motion fields.
+            points: Whether it gets the correspondence features.
+        """
         with torch.no_grad():
             pose = embed_pose_images(self.pose_net, batch.poses) * shown.view(-1, 1, 1, 1, 1)
         context = (batch.context * shown[:, None])[:, None]
-        separate = GuidanceBatch.separate(count)
+        separate = GuidanceBatch.separate(len(context))
         control_context = self.control_net.cross_attention(context, separate, "corrected")
-        motion = self._motion(batch, leave_out=bool(without[0]))
-        levels = None if without[1] else self._points(batch)
+        embedded = self._motion(batch, leave_out=not motion)
+        levels = self._points(batch) if points else None
 
         def control(latents: Tensor, timestep: Tensor, ids: Tensor) -> ControlResiduals:
             time = self.control_net.time_embed(timestep, ids)
             residuals: ControlResiduals = self.control_net(
-                latents, time, control_context, motion=motion, point_levels=levels
+                latents, time, control_context, motion=embedded, point_levels=levels
             )
             return residuals
 
-        predict = prediction(
+        return prediction(
             self.unet,
             self.unet.cross_attention(context, separate, "corrected"),
             pose,
             batch.latents[:, :1] * shown.view(-1, 1, 1, 1, 1),
             control,
         )
-        clean = batch.latents * self.scaling_factor
-        return {"v": denoising_loss(predict, clean, batch.weight, sigma, noise)}
 
     def _motion(self, batch: ControlBatch, *, leave_out: bool) -> Tensor:
         count, frames = batch.latents.shape[:2]

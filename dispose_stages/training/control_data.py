@@ -10,19 +10,21 @@ import torch
 from jaxtyping import Bool, Float, Float16, Float32
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE
-from dispose_stages.config import Compat
+from dispose_stages.config import Compat, Config
 from dispose_stages.correspondence.embedding import keypoint_embedding
 from dispose_stages.correspondence.features import diffusion_features, draw_noise, noise_seed
 from dispose_stages.geometry.dense_field import dense_field, to_fixed_point
 from dispose_stages.geometry.trajectory import trajectory_field
+from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
 from dispose_stages.training.clip_batches import ClipBatches
 from dispose_stages.training.clip_store import ArrayStore
+from dispose_stages.training.clips import clip_scene
 from dispose_stages.training.control import ControlBatch
 from dispose_stages.training.pose_store import PoseStore
 
-_ENSEMBLE, _TIMESTEP = 8, 261
+FEATURES = Config().correspondence
 COMPAT: Compat = "official"
 """The bundle is trained on what the official mode computes, quirks included."""
 
@@ -46,39 +48,59 @@ class ControlStore(ArrayStore):
         points = self.poses.points[clip][:, BODY_KEYPOINTS].astype(np.float64)
         return points, self.poses.scores[clip][:, BODY_KEYPOINTS] > VISIBLE_SCORE
 
-    def fill(self, cmp: Any, dift: Any, *, clips: int, device: torch.device | str = "cpu") -> None:
+    def fill(
+        self, cmp: CmpNetwork | None, dift: Any, *, clips: int, device: torch.device | str = "cpu"
+    ) -> None:
         """Compute what is missing of the first `clips` clips.
 
         Args:
-            cmp: Gives the dense field.
+            cmp: Gives the dense field; the world's own flow is taken without one.
             dift: Gives the features.
             clips: How many are needed.
             device: Where both networks are.
         """
-        rows = min(clips, self.poses.clips.sizes.count)
-        self.fill_up(rows, lambda row: self._fill(row.start, cmp, dift, device), chunk=1)
 
-    def _fill(self, clip: int, cmp: Any, dift: Any, device: torch.device | str) -> None:
-        image = np.array(self.poses.clips.images[clip, 0])
+        def make(rows: slice) -> None:
+            image = np.array(self.poses.clips.images[rows.start, 0])
+            if cmp is None:
+                self.dense[rows.start] = self._true_flow(rows.start)
+            else:
+                self.dense[rows.start] = self._propagated(rows.start, image, cmp, device)
+            self.features[rows.start] = self._embedding(rows.start, image, dift, device)
+
+        self.fill_up(min(clips, self.poses.clips.sizes.count), make, chunk=1)
+
+    def _true_flow(self, clip: int) -> Float32[np.ndarray, "f 2 h w"]:
+        s = self.poses.clips.sizes
+        scene = clip_scene(s.first_seed + clip, frames=s.frames, height=s.height, width=s.width)
+        flow = np.stack([scene.flow(0, frame) for frame in range(1, s.frames)])
+        return np.asarray(flow.transpose(0, 3, 1, 2), dtype=np.float32)
+
+    def _propagated(
+        self, clip: int, image: np.ndarray, cmp: CmpNetwork, device: torch.device | str
+    ) -> Float32[np.ndarray, "f 2 h w"]:
         height, width = image.shape[:2]
-        points, visible = self.body(clip)
-        impulses = sparse_impulses(points, visible, height, width, compat=COMPAT)
+        impulses = sparse_impulses(*self.body(clip), height, width, compat=COMPAT)
         flow = to_fixed_point(propagate_flow(cmp, image, impulses, batch=8, device=device))
-        dense = dense_field(flow, height, width, device="cpu", dtype=torch.float32)
-        self.dense[clip] = dense.numpy()
-        noise = draw_noise(noise_seed(image, 42), _ENSEMBLE, height, width)
+        return dense_field(flow, height, width, device="cpu", dtype=torch.float32).numpy()
+
+    def _embedding(
+        self, clip: int, image: np.ndarray, dift: Any, device: torch.device | str
+    ) -> Float32[np.ndarray, "18 d"]:
+        height, width = image.shape[:2]
+        noise = draw_noise(noise_seed(image, FEATURES.seed), FEATURES.ensemble, height, width)
         with torch.inference_mode():
             features = diffusion_features(
                 dift,
                 image,
                 noise,
-                timestep=_TIMESTEP,
-                batch=_ENSEMBLE,
+                timestep=FEATURES.timestep,
+                batch=FEATURES.ensemble,
                 device=device,
                 dtype=torch.float32,
             ).cpu()
-        embedding = keypoint_embedding(features, points[0], visible[0], height, width)
-        self.features[clip] = embedding.numpy()
+        points, visible = self.body(clip)
+        return keypoint_embedding(features, points[0], visible[0], height, width).numpy()
 
 
 class ControlBatches:

@@ -34,9 +34,11 @@ class NoiseLevels(Section):
         """Noise levels of a batch, spread evenly over the distribution's quantiles."""
         offset = torch.rand(1, generator=generator)
         order = torch.randperm(count, generator=generator)
-        quantile = ((order + offset) / count).clamp(1e-4, 1 - 1e-4)
-        normal = torch.special.ndtri(quantile)
-        sigma: Tensor = (self.mean + self.deviation * normal).exp()
+        return self.quantile(((order + offset) / count).clamp(1e-4, 1 - 1e-4))
+
+    def quantile(self, share: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """Noise levels below which such a share of all levels lies."""
+        sigma: Tensor = (self.mean + self.deviation * torch.special.ndtri(share)).exp()
         return sigma.clamp(self.lowest, self.highest)
 
 

@@ -71,6 +71,11 @@ class TrainSettings(Section):
     """Stage 2: ControlNet, everything else frozen."""
     control_clips: int = Field(default=1000, ge=1)
     """Clips that stage 2 is trained on; motion fields are computed for these."""
+    flow: Literal["cmp", "true"] = "cmp"
+    """Where the dense motion field of stage 2 comes from: the trained CMP, as in the pipeline, or
+    the world itself, to learn whether a better field would help (in a folder of its own)."""
+    judge_clips: int = Field(default=128, ge=4, multiple_of=4)
+    """Held-out clips by which it is judged whether the guidance says anything."""
     quality_pairs: int = Field(default=5, ge=2)
     """Held-out pairs per table of the measurement; five is one of every movement."""
 

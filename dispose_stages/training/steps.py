@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dispose_stages.config import Config
 from dispose_stages.training import networks
 from dispose_stages.training.autoencoder import (
     clip_batch,
@@ -27,8 +26,12 @@ from dispose_stages.training.bundle import small_configs as configs
 from dispose_stages.training.bundle.small import start_bundle
 from dispose_stages.training.clip_batches import ClipBatches
 from dispose_stages.training.clip_store import ClipStore
-from dispose_stages.training.control import ControlObjective, initialise_control_net
-from dispose_stages.training.control_data import ControlBatches, ControlStore
+from dispose_stages.training.control import (
+    ControlObjective,
+    initialise_control_net,
+    wake_motion_embedding,
+)
+from dispose_stages.training.control_data import FEATURES, ControlBatches, ControlStore
 from dispose_stages.training.flow import flow_batch, flow_losses
 from dispose_stages.training.image_embedding import (
     embed_images,
@@ -44,13 +47,14 @@ from dispose_stages.weights.loading.dift import load_dift
 
 logger = logging.getLogger(__name__)
 
-PROMPT = Config().correspondence.prompt
 CROP = 64
 """Side of the squares the VAE is trained on, pixels."""
 WHOLE_FRAMES = 3
 """Of a clip that the decoder is trained on at full size."""
 _OUTER = ("conv_in", "conv_out", "time_embedding", "add_embedding", "time_pos_embed")
 """Parts of the names of layers that Adam serves better than orthogonalised momentum."""
+_AWAKE = 4
+"""Batches of motion fields by which the motion embedding is scaled at first."""
 _STATISTICS = 100
 """Clips from which scale and directions of latents and embeddings are taken."""
 
@@ -167,15 +171,17 @@ class Training:
         networks.save_weights(self._weights("cmp"), cmp=network.eval())
 
     def guidance(self) -> None:
-        """Motion fields by the trained CMP, and correspondence features."""
-        network = networks.new_cmp()
-        networks.load_weights(self._weights("cmp"), cmp=network)
+        """Motion fields, by the trained CMP or the world itself, and correspondence features."""
+        network = None
+        if self.settings.flow == "cmp":
+            network = networks.new_cmp()
+            networks.load_weights(self._weights("cmp"), cmp=network)
+            network.to(self.device).eval()
         with TemporaryDirectory() as folder:
             start_bundle(Path(folder))
-            dift = load_dift(Path(folder) / SD15, prompt=PROMPT, device=self.device)
-        store = self._control_store()
-        network.to(self.device).eval()
-        store.fill(network, dift, clips=self.settings.control_clips, device=self.device)
+            dift = load_dift(Path(folder) / SD15, prompt=FEATURES.prompt, device=self.device)
+        clips = self.settings.control_clips
+        self._control_store().fill(network, dift, clips=clips, device=self.device)
 
     def control(self) -> None:
         """Stage 2."""
@@ -183,8 +189,12 @@ class Training:
         unet, pose_net = networks.new_base()
         networks.load_weights(self._weights("base"), unet=unet, pose_net=pose_net)
         freeze([unet.to(self.device), pose_net.to(self.device)])
+        store = self._control_store()
+        base = self.batches(self.settings.control.batch, count=store.ready)
+        batches = ControlBatches(base, store)
         control_net = networks.new_control_net()
         initialise_control_net(control_net, unet)
+        wake_motion_embedding(control_net.controlnet_cond_embedding, *_fields(batches))
         unet.gradient_checkpointing = self.settings.control.checkpointing
         control_net.gradient_checkpointing = self.settings.control.checkpointing
         objective = ControlObjective(
@@ -194,9 +204,6 @@ class Training:
             scaling_factor=networks.SCALING_FACTOR,
             levels=self.settings.levels,
         )
-        store = self._control_store()
-        base = self.batches(self.settings.control.batch, count=store.ready)
-        batches = ControlBatches(base, store)
 
         def losses(batch: int) -> Losses:
             return objective(batches(batch).to(self.device), self._generator(batch))
@@ -237,3 +244,12 @@ class Training:
     def _weights(self, name: str) -> Path:
         """Result of a step."""
         return self.settings.folder / f"{name}.pt"
+
+
+def _fields(batches: ControlBatches) -> tuple[Tensor, Tensor]:
+    """Dense and trajectory fields of the frames of some clips."""
+    first = [batches(index) for index in range(_AWAKE)]
+    return (
+        torch.cat([batch.dense.flatten(0, 1) for batch in first]),
+        torch.cat([batch.trajectory.flatten(0, 1) for batch in first]),
+    )

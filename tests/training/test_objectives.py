@@ -13,7 +13,12 @@ from dispose_stages.models.pose_net import PoseNet, build_pose_net
 from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
 from dispose_stages.training.base import BaseObjective, initialise_base
 from dispose_stages.training.bundle.tiny_configs import SVD_UNET
-from dispose_stages.training.control import ControlBatch, ControlObjective, initialise_control_net
+from dispose_stages.training.control import (
+    ControlBatch,
+    ControlObjective,
+    initialise_control_net,
+    wake_motion_embedding,
+)
 from dispose_stages.training.loop import Schedule, Trainer, freeze
 
 CONFIG = SVD_UNET | {"layers_per_block": 1}
@@ -114,3 +119,24 @@ def test_stage_two_starts_from_the_base_and_leaves_it_frozen(
     trainer.run(lambda _: objective(clips, seeded()))
     assert objective(clips, seeded())["v"].item() < before
     assert all(torch.equal(a, b) for a, b in zip(frozen, unet.parameters(), strict=True))
+
+
+def test_a_woken_motion_embedding_hears_both_fields(control_net: ControlNet) -> None:
+    """As large as asked for; half of it or so is due to each field, however small its values."""
+    embedding = control_net.controlnet_cond_embedding
+    generator = torch.Generator().manual_seed(5)
+    dense = 8 * torch.randn(6, 2, 64, 64, generator=generator)
+    trajectory = 0.003 * torch.randn(6, 2, 64, 64, generator=generator)
+
+    def change(first: torch.Tensor, second: torch.Tensor) -> float:
+        nothing = torch.zeros_like(dense[:1])
+        with torch.no_grad():
+            difference = embedding(first, second) - embedding(nothing, nothing)
+        return float(difference.square().mean().sqrt())
+
+    nothing = torch.zeros_like(dense)
+    assert change(nothing, trajectory) < 1e-3
+    wake_motion_embedding(embedding, dense, trajectory, loudness=0.5)
+    assert change(dense, trajectory) == pytest.approx(0.5, rel=1e-3)
+    assert change(dense, nothing) > 0.15
+    assert change(nothing, trajectory) > 0.15

@@ -1,0 +1,165 @@
+"""Whether a bundle's guidance says anything: errors of single denoising steps, with and without it.
+
+A ControlNet can help by its mere capacity. What tells guidance from capacity is the guidance of
+somebody else: full DisPose against full DisPose with another clip's motion, or another figure's
+embedding, under the same noise (docs/quality.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dispose_stages.atomic import write_text
+from dispose_stages.config import Config
+from dispose_stages.score.statistics import Estimate, estimate
+from dispose_stages.training.base import BaseObjective
+from dispose_stages.training.bundle.small_configs import POINT_CHANNELS
+from dispose_stages.training.clip_batches import ClipBatches
+from dispose_stages.training.clip_store import ClipStore
+from dispose_stages.training.control import ControlBatch, ControlObjective
+from dispose_stages.training.control_data import ControlBatches, ControlStore
+from dispose_stages.training.diffusion import Predict, add_noise
+from dispose_stages.training.image_embedding import embed_images
+from dispose_stages.training.latents import LatentStore
+from dispose_stages.training.networks import SCALING_FACTOR
+from dispose_stages.training.pose_store import PoseStore
+from dispose_stages.training.quality import HELD_OUT
+from dispose_stages.training.settings import TrainSettings
+from dispose_stages.weights import layout
+from dispose_stages.weights.loading.cmp import load_cmp
+from dispose_stages.weights.loading.diffusion import load_diffusion_networks
+from dispose_stages.weights.loading.dift import load_dift
+from dispose_stages.weights.loading.svd import load_image_encoder, load_vae
+from dispose_stages.weights.verification import find_file
+
+logger = logging.getLogger(__name__)
+
+_CLIPS_PER_BATCH = 4
+_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Of the training's noise levels; every clip is looked at on each."""
+REFERENCE = "full"
+
+
+class Judge:
+    """A bundle's diffusion networks, and held-out clips with all that they read.
+
+    Args:
+        settings: Of the training; its bundle is judged, on clips below its working folder.
+    """
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
+        self.device = torch.device(settings.device)
+        root = settings.bundle
+        # Untyped, as diffusers is.
+        self.vae: Any = load_vae(root / layout.SVD, dtype=torch.float32, device=self.device)
+        unet, pose_net, control_net = load_diffusion_networks(
+            root / layout.SVD,
+            find_file(root, layout.MIMIC_MOTION),
+            find_file(root, layout.DISPOSE),
+            dtype=torch.float32,
+            device=self.device,
+        )
+        self.base = BaseObjective(unet, pose_net, scaling_factor=SCALING_FACTOR)
+        self.full = ControlObjective(control_net, unet, pose_net, scaling_factor=SCALING_FACTOR)
+
+    def clips(self) -> ControlBatches:
+        """Held-out clips, rendered and encoded by the bundle's own networks; resumable."""
+        settings, root = self.settings, self.settings.bundle
+        sizes = settings.clips.model_copy(
+            update={"count": settings.judge_clips, "first_seed": HELD_OUT}
+        )
+        store = ClipStore.create(settings.folder / "held_out", sizes)
+        store.fill()
+        poses, latents = PoseStore(store), LatentStore(store)
+        poses.fill()
+        latents.fill(self.vae, device=self.device)
+        cmp = load_cmp(find_file(root, layout.CMP), device=self.device)
+        prompt = Config().correspondence.prompt
+        dift = load_dift(root / layout.SD15, prompt=prompt, device=self.device)
+        control = ControlStore(poses, POINT_CHANNELS)
+        network = cmp if settings.flow == "cmp" else None
+        control.fill(network, dift, clips=sizes.count, device=self.device)
+        encoder = load_image_encoder(root / layout.SVD, dtype=torch.float32, device=self.device)
+        embeddings = embed_images(encoder, list(store.images[:, 0]), device=self.device)
+        base = ClipBatches(poses, latents, embeddings, clips=_CLIPS_PER_BATCH)
+        return ControlBatches(base, control)
+
+    @torch.inference_mode()
+    def errors(self, batches: ControlBatches) -> dict[str, Float[np.ndarray, "n"]]:
+        """Mean square error of ``v`` inside the figure, by variant and clip."""
+        found: dict[str, list[Tensor]] = defaultdict(list)
+        count = batches.base.count // _CLIPS_PER_BATCH
+        for index in range(count):
+            batch = batches(index).to(self.device)
+            for name, predict in self.variants(batch).items():
+                found[name].append(self._error(batch, predict, index))
+            logger.info("batch %d of %d", index + 1, count)
+        return {name: torch.cat(values).double().cpu().numpy() for name, values in found.items()}
+
+    def variants(self, batch: ControlBatch) -> Mapping[str, Predict]:
+        """What is compared, for one batch."""
+        shown = torch.ones(len(batch.latents), device=self.device)
+        other = batch.dense.roll(1, dims=0), batch.trajectory.roll(1, dims=0)
+        motion = replace(batch, dense=other[0], trajectory=other[1])
+        embedding = replace(batch, embedding=batch.embedding.roll(1, dims=0))
+        return {
+            REFERENCE: self.full.predict(batch, shown, motion=True, points=True),
+            "another clip's motion": self.full.predict(motion, shown, motion=True, points=True),
+            "another's embedding": self.full.predict(embedding, shown, motion=True, points=True),
+            "no motion": self.full.predict(batch, shown, motion=False, points=True),
+            "no correspondence": self.full.predict(batch, shown, motion=True, points=False),
+            "no guidance": self.full.predict(batch, shown, motion=False, points=False),
+            "base": self.base.predict(batch, shown),
+        }
+
+    def _error(self, batch: ControlBatch, predict: Predict, index: int) -> Float[Tensor, "b"]:
+        clean = batch.latents * self.base.scaling_factor
+        inside = (batch.weight == 1).expand_as(clean)
+        levels = self.settings.levels
+        errors = []
+        for level, quantile in enumerate(_QUANTILES):
+            sigma = levels.quantile(torch.full((len(clean),), quantile)).to(clean.device)
+            generator = torch.Generator().manual_seed(1_000 * index + level)
+            noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+            noisy, timestep, target = add_noise(clean, sigma, noise)
+            square = (predict(noisy, timestep) - target).square()
+            errors.append((square * inside).sum((1, 2, 3, 4)) / inside.sum((1, 2, 3, 4)))
+        return torch.stack(errors).mean(dim=0)
+
+
+def compare(errors: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, Estimate]:
+    """Difference of every other variant's error to that of full DisPose, in percent of the latter.
+
+    Intervals are those of a bootstrap over clips; positive is worse than full.
+    """
+    full = errors[REFERENCE]
+    return {
+        name: estimate(100 * (values - full) / full.mean())
+        for name, values in errors.items()
+        if name != REFERENCE
+    }
+
+
+def judge(settings: TrainSettings) -> str:
+    """Judge the bundle; returns a Markdown table, also written to ``judge.md``."""
+    networks = Judge(settings)
+    found = compare(networks.errors(networks.clips()))
+    lines = [
+        "| instead of full DisPose | error inside the figure | 95 % interval |",
+        "|---|---|---|",
+    ]
+    for name, value in found.items():
+        lines.append(f"| {name} | {value.mean:+.3f} % | [{value.low:+.3f}, {value.high:+.3f}] |")
+    text = "\n".join(lines) + "\n"
+    write_text(settings.folder / "judge.md", text)
+    return text
