@@ -174,6 +174,8 @@ class Sampling(Section):
     """Steps between saved states of an unfinished clip; 0: none."""
     tile_batch: int = Field(default=1, ge=1, le=64)
     """Tiles that are denoised in one batch."""
+    compile: Literal["auto", "off"] = "auto"
+    """`auto`: blocks are compiled on a GPU, which changes rounding but no key. `off`: never."""
 
 
 class Encoding(Section):
@@ -212,6 +214,8 @@ class Compute(Section):
     """Off: a GPU stage that comes up on the CPU is an error instead of a slow run."""
     threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads per job; 0: what the scheduler gave."""
+    compile_cache: str = ""
+    """Folder of compiled code, yours alone (mode 0700); empty: one in your own cache."""
     decode_timeout: float = Field(default=60.0, gt=0, le=3600)
     """Seconds within which a media file must give the next sign of life while it is decoded; else
     it fails as `media_timeout`."""

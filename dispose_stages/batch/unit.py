@@ -298,8 +298,12 @@ class ArtifactRepository:
     def commit(self, unit: Unit, artifact: Any) -> Result:
         """Write the artifact."""
         return self._done(
-            unit, self._store.write(unit.stage, unit.key, artifact, unit.provenance())
+            unit, self._store.write(unit.stage, unit.key, artifact, self.provenance(unit))
         )
+
+    def provenance(self, unit: Unit) -> dict[str, Any]:
+        """What explains the artifact beside its key."""
+        return unit.provenance()
 
     def _done(self, unit: Unit, digest: str) -> Result:
         # Also where the artifact was found: a job may have died between writing and this.

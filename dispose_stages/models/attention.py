@@ -25,6 +25,11 @@ _FOR_SHORT = [
 ]
 
 
+def chooses(query: Tensor) -> bool:
+    """Whether there is more than one fused kernel to choose from."""
+    return query.is_cuda
+
+
 def attend(
     query: Float[Tensor, "n heads t d"],
     key: Float[Tensor, "n heads s d"],
@@ -34,7 +39,7 @@ def attend(
     if len(query) > MAX_ROWS:
         parts = zip(*(torch.split(x, MAX_ROWS) for x in (query, key, value)), strict=True)
         return torch.cat([attend(*part) for part in parts])
-    if not query.is_cuda:
+    if not chooses(query):
         return F.scaled_dot_product_attention(query, key, value)
     backends = _FOR_LONG if query.shape[-2] >= _LONG else _FOR_SHORT
     with sdpa_kernel(backends, set_priority=True):

@@ -7,22 +7,18 @@ are recorded, layers take their plain form.
 
 from __future__ import annotations
 
-from functools import cache
 from importlib.util import find_spec
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-
-@cache
-def _triton() -> bool:
-    return find_spec("triton") is not None
+_TRITON = find_spec("triton") is not None
 
 
 def applies(value: Tensor) -> bool:
     """Whether a layer is to use the fused kernels for this input."""
-    return value.is_cuda and not torch.is_grad_enabled() and _triton()
+    return value.is_cuda and not torch.is_grad_enabled() and _TRITON
 
 
 @torch.library.custom_op("dispose::group_norm", mutates_args=())

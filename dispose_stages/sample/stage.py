@@ -15,10 +15,22 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from dispose_stages.artifacts import Correspondence, Latents, MotionField
-from dispose_stages.batch.unit import Context, InterruptedUnitError, Stage, Unit
+from dispose_stages.batch.unit import (
+    ArtifactRepository,
+    Context,
+    InterruptedUnitError,
+    Stage,
+    Unit,
+)
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.faults import descend
 from dispose_stages.models.arithmetic import full_float32
+from dispose_stages.models.compilation import (
+    Compilation,
+    compiled_so_far,
+    default_folder,
+    use_folder,
+)
 from dispose_stages.models.temporal_convolution import channels_last
 from dispose_stages.sample.clip import ClipInputs, Networks, SamplingParameters, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
@@ -206,6 +218,7 @@ def load(context: Context) -> SampleWorker:
     placement = Placement(torch.device(context.device))
     dtype = DTYPES[context.config.sampling.precision]
     networks = load_networks(context.models_root, dtype, placement)
+    _compile(networks, context)
     return SampleWorker(networks, placement, context)
 
 
@@ -250,4 +263,31 @@ def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Netwo
     )
 
 
-STAGE = Stage("sample", REVISION, open=load)
+class SampleRepository(ArtifactRepository):
+    """The usual repository; on a GPU, artifacts say by what arithmetic they came about.
+
+    Results of one key agree across cards, drivers and compilers within a bound, not in every bit.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._on_gpu = context.device == "cuda"
+
+    def provenance(self, unit: Unit) -> dict[str, Any]:
+        """With the card, and whether the compiler's code ran."""
+        if not self._on_gpu:
+            return super().provenance(unit)
+        arithmetic = {"gpu": torch.cuda.get_device_name(), "compiled": compiled_so_far()}
+        return super().provenance(unit) | {"arithmetic": arithmetic}
+
+
+def _compile(networks: Networks, context: Context) -> None:
+    """Compile the blocks of UNet and ControlNet; on a CPU that takes longer than it saves."""
+    if context.device != "cuda" or context.config.sampling.compile == "off":
+        return
+    folder = context.config.compute.compile_cache
+    use_folder(Path(folder).expanduser() if folder else default_folder())
+    Compilation().add([networks.unet, networks.control_net])
+
+
+STAGE = Stage("sample", REVISION, open=load, repository=SampleRepository)
