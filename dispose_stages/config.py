@@ -134,6 +134,9 @@ class Motion(Section):
     original), `largest`, `tracked` (one person followed through the video), or `index:N`."""
     min_visible_keypoints: int = Field(default=1, ge=1, le=18)
     """Fewer visible body keypoints in the reference: the pair fails as `pose_too_sparse`."""
+    allow_no_person: bool = False
+    """Off: a reference in which nobody is found and hardly anything is visible fails as
+    `no_person_reference`. On: it is animated, as in the original."""
     max_alignment_residual: float = Field(default=1.0, gt=0)
     """Root mean square residual of the alignment, fraction of the height. More:
     `alignment_poor`."""

@@ -45,6 +45,15 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
+class WarningCode(StrEnum):
+    """What a user should look at although there is a result; in ledgers, index, status, report."""
+
+    NO_PERSON_REFERENCE = "no_person_reference"
+    """Nobody was found in the reference; it was animated as `motion.allow_no_person` wants it."""
+    FIT_WITHOUT_PERSON = "fit_without_person"
+    """Driving frames in which nobody was found decide size or place of the figure in all frames."""
+
+
 class DisposeError(Exception):
     """Base of every error that is shown to the user as one line."""
 

@@ -32,12 +32,14 @@ class Delivery:
         layout: Of the run.
         rows: How many stand how.
         reasons: Of those that failed.
+        warned: Warning to number of pairs.
         waiting: What units that a job left undone wait for, and how many.
     """
 
     layout: RunLayout
     rows: RowCounts
     reasons: Mapping[str, int]
+    warned: Mapping[str, int]
     waiting: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -56,6 +58,8 @@ class Delivery:
             yield f"  {count} units wait: {message}"
         if self.rows.rejected:
             yield f"  {self.rows.rejected} rejected: {self.layout.rejects}"
+        for code, count in sorted(self.warned.items()):
+            yield f"  {count} with a warning: {code}"
         yield f"videos: {self.layout.videos}"
         if self.layout.report.exists():
             yield f"report: {self.layout.report}"
@@ -70,7 +74,7 @@ def read_delivery(layout: RunLayout) -> Delivery:
     outcomes = RunOutcomes.read(layout.root)
     failed = (o.reason for o in outcomes.pair_outcomes() if o.status is PairStatus.FAILED)
     waiting = waiting_units(layout, outcomes.summary)
-    return Delivery(layout, outcomes.counts(), Counter(failed), waiting)
+    return Delivery(layout, outcomes.counts(), Counter(failed), outcomes.warned(), waiting)
 
 
 def waiting_units(layout: RunLayout, plan: PlanSummary) -> Counter[str]:

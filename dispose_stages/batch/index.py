@@ -20,7 +20,7 @@ from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcome
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.unit import Result
 from dispose_stages.config import Parameters
-from dispose_stages.errors import StoreError
+from dispose_stages.errors import Reason, StoreError
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.wording import one_line
 
@@ -34,6 +34,8 @@ _SOURCE_COLUMNS = {
     "pose_video": "driving_video",
     "correspondence": "reference_image",
 }
+_REFERENCE_REASONS = (Reason.NO_PERSON_REFERENCE, Reason.POSE_TOO_SPARSE)
+_DRIVER_REASONS = (Reason.NO_SINGLE_PERSON_FRAME, Reason.PERSON_LOST)
 _STORED_ROLES = tuple(role for role, stage in ROLES.items() if stage not in {"ingest", "mux"})
 _TYPES = {
     **dict.fromkeys(("pair_id", "status", "reference_image", "driving_video"), "string"),
@@ -41,7 +43,19 @@ _TYPES = {
     **dict.fromkeys(("failed_stage", "reason", "message", "code_revision"), "string"),
     **dict.fromkeys(("line", "frames", "width", "height", "size_bytes"), "Int64"),
     **dict.fromkeys(("fps", "duration"), "float64"),
+    **dict.fromkeys(("reference_score", "driver_score", "no_person_share"), "float64"),
+    **dict.fromkeys(("alignment_scale_x", "alignment_scale_y"), "float64"),
+    **dict.fromkeys(("alignment_offset_x", "alignment_offset_y"), "float64"),
+    "alignment_residual": "float64",
+    "reference_keypoints": "Int64",
+    "warnings": "object",
 }
+PAIR_FACTS = (
+    *("reference_score", "driver_score", "reference_keypoints", "alignment_scale_x"),
+    *("alignment_scale_y", "alignment_offset_x", "alignment_offset_y", "alignment_residual"),
+    "no_person_share",
+)
+"""What ``motion`` tells of a pair."""
 _TYPES_BY_PREFIX = {
     "parameter_": "",
     "weights_": "string",
@@ -122,6 +136,8 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             "failed_stage": outcome.stage if outcome.status is PairStatus.FAILED else None,
             "reason": outcome.reason or None,
             "message": outcome.message or None,
+            **pair_facts(results["motion"]),
+            "warnings": outcomes.warnings(pair),
             **run.common,
             **{f"parameter_{name}": value for name, value in pair.parameters},
             **_unit_columns(run, pair.units, results),
@@ -140,6 +156,11 @@ def _video_columns(outcome: Outcome, mux: Result | None, container: str) -> dict
         **numbers,
         "duration": frames / fps if frames and fps else None,
     }
+
+
+def pair_facts(motion: Result | None) -> dict[str, float | None]:
+    """Detection and alignment; None where the pair did not get so far."""
+    return _numbers(motion, *PAIR_FACTS)
 
 
 def _numbers(result: Result | None, *names: str) -> dict[str, float | None]:
@@ -175,6 +196,8 @@ def write_index(outcomes: RunOutcomes) -> None:
     frame = pd.DataFrame(list(index_records(outcomes)))
     frame = frame.astype({column: _dtype(column) for column in frame.columns})
     table = pa.Table.from_pandas(frame, preserve_index=False)
+    codes = pa.array(frame["warnings"], pa.list_(pa.string()))
+    table = table.set_column(table.column_names.index("warnings"), "warnings", codes)
     version = {"format": INDEX_FORMAT, "format_version": str(INDEX_VERSION)}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **version})
     with replacing(outcomes.layout.index) as temporary:
@@ -214,7 +237,11 @@ def failures_csv(outcomes: RunOutcomes) -> str:
 
 
 def _file_at_fault(outcome: Outcome) -> str:
-    """Source of the unit that failed, where it has one of its own; empty for a pair's."""
+    """The source that the unit or its reason is about; empty where both may be at fault."""
+    if outcome.reason in _REFERENCE_REASONS:
+        return outcome.pair.reference_image
+    if outcome.reason in _DRIVER_REASONS:
+        return outcome.pair.driving_video
     for role, column in _SOURCE_COLUMNS.items():
         if outcome.stage == ROLES[role] and outcome.pair.units.get(role) == outcome.unit:
             return str(getattr(outcome.pair, column))

@@ -16,7 +16,7 @@ from typing import Any
 from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.unit import Result, Status, Unit
-from dispose_stages.errors import Reason
+from dispose_stages.errors import Reason, WarningCode
 from dispose_stages.records import read_record, record_text
 
 _LEDGER = ("dispose-ledger", 2)
@@ -58,7 +58,9 @@ class Ledger:
 
 def _result(fields: dict[str, Any]) -> Result:
     reason = Reason(fields["reason"]) if "reason" in fields else None
-    result = Result(**{**fields, "status": Status(fields["status"]), "reason": reason})
+    warnings = tuple(WarningCode(code) for code in fields.get("warnings", ()))
+    typed = {"status": Status(fields["status"]), "reason": reason, "warnings": warnings}
+    result = Result(**{**fields, **typed})
     texts = (result.key, result.digest, result.message, result.origin)
     if not all(isinstance(text, str) for text in texts) or not isinstance(result.facts, dict):
         raise TypeError("a result's fields have wrong types")

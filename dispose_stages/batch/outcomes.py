@@ -160,6 +160,15 @@ class RunOutcomes:
         """What came of one of a pair's units, if anything yet."""
         return self.results.get(ROLES[role], {}).get(pair.units.get(role, ""))
 
+    def warnings(self, pair: Row) -> list[str]:
+        """Codes of what a user should look at, of all the pair's units."""
+        results = (self.result(pair, role) for role in ROLES)
+        return sorted({str(code) for result in results if result for code in result.warnings})
+
+    def warned(self) -> Counter[str]:
+        """Warning to number of pairs."""
+        return Counter(code for pair in self.pairs for code in self.warnings(pair))
+
     def log(self, stage: str, unit_id: str) -> Path | None:
         """Log of the job that brought a unit to its outcome."""
         shard = self._shard_of.get((stage, unit_id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dispose_stages.batch.outcomes import RowCounts, RunOutcomes, ShardState
@@ -57,10 +57,12 @@ class RunStatus:
     Attributes:
         stages: In order of the data flow.
         rows: Rows of the manifest by how they stand.
+        warned: Warning to number of pairs.
     """
 
     stages: tuple[StageStatus, ...]
     rows: RowCounts
+    warned: Mapping[str, int]
 
     @property
     def finished(self) -> bool:
@@ -106,6 +108,7 @@ def run_status(outcomes: RunOutcomes) -> RunStatus:
     return RunStatus(
         stages=tuple(_stage_status(stage, shards) for stage, shards in by_stage.items()),
         rows=outcomes.counts(),
+        warned=outcomes.warned(),
     )
 
 

@@ -23,7 +23,7 @@ from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.manifest import Row
 from dispose_stages.config import Config
 from dispose_stages.config_section import Section
-from dispose_stages.errors import DisposeError, Reason
+from dispose_stages.errors import DisposeError, Reason, WarningCode
 from dispose_stages.store.artifacts import ArtifactStore
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Result:
         message: One line for people.
         origin: ``stage/unit`` where the failure that blocks this unit happened.
         facts: Small plain values that later stages read without opening the artifact.
+        warnings: What a user should look at although the unit is done.
     """
 
     status: Status = Status.DONE
@@ -63,6 +64,7 @@ class Result:
     message: str = ""
     origin: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[WarningCode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ _WIDTHS = (15, 8, 8, 8, 8, 8, 8, 6)
     show_default=True,
     help="Seconds between two looks with --watch.",
 )
-@click.option("--pairs", is_flag=True, help="Also list every row that is not delivered, and why.")
+@click.option(
+    "--pairs", is_flag=True, help="Also list every row that is not delivered or has warnings."
+)
 def status(*, run_dir: Path, watch: bool, interval: float, pairs: bool) -> None:
     """Show what of the run in RUN_DIR (results/<run>) is done, running, failed or left.
 
@@ -61,6 +63,8 @@ def status_lines(status: RunStatus) -> Iterator[str]:
         yield _line(_cells(stage))
     yield ""
     yield str(status.rows)
+    for code, count in sorted(status.warned.items()):
+        yield f"{count} with a warning: {code}"
     if not status.finished:
         speed = status.pairs_per_hour
         yield f"speed: {speed:.1f} pairs per hour" if speed else "speed: not known yet"
@@ -73,7 +77,7 @@ def status_lines(status: RunStatus) -> Iterator[str]:
 
 
 def pair_lines(outcomes: RunOutcomes) -> Iterator[str]:
-    """A line per row that is not delivered, and one per reason it was set aside for."""
+    """A line per row that is not delivered or has warnings, with all reasons it is so."""
     from dispose_stages.batch.outcomes import PairStatus
 
     yield ""
@@ -83,6 +87,8 @@ def pair_lines(outcomes: RunOutcomes) -> Iterator[str]:
             yield f"{outcome.pair.pair_id}  failed in {outcome.stage}: {why}"
         elif outcome.status is PairStatus.PENDING:
             yield f"{outcome.pair.pair_id}  waits for {outcome.stage}"
+        if warnings := outcomes.warnings(outcome.pair):
+            yield f"{outcome.pair.pair_id}  warnings: {', '.join(warnings)}"
     for problem in outcomes.rejects:
         name = problem.pair_id or f"line {problem.line}"
         yield f"{name}  rejected: {problem.column or 'row'}: {problem.reason}"

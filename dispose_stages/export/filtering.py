@@ -8,6 +8,7 @@ comparison with one is neither true nor false, and what is not true is not selec
     <  <=  >  >=  ==  !=            a column with a number, a text, True or False
     seed in (1, 2, 3)               a column among values
     "dance" in tags                 a text within a column
+    "some_code" not in warnings     a text of a column of lists
     caption is None, is not None    absent, not absent
     column("source url") == "x"     a column whose name is no word
 """
@@ -46,7 +47,7 @@ class _Operand:
     Attributes:
         said: As in the expression.
         value: The column, or the plain value.
-        kind: ``number``, ``text``, ``truth`` or ``nothing``.
+        kind: ``number``, ``text``, ``list`` (of texts), ``truth`` or ``nothing``.
     """
 
     said: str
@@ -137,8 +138,13 @@ class _Filter:
             within = pc.is_in(column, value_set=pa.array([value.value for _, value in values]))
             return pc.if_else(pc.is_valid(column), within, pa.scalar(None, pa.bool_()))
         other = self._operand(right)
-        if one.is_column or one.kind != "text" or not other.is_column or other.kind != "text":
+        texts = other.is_column and other.kind in {"text", "list"}
+        if one.is_column or one.kind != "text" or not texts:
             raise self._error(right, "'in' takes a text and a column of texts, or a list of values")
+        if other.kind == "list":
+            return pa.array(
+                None if codes is None else one.value in codes for codes in other.value.to_pylist()
+            )
         return pc.match_substring(other.value, pattern=one.value)
 
     def _operand(self, node: ast.expr) -> _Operand:
@@ -174,6 +180,8 @@ class _Filter:
 
     def _alike(self, one: _Operand, other: _Operand) -> tuple[_Operand, _Operand]:
         """Both of one kind; texts of a column are read as numbers where a number is compared."""
+        if "list" in {one.kind, other.kind}:
+            raise self._mixed(one, other)
         if "nothing" in {one.kind, other.kind} or one.kind == other.kind:
             return one, other
         if other.kind == "number":
@@ -208,6 +216,8 @@ def _kind(arrow: pa.DataType) -> str:
         return "truth"
     if pa.types.is_null(arrow):
         return "nothing"
+    if pa.types.is_list(arrow):
+        return "list"
     number = pa.types.is_integer(arrow) or pa.types.is_floating(arrow)
     return "number" if number else "text"
 

@@ -14,6 +14,8 @@ from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Frame, PoseT
 from dispose_stages.errors import ConfigError, Reason, UnitError
 
 NOT_FOUND = -1
+NEEDED_WITHOUT_DETECTION = 5
+"""Visible body keypoints from which a reference may show somebody whom the detector missed."""
 TRACKING_OVERLAP = 0.1
 """A box that overlaps the last one less (intersection over union) is somebody else."""
 
@@ -35,6 +37,11 @@ def box_overlap(
     overlap: Float64[np.ndarray, "n"] = np.zeros_like(shared)
     np.divide(shared, union, out=overlap, where=union > 0)
     return overlap
+
+
+def is_found(frame: Frame, person: int) -> bool:
+    """Whether the detector found this person; where it finds nobody, the whole image is a box."""
+    return person >= 0 and float(frame.box_scores[person]) > 0.0
 
 
 def _index_of(rule: str) -> int:
@@ -102,25 +109,39 @@ def _follow(frames: list[Frame]) -> Int64[np.ndarray, "f"]:
     return rows
 
 
-def check_reference(frame: Frame, person: int, min_visible_keypoints: int) -> None:
+def visible_keypoints(frame: Frame, person: int) -> int:
+    """How many of a person's 18 body keypoints are visible."""
+    return int((frame.scores[person, BODY_KEYPOINTS] > VISIBLE_SCORE).sum())
+
+
+def check_reference(
+    frame: Frame, person: int, min_visible_keypoints: int, *, allow_no_person: bool = True
+) -> None:
     """Refuse a reference that cannot be animated, before any GPU time is spent on it.
 
     Args:
         frame: All persons of the reference.
         person: The one that is animated.
         min_visible_keypoints: Of its 18 body keypoints, at least so many must be visible.
+        allow_no_person: Take the whole image for a person where the detector found nobody, however
+            little is visible, as the original does.
 
     Raises:
         UnitError: ``no_person_reference`` where the detector found nobody and too little is
             visible in the whole image; ``pose_too_sparse`` where a person was found with too few
             visible keypoints.
     """
-    visible = int((frame.scores[person, BODY_KEYPOINTS] > VISIBLE_SCORE).sum())
-    if visible >= min_visible_keypoints:
+    visible, needed = visible_keypoints(frame, person), min_visible_keypoints
+    nobody = not is_found(frame, person)
+    if nobody and not allow_no_person:
+        needed = max(needed, NEEDED_WITHOUT_DETECTION)
+    if visible >= needed:
         return
-    found = f"{visible} visible body keypoints, {min_visible_keypoints} are needed"
-    if float(frame.box_scores[person]) <= 0.0:
+    found = f"{visible} visible body keypoints, {needed} are needed"
+    if nobody:
         raise UnitError(
-            Reason.NO_PERSON_REFERENCE, f"nobody was found in the reference image ({found})"
+            Reason.NO_PERSON_REFERENCE,
+            f"nobody was found in the reference image ({found}); use a picture of one person, "
+            "as large as possible",
         )
     raise UnitError(Reason.POSE_TOO_SPARSE, f"the reference shows too little of the body: {found}")

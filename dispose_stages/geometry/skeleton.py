@@ -64,6 +64,13 @@ WHOLEBODY_NAMES: tuple[str, ...] = (
 )
 """Names of the 133 keypoints of COCO-WholeBody, in its order."""
 
+BODY_NAMES: tuple[str, ...] = (
+    *("nose", "neck", "right shoulder", "right elbow", "right wrist"),
+    *("left shoulder", "left elbow", "left wrist", "right hip", "right knee", "right ankle"),
+    *("left hip", "left knee", "left ankle", "right eye", "left eye", "right ear", "left ear"),
+)
+"""The 18 body keypoints in OpenPose order, for people."""
+
 ALIGNMENT_KEYPOINTS: tuple[int, ...] = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
 """Body keypoints that alignment looks at: all but elbows and wrists (algorithm §3)."""
 

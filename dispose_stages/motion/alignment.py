@@ -7,21 +7,24 @@ horizontal scale follows from the aspect of both images, the horizontal shift is
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from dispose_stages.artifacts import VISIBLE_SCORE, PoseTrack
+from dispose_stages.artifacts import VISIBLE_SCORE, Frame, PoseTrack
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.persons import (
     check_reference,
+    is_found,
     select_persons,
     select_reference_person,
 )
-from dispose_stages.geometry.skeleton import ALIGNMENT_KEYPOINTS
+from dispose_stages.geometry.skeleton import ALIGNMENT_KEYPOINTS, BODY_NAMES
 
+_FEW_KEYPOINTS = 2
 REFERENCE_INDEX = -1
 """Frame index that stands for the reference in an aligned track."""
 
@@ -35,12 +38,14 @@ class AlignmentBounds:
         min_scale: Vertical scale; also excludes upside-down fits.
         max_scale: Vertical scale.
         max_residual: Root mean square residual in y, fraction of the height.
+        allow_no_person: Of the reference (`geometry.persons.check_reference`).
     """
 
     min_visible_keypoints: int = 1
     min_scale: float = 0.05
     max_scale: float = 20.0
     max_residual: float = 1.0
+    allow_no_person: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +121,35 @@ def check_alignment(alignment: Alignment, bounds: AlignmentBounds) -> None:
         )
 
 
-def _fitting_points(
-    driving: PoseTrack, persons: Int64[np.ndarray, "f"], rule: str, keypoints: Sequence[int]
-) -> Float64[np.ndarray, "f k 2"]:
-    """Keypoints of the driving person in the frames the fit may look at.
+def enters_fit(frame: Frame, person: int, rule: str) -> bool:
+    """Whether the fit may look at a frame.
 
-    With ``first``, as in the original, frames that show exactly one person; a person that was
-    chosen by another rule may be looked at in company.
+    With ``first``, as in the original, at frames that show exactly one person; a person that was
+    chosen by another rule may be looked at in company. Where nobody was found, the original takes
+    the whole image for a person.
     """
+    return person >= 0 and (rule != "first" or frame.persons == 1)
+
+
+def fitting_keypoints(frame: Frame, person: int) -> list[int]:
+    """Keypoints of the reference that a body is measured by."""
+    scores = frame.scores[person]
+    return [index for index in ALIGNMENT_KEYPOINTS if scores[index] > VISIBLE_SCORE]
+
+
+def _fitting_points(
+    driving: PoseTrack,
+    persons: Int64[np.ndarray, "f"],
+    rule: str,
+    keypoints: Sequence[int],
+    *,
+    found_only: bool,
+) -> Float64[np.ndarray, "f k 2"]:
+    """Keypoints of the driving person in the frames the fit looks at."""
     points = []
     for index, row in enumerate(persons.tolist()):
         frame = driving[index]
-        if row >= 0 and (rule != "first" or frame.persons == 1):
+        if enters_fit(frame, row, rule) and (not found_only or is_found(frame, row)):
             points.append(frame.keypoints[row, list(keypoints)])
     if points:
         return np.stack(points)
@@ -162,6 +184,8 @@ def align_pair(
     driving: PoseTrack,
     rule: str = "first",
     bounds: AlignmentBounds | None = None,
+    *,
+    found_only: bool = False,
 ) -> AlignedPair:
     """Choose the driving person, fit the alignment and apply it to every driving pose.
 
@@ -170,6 +194,7 @@ def align_pair(
         driving: Poses of the driving video.
         rule: ``first``, ``largest``, ``tracked`` or ``index:N`` (`geometry.persons`).
         bounds: Limits; permissive if None.
+        found_only: Only frames in which the detector found the person enter the fit.
 
     Raises:
         UnitError: ``no_person_reference``, ``pose_too_sparse``, ``no_single_person_frame``,
@@ -178,26 +203,45 @@ def align_pair(
     limits = bounds or AlignmentBounds()
     still = reference[0]
     person = select_reference_person(still, rule)
-    check_reference(still, person, limits.min_visible_keypoints)
-    scores = still.scores[person]
-    keypoints = [index for index in ALIGNMENT_KEYPOINTS if scores[index] > VISIBLE_SCORE]
+    check_reference(
+        still, person, limits.min_visible_keypoints, allow_no_person=limits.allow_no_person
+    )
+    keypoints = fitting_keypoints(still, person)
     if not keypoints:
         raise UnitError(
             Reason.POSE_TOO_SPARSE, "only elbows and wrists are visible in the reference"
         )
     persons = select_persons(driving, rule)
-    alignment = fit_alignment(
-        still.keypoints[person, keypoints],
-        _fitting_points(driving, persons, rule, keypoints),
-        target_aspect=reference.height / reference.width,
-        video_aspect=driving.height / driving.width,
-    )
-    check_alignment(alignment, limits)
+    points = _fitting_points(driving, persons, rule, keypoints, found_only=found_only)
+    with _few_keypoints_said(keypoints):
+        alignment = fit_alignment(
+            still.keypoints[person, keypoints],
+            points,
+            target_aspect=reference.height / reference.width,
+            video_aspect=driving.height / driving.width,
+        )
+        check_alignment(alignment, limits)
     return AlignedPair(
         poses=_concatenated(reference, driving, alignment),
         person=np.concatenate([[person], persons]).astype(np.int64),
         alignment=alignment,
     )
+
+
+@contextmanager
+def _few_keypoints_said(keypoints: Sequence[int]) -> Iterator[None]:
+    """Name the cause of a poor alignment where the reference gives it next to nothing to fit."""
+    try:
+        yield
+    except UnitError as error:
+        if len(keypoints) > _FEW_KEYPOINTS:
+            raise
+        names = " and ".join(BODY_NAMES[index] for index in keypoints)
+        raise UnitError(
+            Reason.POSE_TOO_SPARSE,
+            f"the reference shows only {names} for the driver to be fitted to ({error}); use a "
+            "picture that shows more of one person, head and hips at least",
+        ) from None
 
 
 def _concatenated(reference: PoseTrack, driving: PoseTrack, alignment: Alignment) -> PoseTrack:

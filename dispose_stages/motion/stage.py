@@ -6,6 +6,7 @@ rebuilt from it where they are used (`geometry.trajectory`, `geometry.dense_fiel
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,14 +15,21 @@ import numpy as np
 from jaxtyping import Int16, UInt8
 
 from dispose_stages.artifacts import MotionField, PoseTrack
-from dispose_stages.batch.unit import Context, Stage, Unit
+from dispose_stages.batch.unit import ArtifactRepository, Context, Result, Stage, Unit
 from dispose_stages.config import Compat
-from dispose_stages.errors import Reason, UnitError
+from dispose_stages.errors import (
+    ArtifactCorruptError,
+    ArtifactMissingError,
+    Reason,
+    UnitError,
+)
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.geometry.frames import cover_resize
+from dispose_stages.geometry.persons import check_reference
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.motion.alignment import AlignmentBounds, align_pair
+from dispose_stages.motion.facts import pair_facts, pair_warnings
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
 from dispose_stages.motion.unit import REVISION, MotionParams
@@ -29,6 +37,8 @@ from dispose_stages.store.media import read_image
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.cmp import load_cmp
 from dispose_stages.weights.verification import find_file
+
+_logger = logging.getLogger(__name__)
 
 
 class MotionWorker:
@@ -83,7 +93,13 @@ class MotionWorker:
             UnitError: The pair cannot be aligned (reasons of `align_pair`), or ``not_finite``
                 where the network gave no number.
         """
-        pair = align_pair(reference, driving, params.person, _bounds(params))
+        pair = align_pair(
+            reference,
+            driving,
+            params.person,
+            _bounds(params),
+            found_only=params.fit_found_persons,
+        )
         tracks = MotionField(
             poses=pair.poses,
             person=pair.person,
@@ -120,7 +136,40 @@ def _bounds(params: MotionParams) -> AlignmentBounds:
         min_scale=params.min_alignment_scale,
         max_scale=params.max_alignment_scale,
         max_residual=params.max_alignment_residual,
+        allow_no_person=params.allow_no_person,
     )
+
+
+class MotionRepository(ArtifactRepository):
+    """Tells of detection and alignment beside the artifact."""
+
+    def find(self, unit: Unit) -> Result | None:
+        """The artifact if it is whole; one that would be refused today is not found."""
+        params = MotionParams.read(unit)
+        try:
+            field = self._store.read(unit.stage, unit.key, MotionField)
+            check_reference(
+                field.poses[0],
+                int(field.person[0]),
+                params.min_visible_keypoints,
+                allow_no_person=params.allow_no_person,
+            )
+        except ArtifactMissingError:
+            return None
+        except (ArtifactCorruptError, UnitError) as error:
+            _logger.warning("%s; it will be computed again", error)
+            return None
+        found = super().find(unit)
+        return found and _told(found, field, params)
+
+    def commit(self, unit: Unit, artifact: MotionField) -> Result:
+        """Write the artifact."""
+        return _told(super().commit(unit, artifact), artifact, MotionParams.read(unit))
+
+
+def _told(result: Result, field: MotionField, params: MotionParams) -> Result:
+    warnings = pair_warnings(field, params.person, found_only=params.fit_found_persons)
+    return replace(result, facts=pair_facts(field), warnings=warnings)
 
 
 def load(context: Context) -> MotionWorker:
@@ -133,4 +182,4 @@ def load(context: Context) -> MotionWorker:
     return MotionWorker(load_cmp(path, device=context.device), context)
 
 
-STAGE = Stage("motion", REVISION, open=load)
+STAGE = Stage("motion", REVISION, open=load, repository=MotionRepository)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Compat
+from dispose_stages.config import Compat, Motion, Parameters
 
 REVISION = 1
 """Raised when the fields this stage computes change."""
@@ -19,13 +19,23 @@ class MotionParams(Params):
     max_alignment_residual: float
     min_alignment_scale: float
     max_alignment_scale: float
+    allow_no_person: bool = False
+    fit_found_persons: bool = False
+    """Only driving frames in which somebody was found enter the fit. Of ``compat: corrected``
+    alone, and a field of its own so that the keys of ``official`` stay (decision 0012)."""
+
+
+def motion_params(parameters: Parameters, motion: Motion) -> MotionParams:
+    """What decides the motion of a row with these parameters."""
+    corrected = parameters.compat == "corrected"
+    return MotionParams.of(parameters, motion, fit_found_persons=corrected)
 
 
 def plan(row: RowPlan) -> None:
     """The motion of a row's clip."""
     row.add(
         "motion",
-        MotionParams.of(row.row.parameters, row.config.motion),
+        motion_params(row.row.parameters, row.config.motion),
         label=row.row.label,
         near=row.row.clip,
         sources={"image": row.row.reference_image},

@@ -67,6 +67,8 @@ class PairReport:
         extra: Cells of the manifest's columns that decide nothing.
         keys: Role to key of the artifact.
         seconds: Role to seconds that its unit took; other pairs may share the unit.
+        facts: Numbers about detection and alignment, as text.
+        warnings: Codes of what is to be looked at.
         reason: Typed reason of a failure.
         message: One line about a failure.
         failed_in: Stage in which it failed.
@@ -85,6 +87,8 @@ class PairReport:
     extra: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
     reason: str = ""
     message: str = ""
     failed_in: str = ""
@@ -168,6 +172,10 @@ class RunReport:
     def reasons(self) -> list[tuple[str, int]]:
         """Reasons of failure with their numbers, the commonest first."""
         return Counter(pair.reason for pair in self.failures()).most_common()
+
+    def warned(self) -> list[tuple[str, int]]:
+        """Warnings with the numbers of their pairs, the commonest first."""
+        return Counter(code for pair in self.pairs for code in pair.warnings).most_common()
 
     def common_parameters(self) -> dict[str, str]:
         """Parameters that are the same for all pairs."""

@@ -99,6 +99,8 @@ def row_data(pair: PairReport, common: dict[str, str]) -> dict[str, Any]:
         "seconds": seconds,
         "time": duration(seconds) if pair.seconds else "",
         "times": [[stage, duration(value)] for stage, value in pair.seconds.items()],
+        "facts": [list(item) for item in pair.facts.items()],
+        "warnings": list(pair.warnings),
         "reason": pair.reason,
         "message": pair.message,
         "stage": pair.failed_in,

@@ -57,11 +57,13 @@
     const facts = make("div", { class: "facts" },
       make("h3", { class: "mono" }, row.id),
       make("p", {}, make("span", { class: `tag ${row.status}` }, row.reason || row.status), row.stage ? ` in ${row.stage}` : ""),
+      row.warnings ? make("p", {}, ...row.warnings.map((code) => make("span", { class: "tag warning" }, code))) : null,
       row.message ? make("p", { class: "message" }, row.message) : null,
       row.result ? make("p", { class: "soft" }, row.result.text) : null,
       make("p", { class: "soft" }, `line ${row.line}: `, fileName(row.image), " + ", fileName(row.video)),
       row.own ? terms(row.own) : null,
       row.extra ? terms(row.extra) : null,
+      list("Detection and alignment", row.facts, false),
       list(`Time: ${row.time}`, row.times, false),
       list("Keys", row.keys, true));
     const media = make("div", { class: "media" },
@@ -70,7 +72,7 @@
   };
 
   const haystack = rows.map((row) => [row.id, row.status, row.reason, row.message, row.stage, row.image, row.video,
-    ...[...(row.own ?? []), ...(row.extra ?? [])].map((entry) => entry.join("="))].join("\n").toLowerCase());
+    ...(row.warnings ?? []), ...[...(row.own ?? []), ...(row.extra ?? [])].map((entry) => entry.join("="))].join("\n").toLowerCase());
 
   const order = {
     line: (a, b) => a.line - b.line,
@@ -83,7 +85,7 @@
   const chosen = () => {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     return rows
-      .filter((row, index) => (!status.value || row.status === status.value) && words.every((word) => haystack[index].includes(word)))
+      .filter((row, index) => (!status.value || row.status === status.value || (status.value === "warned" && row.warnings)) && words.every((word) => haystack[index].includes(word)))
       .sort((a, b) => order[sort.value](a, b) || a.line - b.line);
   };
 

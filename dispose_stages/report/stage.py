@@ -19,10 +19,11 @@ import yaml
 from dispose_stages import __version__
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, MotionField, PoseTrack
 from dispose_stages.atomic import write_text
+from dispose_stages.batch.index import pair_facts
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
-from dispose_stages.batch.unit import Status
+from dispose_stages.batch.unit import Result, Status
 from dispose_stages.errors import DisposeError
 from dispose_stages.geometry.dense_field import from_fixed_point
 from dispose_stages.geometry.frames import cover_resize, target_size
@@ -108,6 +109,11 @@ def _text(value: object) -> str:
     return "all" if value is None else str(value)
 
 
+def _facts(motion: Result | None) -> dict[str, str]:
+    facts = pair_facts(motion)
+    return {name: f"{value:.4g}" for name, value in facts.items() if value is not None}
+
+
 def _attempt(show: Callable[[], Shown | None]) -> Shown | None:
     """What is to be shown, or nothing where that fails in whatever way: the row stands."""
     try:
@@ -159,6 +165,8 @@ class _Rows:
             extra=pair.extra,
             keys={role: key for role, key in keys.items() if key},
             seconds=self._times(pair),
+            facts=_facts(self._outcomes.result(pair, "motion")),
+            warnings=self._outcomes.warnings(pair),
             reason=outcome.reason if failed else "",
             message=outcome.message if failed else "",
             failed_in=outcome.stage if failed else "",

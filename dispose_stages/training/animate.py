@@ -15,7 +15,7 @@ from dispose_stages.config import Config
 from dispose_stages.correspondence import stage as correspondence
 from dispose_stages.correspondence.unit import CorrespondenceParams
 from dispose_stages.motion import stage as motion
-from dispose_stages.motion.unit import MotionParams
+from dispose_stages.motion.unit import motion_params
 from dispose_stages.mux import stage as mux
 from dispose_stages.pose import stage as pose
 from dispose_stages.sample import stage as sample
@@ -66,7 +66,7 @@ class Animator:
             reference=still,
             driving=driving,
             image=lambda: reference,
-            params=MotionParams.of(config.parameters, config.motion),
+            params=motion_params(config.parameters, config.motion),
         )
         features = self._correspondence.compute(
             image=reference,

@@ -117,16 +117,18 @@ def test_rejected_and_pending_rows_are_not_delivered(tmp_path, situation, extent
 
 
 @pytest.mark.parametrize(
-    ("stage", "label", "files"),
+    ("stage", "label", "files", "reason"),
     [
-        ("ingest", "v1.mp4", ["/media/v1.mp4"] * 2),
-        ("pose", "i0.png", ["/media/i0.png"] * 2),
-        ("motion", "i1.png + v0.mp4", [""]),
+        ("ingest", "v1.mp4", ["/media/v1.mp4"] * 2, Reason.MEDIA_UNREADABLE),
+        ("pose", "i0.png", ["/media/i0.png"] * 2, Reason.NUMERIC),
+        ("motion", "i1.png + v0.mp4", [""], Reason.ALIGNMENT_POOR),
+        ("motion", "i1.png + v0.mp4", ["/media/i1.png"], Reason.NO_PERSON_REFERENCE),
+        ("motion", "i1.png + v0.mp4", ["/media/v0.mp4"], Reason.PERSON_LOST),
     ],
 )
-def test_failures_and_rejects_name_pair_and_file(tmp_path, stage, label, files):
-    """Both tables have `pair_id` and `file`; a failure of a pair's own blames no file."""
-    run = make_run(tmp_path, [TWO_FAULTS], (stage, label))
+def test_failures_and_rejects_name_pair_and_file(tmp_path, stage, label, files, reason):
+    """Both tables have `pair_id` and `file`; where either may be at fault none is blamed."""
+    run = make_run(tmp_path, [TWO_FAULTS], (stage, label, reason))
     everywhere(run)
     failures, rejects = rows_of(run.layout.failures), rows_of(run.layout.rejects)
     assert [row["file"].removeprefix(str(tmp_path)) for row in failures] == files

@@ -8,11 +8,17 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
-from dispose_stages.batch.index import extra_column, write_failures, write_index
+from dispose_stages.batch.delivery import read_delivery
+from dispose_stages.batch.index import PAIR_FACTS, extra_column, write_failures, write_index
 from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.outcomes import RunOutcomes
-from dispose_stages.errors import Reason, UnitError
+from dispose_stages.cli import cli
+from dispose_stages.errors import Reason, StoreError, UnitError
+from dispose_stages.records import record_text
+from dispose_stages.report.html import render
+from dispose_stages.report.stage import gather
 from tests.toy_run import CountingStage, plan_run
 
 
@@ -78,6 +84,18 @@ def deliver(run, facts):
         path.write_text(replace(ledger, units=units).to_json())
 
 
+def tell(run, stage, unit, **fields):
+    """Put further fields of a result into its ledger."""
+    for name in run.plan.shards(stage):
+        path = run.layout.ledger(stage, name)
+        content = json.loads(path.read_text())
+        if unit in content["units"]:
+            content["units"][unit] |= fields
+        form = (content.pop("format"), content.pop("version"))
+        del content["checksum"]
+        path.write_text(record_text(*form, content))
+
+
 def carry(run, columns):
     """Give every pair these cells of further columns."""
     content = json.loads(run.layout.pairs.read_text())
@@ -112,10 +130,13 @@ def test_pandas_polars_and_duckdb_read_the_same_index(run):
     """Values, nulls and types come out equal; the file says its format's version."""
     deliver(run, {"frames": 30, "height": 1024, "width": 576, "fps": 15.0, "size_bytes": 99})
     carry(run, {"caption": 'a, "b" \N{SNOWMAN}', "split": ""})
+    tell(run, "motion", run.plan.rows[0].units["motion"], warnings=["fit_without_person"])
     write_index(RunOutcomes.read(run.layout.root))
     path = str(run.layout.index)
     by_pandas = pd.read_parquet(path).astype(object).where(lambda t: t.notna(), None)
+    by_pandas["warnings"] = [list(codes) for codes in by_pandas["warnings"]]
     records = by_pandas.to_dict("records")
+    assert [record["warnings"] for record in records] == [["fit_without_person"], [], [], []]
     assert pl.read_parquet(path).to_dicts() == records
     with duckdb.connect() as connection:
         relation = connection.read_parquet(path)
@@ -156,3 +177,53 @@ def test_failures_list_pair_stage_reason_message_and_log(run):
     assert rows[0]["message"] == 'broken, "really"'
     (shard,) = run.plan.shards("pose")
     assert rows[0]["log"] == f"logs/pose/{shard}.log"
+
+
+def test_index_tells_of_detection_and_alignment(run):
+    """What motion said of a pair, and nothing of one that did not get there."""
+    facts = dict.fromkeys(PAIR_FACTS, 0.5) | {"reference_keypoints": 17}
+    codes = ["fit_without_person", "no_person_reference"]
+    tell(run, "motion", run.plan.rows[0].units["motion"], facts=facts, warnings=codes)
+    write_index(RunOutcomes.read(run.layout.root))
+    table = pd.read_parquet(run.layout.index).set_index("pair_id")
+    good, bad = table.loc["i0_v0"], table.loc["i0_v1"]
+    assert {name: good[name] for name in facts} == facts
+    assert list(good["warnings"]) == codes
+    assert list(bad["warnings"]) == []
+    assert pd.isna(bad[list(PAIR_FACTS)]).all()
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        ["fit_without_person"],
+        ["no_person_reference"],
+        ["fit_without_person", "no_person_reference"],
+    ],
+)
+def test_warnings_are_seen_in_every_place(run, codes):
+    """Status, last lines, report and the ledger that is read back."""
+    unit = run.plan.rows[0].units["motion"]
+    tell(run, "motion", unit, warnings=codes)
+    assert [str(code) for code in run.entries("motion")[unit].warnings] == codes
+    for ledger in run.ledgers("motion"):
+        assert Ledger.read(run.layout.ledger("motion", ledger.shard)) == ledger
+        assert ledger.to_json().count("warnings") == (unit in ledger.units)
+    outcomes = RunOutcomes.read(run.layout.root)
+    said = CliRunner().invoke(cli, ["status", str(run.layout.root), "--pairs"]).output
+    assert f"i0_v0  warnings: {', '.join(codes)}" in said
+    summary = "\n".join(read_delivery(run.layout).lines())
+    report = gather(outcomes, max_pictured=0, max_embedded_bytes=0)
+    assert list(report.pairs[0].warnings) == codes
+    for code in codes:
+        assert f"1 with a warning: {code}" in said
+        assert f"1 with a warning: {code}" in summary
+        assert f"{code} <b>1</b>" in render(report)
+
+
+@pytest.mark.parametrize("codes", [["unheard_of"], "fit_without_person", [3]])
+def test_a_ledger_with_unknown_warnings_is_refused(run, codes):
+    """Its job is planned again, rather than half of what it says believed."""
+    tell(run, "motion", run.plan.rows[0].units["motion"], warnings=codes)
+    with pytest.raises(StoreError, match="damaged"):
+        run.ledgers("motion")

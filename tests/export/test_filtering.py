@@ -17,6 +17,7 @@ TABLE = pa.table(
         "parameter_seed": [1, 2, 3, 4],
         "parameter_motion_guidance": [True, False, True, False],
         "empty": pa.array([None] * 4, pa.null()),
+        "warnings": pa.array([[], ["a", "b"], None, ["ab"]], pa.list_(pa.string())),
     }
 )
 
@@ -51,6 +52,9 @@ TABLE = pa.table(
         ("(frames > 5) and (fps == 30)", [3]),
         ("empty is None", [0, 1, 2, 3]),
         ("frames == seed or fps == 15", [0, 1]),
+        ("'a' in warnings", [1]),
+        ("'ab' in warnings and frames > 0", [3]),
+        ("'a' not in warnings", [0, 3]),
     ],
 )
 def test_records_that_fit(expression, lines):
@@ -71,6 +75,10 @@ def test_records_that_fit(expression, lines):
         ("1 < 2", "compared with no column"),
         ("frames is 3", "'is' takes"),
         ("frames == None", "by 'is'"),
+        ("warnings == 'a'", "warnings (list) cannot be compared"),
+        ("warnings in ('a', 'b')", "warnings (list) cannot be compared"),
+        ("warnings > 3", "cannot be compared with"),
+        ("warnings", "neither true nor false"),
         ("frames in 5", "'in' takes"),
         ("frames in ()", "'in' takes"),
         ("frames >", "cannot be read"),
