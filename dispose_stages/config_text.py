@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
-from dispose_stages.atomic import open_regular
 from dispose_stages.errors import ConfigError
+from dispose_stages.records import read_bytes
 
+MAX_BYTES = 1 << 20
 _NULL = {"", "~", "null", "Null", "NULL"}
 
 
@@ -45,10 +46,6 @@ def parse_yaml(text: str) -> Any:
     return yaml.load(text, Loader=_TextLoader)  # noqa: S506 - makes nothing but text
 
 
-_MAX_BYTES = 1 << 24
-"""Of a configuration file."""
-
-
 def read_config_file(path: Path) -> dict[str, Any]:
     """Raw values of a configuration file.
 
@@ -56,9 +53,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
         ConfigError: It cannot be read or is not a mapping.
     """
     try:
-        with open_regular(path) as stream:
-            values = parse_yaml(stream.read(_MAX_BYTES).decode())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = parse_yaml(read_bytes(path, limit=MAX_BYTES).decode())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} cannot be read: {reason}") from None
     if not isinstance(values, dict):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from dispose_stages.config import load_config
@@ -133,3 +135,33 @@ def test_files_and_settings_are_laid_over_one_another(tmp_path):
     (tmp_path / "b.yaml").write_text("parameters: {seed: 2}\nmodels: tiny\n")
     values = read_config_files([tmp_path / "a.yaml", tmp_path / "b.yaml"], ["parameters.fps=4"])
     assert values == {"run": "a", "parameters": {"seed": "2", "fps": "4"}, "models": "tiny"}
+
+
+def pipe(path):
+    """Nobody writes into it."""
+    os.mkfifo(path)
+
+
+def bomb(path):
+    """Nested without end."""
+    path.write_text("[" * 100_000)
+
+
+def large(path):
+    """No configuration is that long."""
+    path.touch()
+    os.truncate(path, 1 << 30)
+
+
+def loop(path):
+    """A link to itself."""
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("make", [pipe, bomb, large, loop, os.mkdir])
+def test_what_is_no_configuration_is_refused_at_once(tmp_path, make):
+    """No hang, no exhausted memory, one error that names the file."""
+    path = tmp_path / "c.yaml"
+    make(path)
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
+        read_config_file(path)

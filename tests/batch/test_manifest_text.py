@@ -1,3 +1,4 @@
+import os
 import unicodedata
 
 import pytest
@@ -165,3 +166,21 @@ def test_decoding_keeps_everything_else():
     """No mark is left, nothing is replaced."""
     assert decode(b"\xef\xbb\xbfa\xc3\xa4") == "aä"
     assert decode("ä漢".encode("utf-16")) == "ä漢"
+
+
+def pipe(path):
+    """Nobody writes into it."""
+    os.mkfifo(path)
+
+
+def loop(path):
+    """A link to itself."""
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("make", [pipe, loop, os.mkdir])
+def test_what_is_no_file_is_refused_at_once(tmp_path, make):
+    """No hang; the error names the manifest."""
+    make(tmp_path / "m.csv")
+    with pytest.raises(ManifestError, match=r"m\.csv"):
+        read_manifest(tmp_path / "m.csv", Parameters())

@@ -1,8 +1,11 @@
-"""The command ``dispose`` of the tests: the real one, slowed down and taking notes.
+"""The command ``dispose`` of the tests: the real one, which waits where it is told to, with notes.
 
-``<run>.pace.json`` in the working directory says how many seconds a unit of a stage (or a denoising
-step: ``step``) takes at least. Notes go to ``<run>.calls``, one line per event:
-``event stage unit slurm-job process``. The variable ``NOTED_RUN`` names the run.
+``<run>.gates.json`` in the working directory holds gates, each with the number of units that pass
+it: of every job of a stage (``pose``), of the first attempt at one shard (``mux 0-of-4``), or of
+denoising steps (``step``). A job waits there until the gate is taken away or it is asked to stop:
+whatever is to happen to it then happens in the middle of a unit, on a machine of any speed. Notes
+go to ``<run>.calls``, one line per event: ``event stage unit slurm-job process``. The variable
+``NOTED_RUN`` names the run.
 """
 
 from __future__ import annotations
@@ -14,11 +17,33 @@ import time
 from pathlib import Path
 
 from dispose_stages.batch import job
+from dispose_stages.batch.unit import InterruptedUnitError
 from dispose_stages.cli import main
 
 RUN = os.environ["NOTED_RUN"]
-PACE = json.loads(Path(f"{RUN}.pace.json").read_text())
+ARGUMENTS = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=False))
 load_stage = job.load_stage
+
+
+def passes(passed, *names):
+    """Whether no gate of these names is closed for who has passed it so often."""
+    gates = json.loads(Path(f"{RUN}.gates.json").read_text())
+    return all(passed < gates.get(name, passed + 1) for name in names)
+
+
+def wait_at(passed, *names, stage, stop_requested):
+    """Wait until all gates are open, or the job is asked to stop.
+
+    Raises:
+        InterruptedUnitError: It was.
+    """
+    if passes(passed, *names):
+        return
+    note("wait", stage)
+    while not passes(passed, *names):
+        if stop_requested():
+            raise InterruptedUnitError("stopped while it waited")
+        time.sleep(0.1)
 
 
 def note(event, stage, unit="-"):
@@ -55,9 +80,19 @@ class LeasedNotedRepository(NotedRepository):
 
 
 class NotedWorker(Noted):
+    def __init__(self, original, stage, context):
+        super().__init__(original, stage)
+        self.context = context
+        self.begun = 0
+
     def read(self, unit):
         note("compute", self.stage, unit.id)
-        time.sleep(PACE.get(self.stage, 0))
+        gates = [self.stage]
+        if ARGUMENTS["--attempt"] == "1":
+            gates.append(f"{self.stage} {ARGUMENTS['--shard']}")
+        stop_requested = self.context.stop_requested
+        wait_at(self.begun, *gates, stage=self.stage, stop_requested=stop_requested)
+        self.begun += 1
         return self.original.read(unit)
 
 
@@ -69,32 +104,36 @@ class NotedStage(Noted):
 
     def open(self, context):
         note("load", self.stage)
-        return NotedWorker(self.original.open(context), self.stage)
+        return NotedWorker(self.original.open(context), self.stage, context)
 
 
 def load_noted_stage(name):
-    """A stage's real code, noted; the sampler's steps take their time."""
-    stage = NotedStage(load_stage(name), name)
-    if name == "sample" and PACE.get("step"):
-        slow_down_steps(PACE["step"])
-    return stage
+    """A stage's real code, noted; the sampler has a gate between its steps."""
+    if name == "sample":
+        wait_between_steps()
+    return NotedStage(load_stage(name), name)
 
 
-def slow_down_steps(seconds):
+def wait_between_steps():
     from dispose_stages.sample import stage
 
     save_every = stage.save_every
 
-    def slow_save_every(*arguments, **options):
-        after_step = save_every(*arguments, **options)
+    def noted_save_every(*arguments, stop_requested, **options):
+        after_step = save_every(*arguments, stop_requested=stop_requested, **options)
 
-        def after_slow_step(state):
-            time.sleep(seconds)
+        def after_noted_step(state):
+            after_step(state)  # saves, and ends the clip where that was asked for
+            if passes(state.step, "step"):
+                return
+            note("wait", "step")
+            while not (passes(state.step, "step") or stop_requested()):
+                time.sleep(0.1)
             after_step(state)
 
-        return after_slow_step
+        return after_noted_step
 
-    stage.save_every = slow_save_every
+    stage.save_every = noted_save_every
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from dispose_stages.atomic import write_text
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.unit import Result
@@ -133,9 +134,9 @@ class Workspace:
         """What Snakemake said."""
         return self.root / f"{run}.out"
 
-    def pace(self, run: str, **seconds: float) -> None:
-        """Say how slow the jobs are that start from now on."""
-        (self.root / f"{run}.pace.json").write_text(json.dumps(seconds))
+    def gates(self, run: str, **passing: int) -> None:
+        """Say where all jobs wait from now on, and how many units pass before (`paced_dispose`)."""
+        write_text(self.root / f"{run}.gates.json", json.dumps(passing))
 
     def calls(self, run: str) -> list[Call]:
         """What jobs did so far."""
