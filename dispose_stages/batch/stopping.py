@@ -15,8 +15,9 @@ _logger = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _TIME_LEFT = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
 MARGIN_SHARE = 0.05
-MARGIN_BOUNDS = (5.0, 120.0)
-"""Time kept free at the end of a job: this share of what there was, within these seconds."""
+MARGIN_BOUNDS = (20.0, 120.0)
+"""Time kept free at the end of a job: this share of what there was, within these seconds. The
+Snakemake around the job needs some of them to end after it."""
 
 
 def parse_time_left(text: str) -> float | None:

@@ -94,3 +94,9 @@ def test_the_first_unit_is_tried_before_anything_is_known():
     """A job with little time makes what progress it can."""
     switch = StopSwitch(deadline=1030.0, now=Clock())
     assert not switch()
+
+
+@pytest.mark.parametrize(("limit", "margin"), [(60, 20), (600, 30), (86_400, 120)])
+def test_a_job_leaves_time_for_what_is_around_it(limit, margin):
+    """A share of the limit, not too little and not too much."""
+    assert StopSwitch(deadline=1000.0 + limit, now=Clock()).margin == margin

@@ -154,7 +154,7 @@ def test_a_unit_that_always_fails_fails_alone(story):
     assert {unit for unit, entry in entries.items() if entry.status is Status.DONE} == GOOD
     with story.workspace.layout(RUN).failures.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert {row["pair"] for row in rows} == BAD
+    assert {row["pair_id"] for row in rows} == BAD
     assert {(row["stage"], row["reason"]) for row in rows} == {("ingest", "media_unreadable")}
 
 

@@ -1,0 +1,39 @@
+"""The documents speak of files that are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+TOP = "bundles|config|dispose_stages|docs|manifests|profiles|tests|workflow"
+_NAMED = re.compile(rf"(?<![\w/<{{.-])((?:{TOP})/[\w.*/-]*\w)")
+_LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+EXAMPLES = {"manifests/x.csv"}
+DOCUMENTS = sorted(
+    path
+    for path in REPOSITORY.rglob("*.md")
+    if not set(path.relative_to(REPOSITORY).parts)
+    & {".git", ".venv", "results", "store", "node_modules"}
+)
+
+
+def missing(text, folder):
+    """What is named as part of the repository or linked, and is neither there nor made by a run."""
+    named = {name for name in _NAMED.findall(text) if not any(REPOSITORY.glob(name))}
+    linked = {link for link in _LINK.findall(text) if not (folder / link).exists()}
+    return sorted((named | linked) - EXAMPLES)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_what_a_document_names_is_there(path):
+    """Folders, modules, tests and links."""
+    assert missing(path.read_text(encoding="utf-8"), path.parent) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["see `tests/gpu`", "(`tests/store/test_gone.py`)", "[here](gone.md)", "docs/none.md"]
+)
+def test_what_is_gone_is_found(text):
+    """The check can fail."""
+    assert missing(text, REPOSITORY) != []
