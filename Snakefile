@@ -27,7 +27,7 @@ rule all:
         lambda wildcards: batch.targets(),
     localrule: True
     params:
-        manifest=lambda wildcards: config["manifest"],
+        manifest=manifest_name,
         pairs=plan.pairs,
     message:
         "{params.pairs} pairs of {params.manifest} are through"

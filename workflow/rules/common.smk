@@ -34,6 +34,13 @@ def refusal(error):
     return WorkflowError(printable(str(error)))
 
 
+def manifest_name(wildcards):
+    """Params function: for a message."""
+    from dispose_stages.wording import one_line
+
+    return one_line(config["manifest"])
+
+
 def say(lines, level="info"):
     """Lines for people."""
     from dispose_stages.wording import printable
