@@ -1,4 +1,4 @@
-# The whole pipeline: ingest → pose → motion, correspondence → sample → mux → report.
+# The whole pipeline: ingest → pose → motion, correspondence → sample → mux → score → report.
 #
 #   snakemake --profile profiles/local                     this machine
 #   snakemake --profile profiles/slurm                     a cluster
@@ -40,6 +40,7 @@ include: "workflow/rules/motion.smk"
 include: "workflow/rules/correspondence.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/mux.smk"
+include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
 
 

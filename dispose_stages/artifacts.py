@@ -175,3 +175,26 @@ class Latents:
     """
 
     latents: Float[np.ndarray, "f 4 h w"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One group of metrics of one pair (artifact of ``score``).
+
+    Attributes:
+        protocol: Everything the numbers depend on, canonical JSON (docs/data-format.md).
+        metrics: Names, in order.
+        values: Of the whole clip; nan where there is none.
+        missing: Why; empty where there is a value.
+        frame_metrics: Names of what is measured per frame.
+        frame_values: Of every frame; nan where there is none.
+        features: For metrics of sets, one row per frame or window.
+    """
+
+    protocol: str
+    metrics: tuple[str, ...]
+    values: tuple[float, ...]
+    missing: tuple[str, ...]
+    frame_metrics: tuple[str, ...]
+    frame_values: Float64[np.ndarray, "k f"]
+    features: Float32[np.ndarray, "n d"] | None = None

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from dispose_stages.config_score import Score
 from dispose_stages.config_section import Section, describe_validation_error, plain_number
 from dispose_stages.errors import ConfigError
 from dispose_stages.wording import did_you_mean
@@ -20,9 +21,9 @@ from dispose_stages.wording import did_you_mean
 Compat = Literal["official", "corrected"]
 Precision = Literal["fp16", "bf16", "fp32"]
 Bundle = Literal["tiny", "small", "official"]
-STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux")
+STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux", "score")
 """Stages that compute units, in order of the data flow."""
-GPU_STAGES = ("pose", "motion", "correspondence", "sample", "mux")
+GPU_STAGES = ("pose", "motion", "correspondence", "sample", "mux", "score")
 BUNDLE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "tiny": {
         "parameters": {
@@ -240,6 +241,7 @@ class Shards(Section):
         "correspondence": 2.0,
         "sample": 90.0,
         "mux": 10.0,
+        "score": 5.0,
     }
     """Estimated seconds per unit, for the number of shards only."""
 
@@ -273,6 +275,7 @@ class Config(Section):
     correspondence: CorrespondenceFeatures = CorrespondenceFeatures()
     sampling: Sampling = Sampling()
     encoding: Encoding = Encoding()
+    score: Score = Score()
     compute: Compute = Compute()
     shards: Shards = Shards()
 

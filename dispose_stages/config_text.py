@@ -65,8 +65,9 @@ def read_config_file(path: Path) -> dict[str, Any]:
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     """``("parameters.seed=3", "run=x")`` as nested values.
 
-    Right-hand sides are text as it stands; sections (``parameters={seed: 3}``) and what stands in
-    quotes are YAML; nothing and ``null`` are no value.
+    Right-hand sides are text as it stands; sections (``parameters={seed: 3}``), lists
+    (``score.metrics=[pose]``) and what stands in quotes are YAML; nothing and ``null`` are no
+    value.
 
     Raises:
         ConfigError: One of them is not ``key=value``.
@@ -91,7 +92,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 def _setting_value(text: str) -> Any:
     if text in _NULL:
         return None
-    if text[:1] not in {"{", '"', "'"}:
+    if text[:1] not in {"{", "[", '"', "'"}:
         return text
     try:
         return parse_yaml(text)

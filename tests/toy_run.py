@@ -126,7 +126,7 @@ class ToyRun:
 
     def perform_all(self, *stages: str) -> None:
         for stage in stages or STAGES:
-            assert set(self.perform(stage)) == {0}, stage
+            assert set(self.perform(stage)) <= {0}, stage  # `score` has units on request only
 
     def ledgers(self, stage: str) -> list[Ledger]:
         return [Ledger.read(self.layout.ledger(stage, name)) for name in self.plan.shards(stage)]

@@ -18,7 +18,7 @@ from dispose_stages.errors import StoreError
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.shelf import VideoShelf
 
-STORED_STAGES = ("pose", "motion", "correspondence", "sample")
+STORED_STAGES = ("pose", "motion", "correspondence", "sample", "score")
 """Stages that keep their results in the artifact store; `mux` delivers files, `ingest` facts."""
 
 _READERS = 16

@@ -18,6 +18,7 @@ from dispose_stages.batch.ledger import Shard
 from dispose_stages.batch.manifest import rejects_csv
 from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
+from dispose_stages.batch.scores import score_columns
 from dispose_stages.batch.unit import Result
 from dispose_stages.config import Parameters
 from dispose_stages.errors import Reason, StoreError
@@ -40,8 +41,12 @@ _STORED_ROLES = tuple(role for role, stage in ROLES.items() if stage not in {"in
 _TYPES = {
     **dict.fromkeys(("pair_id", "status", "reference_image", "driving_video"), "string"),
     **dict.fromkeys(("reference_digest", "driver_digest", "output", "video_digest"), "string"),
-    **dict.fromkeys(("failed_stage", "reason", "message", "code_revision"), "string"),
-    **dict.fromkeys(("line", "frames", "width", "height", "size_bytes"), "Int64"),
+    **dict.fromkeys(
+        ("failed_stage", "reason", "message", "code_revision", "truth_video"), "string"
+    ),
+    **dict.fromkeys(
+        ("line", "reference_frame", "frames", "width", "height", "size_bytes"), "Int64"
+    ),
     **dict.fromkeys(("fps", "duration"), "float64"),
     **dict.fromkeys(("reference_score", "driver_score", "no_person_share"), "float64"),
     **dict.fromkeys(("alignment_scale_x", "alignment_scale_y"), "float64"),
@@ -131,6 +136,8 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             "reference_image": pair.reference_image,
             "reference_digest": digests.get("ingest_image") or None,
             "driving_video": pair.driving_video,
+            "reference_frame": pair.reference_frame,
+            "truth_video": pair.truth_video or None,
             "driver_digest": digests.get("ingest_video") or None,
             **_video_columns(outcome, results["mux"], run.container),
             "failed_stage": outcome.stage if outcome.status is PairStatus.FAILED else None,
@@ -141,6 +148,7 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             **run.common,
             **{f"parameter_{name}": value for name, value in pair.parameters},
             **_unit_columns(run, pair.units, results),
+            **score_columns(outcomes, pair),
             **{extra_column(name): value or None for name, value in pair.extra.items()},
         }
 

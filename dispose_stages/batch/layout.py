@@ -92,6 +92,11 @@ class RunLayout:
         return self.root / "failures.csv"
 
     @property
+    def scores(self) -> Path:
+        """Every score of every pair, in long form."""
+        return self.root / "scores.parquet"
+
+    @property
     def index(self) -> Path:
         """One record per pair, for users of the data set."""
         return self.root / "index.parquet"

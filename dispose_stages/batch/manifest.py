@@ -28,10 +28,11 @@ from dispose_stages.wording import one_line
 
 REQUIRED_COLUMNS = ("reference_image", "driving_video")
 PARAMETER_COLUMNS = tuple(Parameters.model_fields)
-COLUMNS = (*REQUIRED_COLUMNS, "pair_id", *PARAMETER_COLUMNS)
+_IMAGE = "reference_image"
+COLUMNS = (*REQUIRED_COLUMNS, "pair_id", "reference_frame", "truth_video", *PARAMETER_COLUMNS)
 REJECT_COLUMNS = ("line", "pair_id", "column", "file", "reason")
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
+_IDENTITY = tuple(column for column in COLUMNS if column != "truth_video")
+"""Of a row; what it is compared with does not change its video."""
 
 # The id becomes a file name, so it can hold neither separators nor a leading dot or dash.
 _PAIR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -49,6 +50,9 @@ class Row:
             move together.
         driving_video: The same.
         parameters: Defaults of the configuration with the row's overrides.
+        reference_frame: Which frame of the driver is the reference, counted before the stride;
+            None where it is an image of its own. `reference_image` is then the driver.
+        truth_video: Absolute path of the true video where there is one; decides nothing but scores.
         units: Role to id of the units it needs, once it is planned.
         extra: Cells of all other columns, for users of the videos; part of no id and no key.
     """
@@ -60,6 +64,8 @@ class Row:
     parameters: Parameters
     extra: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    reference_frame: int | None = None
+    truth_video: str = ""
 
     @property
     def clip(self) -> str:
@@ -136,9 +142,9 @@ class _MediaCheck:
 
 def _derived_id(row: Mapping[str, str]) -> str:
     """A readable id that depends on the row's own content only, not on its place in the file."""
-    stems = (Path(row[column]).stem for column in REQUIRED_COLUMNS)
+    stems = (Path(row.get(column) or row["driving_video"]).stem for column in REQUIRED_COLUMNS)
     words = "_".join(_NOT_IN_ID.sub("-", stem).strip("-._")[:48] or "x" for stem in stems)
-    content = canonical_json({name: row[name] for name in COLUMNS if row.get(name)})
+    content = canonical_json({name: row[name] for name in _IDENTITY if row.get(name)})
     return f"{words}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
@@ -173,7 +179,9 @@ def _check_header(header: list[str], name: str) -> None:
     ]
     problems += [f"column {n} has no name" for n, column in enumerate(header, 1) if not column]
     problems += [
-        f"column {column!r} is missing" for column in REQUIRED_COLUMNS if column not in header
+        f"column {column!r} is missing"
+        for column in REQUIRED_COLUMNS
+        if column not in header and not (column == _IMAGE and "reference_frame" in header)
     ]
     problems += [
         f"column {c!r} appears twice" for c in sorted({c for c in header if header.count(c) > 1})
@@ -219,9 +227,18 @@ class _RowReader:
         if problems:
             self.problems += (self._named(problem, values) for problem in problems)
             return None
-        image, video = (self._resolve(values[column]) for column in REQUIRED_COLUMNS)
-        extra = {column: values.get(column, "") for column in self.extra_columns}
-        return Row(line, self._pair_id(values), image, video, parameters, extra)
+        video, frame = self._resolve(values["driving_video"]), values.get("reference_frame")
+        truth = values.get("truth_video")
+        return Row(
+            line=line,
+            pair_id=self._pair_id(values),
+            reference_image=video if frame else self._resolve(values[_IMAGE]),
+            driving_video=video,
+            parameters=parameters,
+            extra={column: values.get(column, "") for column in self.extra_columns},
+            reference_frame=int(frame) if frame else None,
+            truth_video=self._resolve(truth) if truth else "",
+        )
 
     def _resolve(self, cell: str) -> str:
         if cell not in self.paths:
@@ -247,14 +264,22 @@ class _RowReader:
         return Parameters.model_validate(self.default_values | overrides)
 
     def _media_problems(self, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        for column in REQUIRED_COLUMNS:
+        frame = values.get("reference_frame", "")
+        if frame and values.get(_IMAGE):
+            yield "reference_frame", "the reference is an image already; leave one of both empty"
+        if frame and not (frame.isascii() and frame.isdecimal()):
+            yield "reference_frame", f"{frame!r} is no number of a frame, counted from 0"
+        for column in (*REQUIRED_COLUMNS, "truth_video"):
             cell = values.get(column, "")
-            reason = self.media(self._resolve(cell)) if cell else "is empty"
-            if reason:
+            if not cell and (column == "truth_video" or (column == _IMAGE and frame)):
+                continue
+            if reason := self.media(self._resolve(cell)) if cell else "is empty":
                 yield column, reason
 
     def _id_problems(self, line: int, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        if not all(values.get(column) for column in REQUIRED_COLUMNS):
+        if not (
+            values.get("driving_video") and (values.get(_IMAGE) or values.get("reference_frame"))
+        ):
             return
         pair_id = self._pair_id(values)
         if not _PAIR_ID.fullmatch(pair_id):
@@ -295,31 +320,3 @@ def rejects_csv(problems: Iterable[RowProblem]) -> str:
     for problem in problems:
         writer.writerow(one_line(str(getattr(problem, column))) for column in REJECT_COLUMNS)
     return output.getvalue()
-
-
-def cross_product(images: Path, videos: Path, relative_to: Path) -> str:
-    """A manifest with every image of one folder paired with every video of another.
-
-    Raises:
-        ManifestError: A folder is absent or holds no media.
-    """
-
-    def media(folder: Path, suffixes: frozenset[str]) -> list[str]:
-        if not folder.is_dir():
-            raise ManifestError(f"no such folder: {folder}")
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
-        if not found:
-            raise ManifestError(f"{folder} holds no file ending in {', '.join(sorted(suffixes))}")
-        base = relative_to.absolute()
-        return [_relative(path.absolute(), base) for path in found]
-
-    output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(REQUIRED_COLUMNS)
-    driving = media(videos, VIDEO_SUFFIXES)
-    writer.writerows([image, video] for image in media(images, IMAGE_SUFFIXES) for video in driving)
-    return output.getvalue()
-
-
-def _relative(path: Path, base: Path) -> str:
-    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)

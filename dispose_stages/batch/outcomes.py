@@ -158,7 +158,7 @@ class RunOutcomes:
 
     def result(self, pair: Row, role: str) -> Result | None:
         """What came of one of a pair's units, if anything yet."""
-        return self.results.get(ROLES[role], {}).get(pair.units.get(role, ""))
+        return self.results.get(role.partition("_")[0], {}).get(pair.units.get(role, ""))
 
     def warnings(self, pair: Row) -> list[str]:
         """Codes of what a user should look at, of all the pair's units."""

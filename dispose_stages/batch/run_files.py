@@ -44,6 +44,8 @@ def pairs_json(rows: Iterable[Row], rejects: Iterable[RowProblem] = ()) -> str:
             "line": row.line,
             "reference_image": row.reference_image,
             "driving_video": row.driving_video,
+            "reference_frame": row.reference_frame,
+            "truth_video": row.truth_video,
             "parameters": row.parameters.model_dump(),
             "units": row.units,
             "extra": row.extra,

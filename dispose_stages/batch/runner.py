@@ -236,8 +236,10 @@ class ShardRun:
         """The unit's artifact, of sources that are what ingest saw."""
         media = unit.inputs.get("media")
         sources = {role: Path(path) for role, path in unit.sources.items()}
+        seen = {role: unit.inputs.get(role, media) for role in sources}
+        facts = {role: result.facts for role, result in seen.items() if result is not None}
         memory = ContentMemory(self.context.store.root / "ingest")
-        with unchanged(sources, media.facts if media else {}, memory):
+        with unchanged(sources, facts, memory):
             return worker.compute(**worker.read(unit))
 
     def _check_inputs(self, unit: Unit) -> None:

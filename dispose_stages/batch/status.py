@@ -106,7 +106,7 @@ def run_status(outcomes: RunOutcomes) -> RunStatus:
     for shard in outcomes.shards:
         by_stage[shard.stage].append(shard)
     return RunStatus(
-        stages=tuple(_stage_status(stage, shards) for stage, shards in by_stage.items()),
+        stages=tuple(_stage_status(stage, s) for stage, s in by_stage.items() if s),
         rows=outcomes.counts(),
         warned=outcomes.warned(),
     )

@@ -15,6 +15,7 @@ from dispose_stages.atomic import canonical_json
 from dispose_stages.records import read_record
 
 _FORM = ("dispose-plan", 1)
+_LAST = ("mux", "score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,9 @@ class PlanSummary:
     shard_minutes: float
 
     def needed(self) -> list[tuple[str, str]]:
-        """(stage, shard) of all jobs that a delivered video hangs on, in stable order."""
+        """(stage, shard) of all jobs that videos and scores hang on, in stable order."""
         found: set[tuple[str, str]] = set()
-        waiting = [("mux", shard) for shard in self.shards["mux"]]
+        waiting = [(stage, shard) for stage in _LAST for shard in self.shards.get(stage, ())]
         while waiting:
             job = waiting.pop()
             if job not in found:

@@ -34,6 +34,7 @@ COMMANDS = {
     "correspondence": ("stages:correspondence", "Compute one shard of keypoint features."),
     "sample": ("stages:sample", "Compute one shard of latents."),
     "mux": ("stages:mux", "Compute one shard of videos."),
+    "score": ("stages:score", "Compute one shard of scores."),
 }
 """Command to (module:object, line in the overview), in the order in which they are shown."""
 SECTIONS = {
@@ -41,7 +42,7 @@ SECTIONS = {
     "Data sets": ("export", "takedown"),
     "What goes in": ("manifest", "weights", "train", "config"),
     "Jobs (called by the workflow, one shard each)": (
-        *("fingerprint", "ingest", "pose", "motion", "correspondence", "sample", "mux"),
+        *("fingerprint", "ingest", "pose", "motion", "correspondence", "sample", "mux", "score"),
     ),
 }
 

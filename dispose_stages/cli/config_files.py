@@ -79,7 +79,8 @@ def _scalar(value: Any) -> str:
     """A value as YAML on one line."""
     if isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False)
-    return str(yaml.safe_dump(value, allow_unicode=True)).removesuffix("...\n").strip()
+    text = yaml.safe_dump(value, allow_unicode=True, default_flow_style=isinstance(value, tuple))
+    return str(text).removesuffix("...\n").strip()
 
 
 def _bundle_note(section: str, name: str) -> str:
@@ -133,6 +134,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return " or ".join(_allowed(part) for part in schema["anyOf"])
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema["type"] == "array":
+        return f"list of {_allowed(schema['items'])}"
     if schema["type"] == "boolean":
         return "`true`, `false`"
     limits = [text.format(_limit(schema[k])) for k, text in _LIMITS.items() if k in schema]

@@ -57,10 +57,11 @@ def media_problems(found: Manifest) -> Iterable[RowProblem]:
     known: dict[tuple[str, str], str] = {}
     with click.progressbar(found.rows, label="opening media", file=sys.stderr) as rows:
         for row in rows:
-            media = (
-                ("reference_image", "image", row.reference_image),
-                ("driving_video", "video", row.driving_video),
-            )
+            media = [("driving_video", "video", row.driving_video)]
+            if row.reference_frame is None:
+                media.insert(0, ("reference_image", "image", row.reference_image))
+            if row.truth_video:
+                media.append(("truth_video", "video", row.truth_video))
             for column, kind, path in media:
                 if (kind, path) not in known:
                     known[kind, path] = ""
@@ -99,8 +100,34 @@ def problem_table(problems: Iterable[RowProblem]) -> Iterable[str]:
 def cross(*, images: Path, videos: Path, output: Path) -> None:
     """Pair every image of the folder IMAGES with every video of the folder VIDEOS."""
     from dispose_stages.atomic import write_text
-    from dispose_stages.batch.manifest import cross_product
+    from dispose_stages.batch.folders import cross_product
 
     text = cross_product(images, videos, output.parent)
+    write_text(output, text)
+    say(f"{output}: {text.count(chr(10)) - 1} pairs")
+
+
+@manifest.command(name="self")
+@click.argument("videos", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The manifest to write; its paths are relative to its folder where they can be.",
+)
+@click.option(
+    "--reference-frame",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Which frame of each video is the reference, counted before any stride.",
+)
+def self_(*, videos: Path, output: Path, reference_frame: int) -> None:
+    """Let every video of the folder VIDEOS drive one of its own frames: it is its own truth."""
+    from dispose_stages.atomic import write_text
+    from dispose_stages.batch.folders import self_driven
+
+    text = self_driven(videos, output.parent, reference_frame=reference_frame)
     write_text(output, text)
     say(f"{output}: {text.count(chr(10)) - 1} pairs")

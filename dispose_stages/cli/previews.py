@@ -28,7 +28,7 @@ from dispose_stages.pose.preview import (
     sheet_positions,
 )
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.store.media import read_image
+from dispose_stages.store.media import read_still
 from dispose_stages.store.video import VideoReader
 
 Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
@@ -102,7 +102,7 @@ class Previews:
         return None if track is None else overlay_pose(self._reference(track), track[0])
 
     def _reference(self, track: PoseTrack) -> Picture:
-        image = read_image(Path(self._pair.reference_image))
+        image = read_still(Path(self._pair.reference_image), self._pair.reference_frame)
         return cover_resize(image, track.height, track.width)
 
     def _driving_poses(self, role: str) -> Picture | None:

@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 @click.option("--only", type=click.Choice(["tables", "page"]), help="Default: both.")
 @click.pass_obj
 def report(obj: dict[str, bool], *, run_dir: Path, only: str | None) -> None:
-    """Write index.parquet, failures.csv and rejects.csv (the tables) and report.html (the page).
+    """Write the tables (index, scores, failures, rejects) and report.html (the page).
 
     All follow from plan, ledgers and artifacts, and may be written again at any time, also while
     the run goes on. One that fails leaves the others alone; the exit status then is 1.
@@ -43,12 +43,14 @@ def _outputs(
     outcomes: RunOutcomes, only: str | None
 ) -> Iterator[tuple[Path, Callable[[RunOutcomes], None]]]:
     from dispose_stages.batch.index import write_failures, write_index, write_rejects
+    from dispose_stages.batch.scores import write_scores
 
     layout = outcomes.layout
     if only != "page":
         yield layout.rejects, write_rejects
         yield layout.failures, write_failures
         yield layout.index, write_index
+        yield layout.scores, write_scores
     if only != "tables":
         from dispose_stages.report.stage import write_report
 

@@ -17,6 +17,7 @@ _ABOUT = {
     "correspondence": "Compute diffusion features at the reference's keypoints.",
     "sample": "Denoise the latents of each pair.",
     "mux": "Decode latents and write the videos.",
+    "score": "Measure the videos against their truth and their drivers.",
 }
 
 
@@ -68,3 +69,4 @@ motion = _stage_command("motion")
 correspondence = _stage_command("correspondence")
 sample = _stage_command("sample")
 mux = _stage_command("mux")
+score = _stage_command("score")

@@ -18,7 +18,7 @@ from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import select_reference_person
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.dift import DiftNetwork
-from dispose_stages.store.media import read_image
+from dispose_stages.store.media import read_still
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.dift import load_dift
 
@@ -44,11 +44,12 @@ class CorrespondenceWorker:
             UnitError: The image cannot be read.
         """
         pose = self._context.read(unit, "pose", PoseTrack)
-        image = read_image(unit.source("image"), self._context.config.compute)
+        params, compute = CorrespondenceParams.read(unit), self._context.config.compute
+        image = read_still(unit.source("image"), params.reference_frame, compute)
         return {
             "image": cover_resize(image, pose.height, pose.width),
             "pose": pose,
-            "params": CorrespondenceParams.read(unit),
+            "params": params,
         }
 
     def compute(

@@ -18,6 +18,7 @@ class CorrespondenceParams(Params):
     timestep: int
     prompt: str
     keep_feature_maps: bool
+    reference_frame: int | None = None
 
 
 def plan(row: RowPlan) -> None:
@@ -27,7 +28,12 @@ def plan(row: RowPlan) -> None:
         return
     row.add(
         "correspondence",
-        CorrespondenceParams.of(row.config.correspondence, row.config.motion, parameters),
+        CorrespondenceParams.of(
+            row.config.correspondence,
+            row.config.motion,
+            parameters,
+            reference_frame=row.row.reference_frame,
+        ),
         label=f"{row.row.image_name} @{parameters.resolution}",
         near=image,
         sources={"image": image},

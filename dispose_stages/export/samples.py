@@ -23,7 +23,7 @@ from dispose_stages.store.archive import pack
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.encoding import decode
 from dispose_stages.store.files import file_digest
-from dispose_stages.store.media import read_image
+from dispose_stages.store.media import read_still
 from dispose_stages.store.shelf import DeliveredVideo, VideoShelf
 
 VIDEO, REFERENCE, POSE, RECORD = "video", "reference.png", "pose.npz", "json"
@@ -153,7 +153,8 @@ class SampleReader:
 
     def _reference(self, record: Record) -> bytes:
         path, digest = record["reference_image"], record["reference_digest"]
-        return _reference_png(path, digest, record["height"], record["width"])
+        frame = record.get("reference_frame")
+        return _reference_png(path, digest, frame, record["height"], record["width"])
 
     def _arrays(self, record: Record, frames: int) -> dict[str, bytes]:
         key = record["key_motion"]
@@ -192,10 +193,10 @@ def _field_scale(flow: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 @lru_cache(_KEPT_REFERENCES)
-def _reference_png(path: str, digest: str, height: int, width: int) -> bytes:
+def _reference_png(path: str, digest: str, frame: int | None, height: int, width: int) -> bytes:
     """The reference as the networks saw it: cut and scaled to the size of the video."""
     try:
-        image = read_image(Path(path))
+        image = read_still(Path(path), frame)
         found = file_digest(Path(path))
     except (OSError, UnitError) as error:
         raise SampleMissingError(LeftOut.REFERENCE_CHANGED, str(error)) from None

@@ -20,7 +20,7 @@ from dispose_stages.config import Compute
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.ingest.unit import REVISION, IngestParams
 from dispose_stages.store.files import FileState
-from dispose_stages.store.media import MediaProbe, damage_of, probe_media
+from dispose_stages.store.media import MediaProbe, check_frame, damage_of, probe_file, probe_media
 from dispose_stages.store.sources import ContentMemory
 
 FORMAT = "dispose-probe"
@@ -94,7 +94,7 @@ class Prober:
         """
         path = unit.source("media")
         before = FileState.of(path)
-        probe = probe_media(path, kind=IngestParams.read(unit).kind, compute=self._compute)
+        probe = _probe(path, IngestParams.read(unit), self._compute)
         return {"before": before, "probe": probe, "after": FileState.of(path)}
 
     def compute(
@@ -110,6 +110,17 @@ class Prober:
         if damage := damage_of(Path(before.path), probe):
             _logger.warning("%s", damage)
         return Probed(before, probe)
+
+
+def _probe(path: Path, params: IngestParams, compute: Compute) -> MediaProbe:
+    """What the file is; a frame of a video counts as an image of that size."""
+    if params.kind == "weights":
+        return probe_file(path)
+    if params.reference_frame is None:
+        return probe_media(path, kind=params.kind, compute=compute)
+    video = probe_media(path, kind="video", compute=compute)
+    check_frame(path, params.reference_frame, video.frames)
+    return video
 
 
 STAGE = Stage(

@@ -1,4 +1,4 @@
-"""A unit of ``ingest``: a media file, looked at as what the manifest says it is."""
+"""A unit of ``ingest``: a file, looked at as what manifest or configuration say it is."""
 
 from __future__ import annotations
 
@@ -13,16 +13,33 @@ REVISION = 2
 class IngestParams(Params):
     """What a file is expected to be."""
 
-    kind: Literal["image", "video"]
+    kind: Literal["image", "video", "weights"]
+    reference_frame: int | None = None
 
 
 def plan(row: RowPlan) -> None:
-    """Both files of a row."""
-    for kind, path in (("image", row.row.reference_image), ("video", row.row.driving_video)):
-        row.add(
-            f"ingest_{kind}",
-            IngestParams.of(kind=kind),
-            label=path.rsplit("/", 1)[-1],
-            near=path,
-            sources={"media": path},
-        )
+    """The files of a row, and those that its scores need besides."""
+    own, score = row.row, row.config.score
+    image = IngestParams.of(kind="image", reference_frame=own.reference_frame)
+    _add(row, "image", image, own.reference_image)
+    _add(row, "video", IngestParams.of(kind="video", reference_frame=None), own.driving_video)
+    if score.metrics and own.truth_video:
+        _add(row, "truth", IngestParams.of(kind="video", reference_frame=None), own.truth_video)
+    for group in score.metrics:
+        for number, path in enumerate(score.weight_files(group)):
+            _add(
+                row,
+                f"{group}_{number}",
+                IngestParams.of(kind="weights", reference_frame=None),
+                path,
+            )
+
+
+def _add(row: RowPlan, name: str, params: IngestParams, path: str) -> None:
+    row.add(
+        f"ingest_{name}",
+        params,
+        label=path.rsplit("/", 1)[-1],
+        near=path,
+        sources={"media": path},
+    )

@@ -33,7 +33,7 @@ from dispose_stages.motion.facts import pair_facts, pair_warnings
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
 from dispose_stages.motion.unit import REVISION, MotionParams
-from dispose_stages.store.media import read_image
+from dispose_stages.store.media import read_still
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.cmp import load_cmp
 from dispose_stages.weights.verification import find_file
@@ -59,17 +59,19 @@ class MotionWorker:
         Raises:
             UnitError: The reference image cannot be read.
         """
+        params = MotionParams.read(unit)
         reference = self._context.read(unit, "reference_pose", PoseTrack)
 
         def image() -> UInt8[np.ndarray, "height width 3"]:
-            opened = read_image(unit.source("image"), self._context.config.compute)
+            compute = self._context.config.compute
+            opened = read_still(unit.source("image"), params.reference_frame, compute)
             return cover_resize(opened, reference.height, reference.width)
 
         return {
             "reference": reference,
             "driving": self._context.read(unit, "driving_pose", PoseTrack),
             "image": image,
-            "params": MotionParams.read(unit),
+            "params": params,
         }
 
     def compute(

@@ -20,22 +20,27 @@ class MotionParams(Params):
     min_alignment_scale: float
     max_alignment_scale: float
     allow_no_person: bool = False
+    reference_frame: int | None = None
     fit_found_persons: bool = False
     """Only driving frames in which somebody was found enter the fit. Of ``compat: corrected``
     alone, and a field of its own so that the keys of ``official`` stay (decision 0012)."""
 
 
-def motion_params(parameters: Parameters, motion: Motion) -> MotionParams:
+def motion_params(
+    parameters: Parameters, motion: Motion, reference_frame: int | None = None
+) -> MotionParams:
     """What decides the motion of a row with these parameters."""
     corrected = parameters.compat == "corrected"
-    return MotionParams.of(parameters, motion, fit_found_persons=corrected)
+    return MotionParams.of(
+        parameters, motion, reference_frame=reference_frame, fit_found_persons=corrected
+    )
 
 
 def plan(row: RowPlan) -> None:
     """The motion of a row's clip."""
     row.add(
         "motion",
-        motion_params(row.row.parameters, row.config.motion),
+        motion_params(row.row.parameters, row.config.motion, row.row.reference_frame),
         label=row.row.label,
         near=row.row.clip,
         sources={"image": row.row.reference_image},

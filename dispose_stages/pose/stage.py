@@ -21,7 +21,7 @@ from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import cover_resize, target_size
 from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_pose, extract_poses
 from dispose_stages.pose.unit import REVISION, ImagePoseParams, VideoPoseParams
-from dispose_stages.store.media import read_image
+from dispose_stages.store.media import read_still
 from dispose_stages.store.video import ReaderChoice, VideoReader
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.dwpose import load_dwpose
@@ -48,9 +48,9 @@ class PoseWorker:
                 reading parameters choose none.
         """
         if unit.params["kind"] == "image":
-            image = read_image(unit.source("image"), self._context.config.compute)
-            resolution = ImagePoseParams.read(unit).resolution
-            height, width = target_size(image.shape[0], image.shape[1], resolution)
+            wanted, compute = ImagePoseParams.read(unit), self._context.config.compute
+            image = read_still(unit.source("image"), wanted.reference_frame, compute)
+            height, width = target_size(image.shape[0], image.shape[1], wanted.resolution)
             return {"image": cover_resize(image, height, width)}
         params = VideoPoseParams.read(unit)
         media = unit.inputs.get("media")

@@ -15,6 +15,7 @@ class ImagePoseParams(Params):
 
     kind: Literal["image"]
     resolution: int
+    reference_frame: int | None = None
 
 
 class VideoPoseParams(Params):
@@ -31,7 +32,7 @@ def plan(row: RowPlan) -> None:
     image, video, parameters = row.row.reference_image, row.row.driving_video, row.row.parameters
     row.add(
         "pose_image",
-        ImagePoseParams.of(parameters, kind="image"),
+        ImagePoseParams.of(parameters, kind="image", reference_frame=row.row.reference_frame),
         label=f"{row.row.image_name} @{parameters.resolution}",
         near=image,
         sources={"image": image},

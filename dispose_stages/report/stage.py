@@ -37,7 +37,7 @@ from dispose_stages.report.content import (
 from dispose_stages.report.html import render
 from dispose_stages.report.thumbnails import motion_picture, picture, pose_overlay
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.store.media import read_image
+from dispose_stages.store.media import read_still
 from dispose_stages.store.shelf import VideoShelf
 from dispose_stages.store.video import VideoReader
 
@@ -187,13 +187,13 @@ class _Rows:
         video, pose = pair.driving_video, keys.get("pose_video", "")
         motion = keys.get("motion", "")
         return {
-            "reference": _attempt(lambda: self._reference(image, resolution)),
+            "reference": _attempt(lambda: self._reference(image, resolution, pair.reference_frame)),
             "driver": _attempt(lambda: self._driver(video, pose, start)),
             "motion": _attempt(lambda: self._motion(motion)) if motion else None,
         }
 
-    def _draw_reference(self, path: str, resolution: int) -> Picture:
-        image = read_image(Path(path))
+    def _draw_reference(self, path: str, resolution: int, frame: int | None) -> Picture:
+        image = read_still(Path(path), frame)
         height, width = target_size(image.shape[0], image.shape[1], resolution)
         return picture(cover_resize(image, height, width), "the reference image, cut to size")
 

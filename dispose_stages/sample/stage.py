@@ -39,7 +39,7 @@ from dispose_stages.sample.memory import Placement, Rung, ladder
 from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, draw_noise
 from dispose_stages.sample.resume import Progress, from_arrays, save_every, to_arrays
 from dispose_stages.sample.unit import REVISION, SampleParams
-from dispose_stages.store.media import read_image
+from dispose_stages.store.media import read_still
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 from dispose_stages.weights.loading.svd import (
@@ -86,7 +86,9 @@ class SampleWorker:
         correspondence = None
         if params.correspondence_guidance:
             correspondence = self._context.read(unit, "correspondence", Correspondence)
-        image = read_image(unit.source("image"), self._context.config.compute)
+        image = read_still(
+            unit.source("image"), params.reference_frame, self._context.config.compute
+        )
         motion = self._context.read(unit, "motion", MotionField)
         inputs = self.inputs(image, motion, correspondence, params)
         progress = self._progress(unit, inputs["inputs"], params.num_inference_steps)

@@ -31,11 +31,14 @@ class SampleParams(Params):
     control_scale: float = 1.0
     motion_bucket_id: int = 127
     condition_fps: int = 7
+    reference_frame: int | None = None
 
 
 def plan(row: RowPlan) -> None:
     """The latents of a row's clip."""
-    params = SampleParams.of(row.row.parameters, row.config.sampling)
+    params = SampleParams.of(
+        row.row.parameters, row.config.sampling, reference_frame=row.row.reference_frame
+    )
     reads = {"media": "ingest_image", "motion": "motion", "correspondence": "correspondence"}
     row.add(
         "sample",

@@ -7,7 +7,7 @@ of its own, and every fault of a file is a `UnitError` with a typed reason.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dispose_stages.config import Compute
+from dispose_stages.errors import Reason, UnitError
 from dispose_stages.store.decoding.limits import SizeLimits
 from dispose_stages.store.decoding.pool import ask_once
 from dispose_stages.store.files import check_file, file_digest
@@ -32,7 +33,7 @@ class MediaProbe:
     """What is known of a media file before it is used.
 
     Attributes:
-        kind: Image or video.
+        kind: Image, video, or weights of a network, which have a digest and a size only.
         height: Upright, as frames are handed out; pixels.
         width: Likewise.
         frames: Number of frames that are shown and stored; 1 for an image.
@@ -54,7 +55,7 @@ class MediaProbe:
         ordinary: Whether the frames are those that counting stored frames gives.
     """
 
-    kind: Literal["image", "video"]
+    kind: Literal["image", "video", "weights"]
     height: int
     width: int
     frames: int
@@ -118,6 +119,46 @@ def read_image(
     answer = ask_once(compute, path, {"do": "image", "limits": sizes.as_list()})
     shape = (answer.header["height"], answer.header["width"], 3)
     return np.frombuffer(answer.payload, np.uint8).reshape(shape)
+
+
+def read_still(
+    path: Path, frame: int | None = None, compute: Compute = _DEFAULT_COMPUTE
+) -> UInt8[np.ndarray, "h w 3"]:
+    """An image file as upright RGB, or one frame of a video.
+
+    Args:
+        path: The file.
+        frame: Number of the frame among those that are shown; None: the file is an image.
+        compute: What decoding may take.
+
+    Raises:
+        UnitError: The file cannot be read as such; ``no_frames`` where the video is shorter.
+    """
+    if frame is None:
+        return read_image(path, compute)
+    with VideoReader(path, compute=compute) as video:
+        check_frame(path, frame, video.frame_count)
+        return next(video.frames([frame]))[1]
+
+
+def check_frame(path: Path, frame: int, count: int) -> None:
+    """Refuse a frame that a video does not have.
+
+    Raises:
+        UnitError: ``no_frames``.
+    """
+    if frame >= count:
+        raise UnitError(Reason.NO_FRAMES, f"{path}: no frame {frame}, it has {count}")
+
+
+def probe_file(path: Path) -> MediaProbe:
+    """Digest and size of a file that is no medium.
+
+    Raises:
+        UnitError: The file is missing, empty or unreadable.
+    """
+    check_file(path)
+    return replace(_image_probe(path, 0, 0), kind="weights", reader="")
 
 
 def probe_media(

@@ -57,23 +57,21 @@ class ContentMemory:
 
 @contextmanager
 def unchanged(
-    sources: Mapping[str, Path], facts: Mapping[str, Any], memory: ContentMemory
+    sources: Mapping[str, Path], facts: Mapping[str, Mapping[str, Any]], memory: ContentMemory
 ) -> Iterator[None]:
     """Hold that the sources are what ingest saw, before and after they are read.
 
     Args:
         sources: Role to file.
-        facts: What ingest said of them: ``digest`` and ``size_bytes``; nothing is checked where it
-            said neither.
+        facts: What ingest said of each: ``digest`` and ``size_bytes``; a file of which it said
+            neither is not checked.
         memory: Of digests.
 
     Raises:
         UnitError: ``source_changed``; ``media_missing`` and the like where a file is gone.
     """
-    if not {"digest", "size_bytes"} <= set(facts):
-        yield
-        return
-    states = {path: _checked(path, facts, memory) for path in sources.values()}
+    known = [r for r in sources if {"digest", "size_bytes"} <= facts.get(r, {}).keys()]
+    states = {sources[role]: _checked(sources[role], facts[role], memory) for role in known}
     try:
         yield
     except UnitError as error:

@@ -23,7 +23,7 @@ from dispose_stages.batch.layout import RunLayout
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.sample.inputs import motion_fields, pose_rasters
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.store.media import read_image
+from dispose_stages.store.media import read_still
 from dispose_stages.store.video import VideoReader
 from dispose_stages.training.control import ControlBatch
 
@@ -36,6 +36,7 @@ class ArtifactPair:
     video: Path
     motion_key: str
     correspondence_key: str
+    reference_frame: int | None = None
 
 
 ArtifactClip = dict[str, Tensor]
@@ -59,12 +60,13 @@ def pairs_of_run(run_dir: Path, media_root: Path) -> list[ArtifactPair]:
     done = table.dropna(subset=["key_motion", "key_correspondence"])
     return [
         ArtifactPair(
-            media_root / str(row.reference_image),
-            media_root / str(row.driving_video),
-            str(row.key_motion),
-            str(row.key_correspondence),
+            media_root / row["reference_image"],
+            media_root / row["driving_video"],
+            row["key_motion"],
+            row["key_correspondence"],
+            None if pd.isna(row["reference_frame"]) else int(row["reference_frame"]),
         )
-        for row in done.itertuples()
+        for row in done.to_dict("records")
     ]
 
 
@@ -123,7 +125,7 @@ def _images(pair: ArtifactPair, motion: MotionField, chosen: slice) -> UInt8[Ten
         frames = [frame for _, frame in reader.frames(indices)]
     images = [
         cover_resize(image, motion.height, motion.width)
-        for image in (read_image(pair.reference), *frames)
+        for image in (read_still(pair.reference, pair.reference_frame), *frames)
     ]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 

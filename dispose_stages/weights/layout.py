@@ -103,8 +103,8 @@ def _svd() -> Iterable[CheckpointFile]:
     encoder_weights = _weights(SVD, "image_encoder", 632_076_800, half_size=1_264_217_240)
     # The UNet's own weights are not read: MimicMotion brings them.
     yield file((Place(f"{SVD}/unet/config.json"),), "sample")
-    yield file((Place(f"{vae}/config.json"),), "sample", "mux")
-    yield file(vae_weights, "sample", "mux")
+    yield file((Place(f"{vae}/config.json"),), "sample", "mux", "score")
+    yield file(vae_weights, "sample", "mux", "score")
     yield file((Place(f"{encoder}/config.json"),), "sample")
     yield file(encoder_weights, "sample")
     yield file((Place(f"{SVD}/scheduler/scheduler_config.json"),), "sample")
@@ -141,7 +141,7 @@ def _single_files() -> Iterable[CheckpointFile]:
     for name, size in ((DETECTOR, 216_746_733), (WHOLE_BODY, 134_399_116)):
         # Both spellings of the folder are in use.
         places = Place(name, size), Place(name.replace("dwpose/", "DWPose/"), size)
-        yield CheckpointFile(places, dwpose, frozenset({"pose"}))
+        yield CheckpointFile(places, dwpose, frozenset({"pose", "score"}))
     cmp_size = 228_465_722
     cmp_places = (
         Place(CMP, cmp_size),

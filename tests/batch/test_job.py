@@ -19,7 +19,7 @@ def test_units_are_shared_between_pairs(tmp_path):
     """On 4 images x 5 videos, poses are computed 9 times, correspondence 4 times, the rest 20."""
     run = plan_run(tmp_path, 4, 5)
     run.perform_all()
-    calls = {name: stage.calls.total() for name, stage in run.stages.items()}
+    calls = {name: stage.calls.total() for name, stage in run.stages.items() if stage.calls}
     assert calls == SHARED
     kinds = [unit.params["kind"] for unit in run.plan.units["pose"].values()]
     assert (kinds.count("image"), kinds.count("video")) == (4, 5)

@@ -1,14 +1,15 @@
 import csv
 import io
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dispose_stages.batch.folders import cross_product, self_driven
 from dispose_stages.batch.manifest import (
     COLUMNS,
     RowProblem,
-    cross_product,
     read_manifest,
     rejects_csv,
 )
@@ -61,6 +62,7 @@ def test_every_column_is_a_parameter_a_row_may_set(folder):
             "reference_image",
             "driving_video",
         ),
+        *("reference_frame", "truth_video"),
     }
     assert wanted == set(COLUMNS)
     text = (
@@ -282,3 +284,42 @@ def test_media_elsewhere_keep_their_whole_path(folder, monkeypatch, tmp_path_fac
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     (row,) = read(folder, "reference_image,driving_video\na.png,x.mp4\n").rows
     assert row.reference_image == str(folder / "a.png")
+
+
+def test_a_frame_of_the_driver_may_be_the_reference(folder):
+    """One file is enough; an image beside it, or a number that is none, sets the row aside."""
+    text = (
+        "driving_video,reference_frame,reference_image,truth_video\n"
+        "x.mp4,12,,\nx.mp4,0,a.png,\nx.mp4,-1,,\nx.mp4,,,\nx.mp4,1,,gone.mp4\nx.mp4,,a.png,x.mp4\n"
+    )
+    found = read(folder, text)
+    video = str(folder / "x.mp4")
+    first, last = found.rows
+    assert (first.reference_image, first.reference_frame) == (video, 12)
+    assert (last.reference_frame, last.truth_video) == (None, video)
+    assert [(p.line, p.column) for p in found.problems] == [
+        (3, "reference_frame"),
+        (4, "reference_frame"),
+        (5, "reference_image"),
+        (6, "truth_video"),
+    ]
+
+
+def test_a_truth_names_no_other_video(folder):
+    """Adding one to a manifest keeps the ids of its pairs; a reference frame does not."""
+    plain = read(folder, "reference_image,driving_video\na.png,x.mp4\n").rows[0]
+    scored = read(folder, "reference_image,driving_video,truth_video\na.png,x.mp4,x.mp4\n").rows[0]
+    assert scored.pair_id == plain.pair_id
+    frames = read(folder, "driving_video,reference_frame\nx.mp4,0\nx.mp4,1\n").rows
+    assert frames[0].pair_id != frames[1].pair_id
+
+
+def test_self_driven_videos_read_back(tmp_path):
+    """Every video of a folder, its reference the frame that was asked for."""
+    (tmp_path / "videos").mkdir()
+    for name in ("b.mp4", "a.mov", "notes.txt"):
+        (tmp_path / "videos" / name).write_bytes(b"x")
+    (tmp_path / "m.csv").write_text(self_driven(tmp_path / "videos", tmp_path, reference_frame=3))
+    rows = read_manifest(tmp_path / "m.csv", Parameters()).rows
+    assert [Path(row.driving_video).name for row in rows] == ["a.mov", "b.mp4"]
+    assert {row.reference_frame for row in rows} == {3}

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from dispose_stages.atomic import write_text
+from dispose_stages.batch.folders import cross_product
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger, Shard
-from dispose_stages.batch.manifest import cross_product
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.store.artifacts import ArtifactStore

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from PIL import Image
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.unit import Context, Status
 from dispose_stages.config import Config
-from dispose_stages.errors import Reason
+from dispose_stages.errors import Reason, UnitError
 from dispose_stages.ingest import stage as module
 from dispose_stages.ingest.stage import STAGE
 from dispose_stages.store.artifacts import ArtifactStore
@@ -175,3 +176,27 @@ def test_a_damaged_memory_is_not_believed(run, tmp_path):
     for path in (tmp_path / "store" / "ingest").rglob("*.json"):
         path.write_text("{")
     assert perform(run) == before
+
+
+def probe(folder, path, **params):
+    """What is found of one file."""
+    context = Context(Config(), ArtifactStore(folder / "store"), folder, "cpu", folder)
+    unit = ready("ingest", "0" * 40, params, {"media": path})
+    return STAGE.repository(context).commit(unit, compute(STAGE.open(context), unit))
+
+
+def test_a_reference_frame_has_to_be_there(tmp_path):
+    """The video is looked at; a number beyond its end is the row's fault."""
+    write_video(tmp_path / "v.mp4")
+    found = probe(tmp_path, tmp_path / "v.mp4", kind="image", reference_frame=4)
+    assert found.facts["width"] == 48
+    with pytest.raises(UnitError, match="no frame 5, it has 5"):
+        probe(tmp_path, tmp_path / "v.mp4", kind="image", reference_frame=5)
+
+
+def test_weights_are_known_by_their_content(tmp_path):
+    """Digest and size; nothing of them is opened."""
+    (tmp_path / "w.pth").write_bytes(b"anything")
+    found = probe(tmp_path, tmp_path / "w.pth", kind="weights")
+    assert found.digest == hashlib.sha256(b"anything").hexdigest()
+    assert found.facts["size_bytes"] == 8

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.store.decoding.limits import SizeLimits
-from dispose_stages.store.media import probe_media
+from dispose_stages.store.media import probe_media, read_still
 from dispose_stages.store.video import VideoReader
 from tests.store.clips import HEIGHT, WIDTH, facts_of, number_of, run_ffmpeg, write_clip
 
@@ -192,3 +193,13 @@ def test_import_is_cheap() -> None:
         "assert not {'av', 'decord', 'PIL', 'torch'} & set(sys.modules), sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_still_is_an_image_or_a_frame(clip: Path, tmp_path: Path) -> None:
+    """A frame by its number, as the video shows it; one beyond the end is named."""
+    Image.fromarray(np.full((4, 6, 3), 9, np.uint8)).save(tmp_path / "i.png")
+    assert (read_still(tmp_path / "i.png") == 9).all()
+    assert number_of(read_still(clip, 37)) == 37
+    with pytest.raises(UnitError, match="no frame 60, it has 60") as caught:
+        read_still(clip, 60)
+    assert caught.value.reason is Reason.NO_FRAMES

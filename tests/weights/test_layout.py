@@ -16,7 +16,7 @@ from dispose_stages.weights.digests import DigestCache, stage_digest
 from dispose_stages.weights.layout import FILES, Place, files_of
 from dispose_stages.weights.verification import find_file, missing_files, stage_files, verify
 
-STAGES = ("pose", "motion", "correspondence", "sample", "mux")
+STAGES = ("pose", "motion", "correspondence", "sample", "mux", "score")
 
 
 def lay_out(root: Path, *, choice: int = 0, full_size: bool = True) -> None:

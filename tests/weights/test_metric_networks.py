@@ -4,13 +4,10 @@ import pickle
 
 import pytest
 import torch
-from torch import nn
 from torchmetrics.functional.image import lpips as reference
-from transformers import VideoMAEConfig, VideoMAEModel
 
 from dispose_stages.errors import WeightsError
 from dispose_stages.models.inception import Inception
-from dispose_stages.models.perceptual import Lpips
 from dispose_stages.weights.loading.metrics import (
     heads_file,
     load_i3d,
@@ -18,16 +15,7 @@ from dispose_stages.weights.loading.metrics import (
     load_lpips,
     load_videomae,
 )
-
-
-def randomise(network, seed=0):
-    """Values that keep activations of order one."""
-    generator = torch.Generator().manual_seed(seed)
-    for value in network.state_dict().values():
-        if value.ndim > 1:
-            noise = torch.randn(value.shape, generator=generator)
-            value.copy_(noise * (2 / value[0].numel()) ** 0.5)
-    return network.eval()
+from tests.score.small_networks import randomise, write_i3d, write_lpips, write_videomae
 
 
 class FakeTorchvision:
@@ -43,10 +31,7 @@ class FakeTorchvision:
 @pytest.mark.parametrize("backbone", ["vgg", "alex"])
 def test_lpips_is_that_of_torchmetrics(tmp_path, monkeypatch, backbone):
     """On the same backbone, with the shipped heads, from a file as torchvision publishes it."""
-    ours = randomise(Lpips(backbone))
-    state = {f"features.{k}": v for k, v in ours.features.state_dict().items()}
-    state["classifier.0.weight"] = torch.zeros(2, 2)
-    torch.save(state, tmp_path / "backbone.pth")
+    ours = write_lpips(tmp_path / "backbone.pth", backbone)
     network = load_lpips(tmp_path / "backbone.pth", backbone, device="cpu")
     monkeypatch.setattr(reference, "_get_tv_model_features", FakeTorchvision(ours.features))
     wanted = reference._LPIPS(net=backbone, pretrained=True)
@@ -112,33 +97,10 @@ def test_a_file_that_runs_code_is_refused(tmp_path, capsys, load):
     assert "code ran" not in capsys.readouterr().out
 
 
-class SmallI3d(nn.Module):
-    """The published file's signature, a few channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv3d(3, 8, 3, stride=4)
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        rescale: bool = True,
-        resize: bool = True,
-        return_features: bool = False,
-    ) -> torch.Tensor:
-        if rescale or resize or not return_features:
-            return x.new_zeros(1)
-        return self.conv(x).mean(dim=[2, 3, 4])
-
-
 @pytest.fixture
 def i3d_file(tmp_path):
-    torch.manual_seed(0)
     path = tmp_path / "i3d_torchscript.pt"
-    network = SmallI3d()
-    with pytest.warns(DeprecationWarning, match="torch.jit"):
-        torch.jit.script(network).save(str(path))
-    return path, network
+    return path, write_i3d(path)
 
 
 def test_i3d_is_read_as_torchscript(i3d_file):
@@ -158,25 +120,11 @@ def test_a_checkpoint_is_no_torchscript(tmp_path):
             load_i3d(tmp_path / name, device="cpu")
 
 
-def small_videomae(folder):
-    config = VideoMAEConfig(
-        image_size=32,
-        patch_size=16,
-        num_frames=16,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-    )
-    torch.manual_seed(0)
-    VideoMAEModel(config).save_pretrained(folder)
-
-
 def test_videomae_gives_a_mean_of_tokens(tmp_path):
     """One vector a clip, in any batch."""
-    small_videomae(tmp_path)
+    write_videomae(tmp_path)
     network = load_videomae(tmp_path, device="cpu")
-    clips = torch.rand(2, 3, 16, 32, 32) * 2 - 1
+    clips = torch.rand(2, 3, 16, 224, 224) * 2 - 1
     with torch.inference_mode():
         features = network(clips)
         assert torch.allclose(features[1:], network(clips[1:]), atol=1e-6)
@@ -186,7 +134,7 @@ def test_videomae_gives_a_mean_of_tokens(tmp_path):
 
 def test_a_folder_of_another_network_is_refused(tmp_path):
     """Named, before anything is loaded."""
-    small_videomae(tmp_path)
+    write_videomae(tmp_path)
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"videomae"', '"clip"'))
     with pytest.raises(WeightsError, match="not 'clip'"):

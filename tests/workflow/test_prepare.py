@@ -78,7 +78,7 @@ def changed(before, after):
 def test_units_are_shared_over_pairs(values):
     """Of 4 images x 5 videos, poses and features are computed once per file, not per pair."""
     run = prepare_run(values)
-    counts = {stage: len(units) for stage, units in run.plan.units.items()}
+    counts = {stage: len(units) for stage, units in run.plan.units.items() if units}
     assert counts == {
         "ingest": 9,
         "pose": 9,

@@ -1,7 +1,7 @@
 # The page to look at, and the tables: two jobs, for what fails loses its outputs.
 rule report:
     input:
-        lambda wildcards: batch.ledgers("mux"),
+        lambda wildcards: [*batch.ledgers("mux"), *batch.ledgers("score")],
     output:
         html=report(
             batch.path("report.html"),
@@ -30,7 +30,7 @@ rule report:
 
 rule tables:
     input:
-        lambda wildcards: batch.ledgers("mux"),
+        lambda wildcards: [*batch.ledgers("mux"), *batch.ledgers("score")],
     output:
         failures=report(
             batch.path("failures.csv"),
@@ -39,6 +39,7 @@ rule tables:
         ),
         index=batch.path("index.parquet"),
         rejects=batch.path("rejects.csv"),
+        scores=batch.path("scores.parquet"),
     log:
         batch.path("logs", "tables.log"),
     benchmark:

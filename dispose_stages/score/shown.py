@@ -1,0 +1,85 @@
+"""What a group of metrics looks at: a clip, its truth, its aligned pose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from dispose_stages.artifacts import Frame, MotionField, PoseTrack
+from dispose_stages.score.clip import FramePair
+from dispose_stages.score.measurement import Measurement, Missing
+from dispose_stages.score.similarity import Mask, Pixels
+from dispose_stages.score.truth import unusable
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What a group of metrics looks at; frames are read anew at every call.
+
+    Attributes:
+        motion: Aligned poses; reference first.
+        shown: Frames of the result, or the true ones where features of these are wanted.
+        truth: True frames in the result's place and where they are defined; None without.
+        without_truth: Why there are none.
+        reference: The reference at the result's size.
+    """
+
+    motion: MotionField
+    shown: Callable[[], Iterator[Pixels]]
+    truth: Callable[[], Iterator[tuple[Pixels, Mask | None]]] | None
+    without_truth: Missing | None
+    reference: Callable[[], Pixels]
+
+
+def alignment(motion: MotionField) -> Measurement:
+    """How the driver was moved to the reference: how far a result may be off its truth."""
+    names = ("scale_x", "scale_y", "shift_x", "shift_y")
+    values = zip(names, (*motion.scale, *motion.shift), strict=True)
+    return Measurement({f"alignment_{name}": value for name, value in values})
+
+
+def paired(clip: Clip) -> Iterator[FramePair]:
+    """Frames of the result, each with the true one where there is a truth."""
+    if clip.truth is None:
+        return (FramePair(frame) for frame in clip.shown())
+    return (
+        FramePair(result, truth, mask)
+        for result, (truth, mask) in zip(clip.shown(), clip.truth(), strict=True)
+    )
+
+
+def truth_problem(
+    truth: Mapping[str, Any], driver: Mapping[str, Any], motion: MotionField
+) -> Missing | None:
+    """Why a truth cannot be compared with, from what ingest found in both videos."""
+    return unusable(
+        last_index=int(motion.poses.frame_indices[1:].max()),
+        frames=truth["frames"],
+        fps=truth["fps"],
+        driver_fps=driver["fps"],
+        aspect=truth["width"] / truth["height"],
+        driver_aspect=driver["width"] / driver["height"],
+    )
+
+
+def driving(motion: MotionField) -> tuple[PoseTrack, Int64[np.ndarray, "f"]]:
+    """Aligned poses and rows of the driving frames alone."""
+    track = motion.poses
+    frames = [track[index] for index in range(1, len(track))]
+    indices = track.frame_indices[1:].tolist()
+    return (
+        PoseTrack.from_frames(frames, indices, track.height, track.width, track.fps),
+        motion.person[1:],
+    )
+
+
+def best_detection(
+    frame: Frame, size: Float64[np.ndarray, "2"]
+) -> tuple[Float64[np.ndarray, "134 2"], Float64[np.ndarray, "134"]]:
+    """Keypoints (pixels) and scores of the best detection; none where nobody was detected."""
+    seen = frame.scores[0] if frame.box_scores[0] > 0 else np.zeros_like(frame.scores[0])
+    return frame.keypoints[0] * size, seen

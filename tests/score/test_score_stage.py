@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dispose_stages.artifacts import Frame, Latents, MotionField, PoseTrack, Scores
+from dispose_stages.batch.unit import Context, InterruptedUnitError, Result
+from dispose_stages.config import load_config
+from dispose_stages.score import similarity
+from dispose_stages.score.stage import STAGE, ScoreWorker
+from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.video import VideoReader
+from dispose_stages.store.video_writer import Encoding, VideoWriter
+from tests.score import small_networks
+from tests.toy_run import compute, ready
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "small"
+HEIGHT, WIDTH, COUNT = 192, 128, 18
+MOTION, SAMPLE, SCORE = "30" * 20, "5a" * 20, "5c" * 20
+
+
+def picture(seed=0):
+    coarse = np.random.default_rng(seed).integers(0, 256, (24, 16, 3), np.uint8)
+    return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+
+
+def clip(seed=0, count=COUNT):
+    return [np.roll(picture(seed), 2 * index, axis=1) for index in range(count)]
+
+
+def write_video(path, frames):
+    encoding = Encoding(fps=15.0, crf=1, preset="ultrafast", pixel_format="yuv444p")
+    with VideoWriter(path, *frames[0].shape[:2], encoding) as writer:
+        for frame in frames:
+            writer.write(np.ascontiguousarray(frame))
+
+
+def figure():
+    """A pose that fills the frame, face included."""
+    keypoints = np.random.default_rng(1).uniform(0.3, 0.7, (1, 134, 2))
+    return Frame(keypoints, np.ones((1, 134)), np.zeros((1, 4)), np.ones(1))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Weights of every group."""
+    small_networks.write_lpips(tmp_path / "vgg.pth")
+    small_networks.write_inception(tmp_path / "inception.pth")
+    small_networks.write_i3d(tmp_path / "i3d.pt")
+    small_networks.write_videomae(tmp_path / "videomae")
+    small_networks.write_face(tmp_path / "face.onnx")
+    return {
+        "lpips_weights": str(tmp_path / "vgg.pth"),
+        "fid_weights": str(tmp_path / "inception.pth"),
+        "fvd_weights": str(tmp_path / "i3d.pt"),
+        "cd_fvd_weights": str(tmp_path / "videomae"),
+        "identity_weights": str(tmp_path / "face.onnx"),
+    }
+
+
+@pytest.fixture
+def context(tmp_path):
+    """A delivered video, its latents, its truth at every second frame of the driver, its pose."""
+    store = ArtifactStore(tmp_path / "store")
+    poses = PoseTrack.from_frames(
+        [figure()] * (COUNT + 1), [-1, *range(0, 2 * COUNT, 2)], HEIGHT, WIDTH, 30.0
+    )
+    flow = np.zeros((COUNT, 2, 192, 192), np.int16)
+    person = np.zeros(COUNT + 1, dtype=np.int64)
+    motion = MotionField(poses, person, flow, HEIGHT, WIDTH, (0.9, 0.9), (0.05, 0.1), 0.01)
+    store.write("motion", MOTION, motion, {})
+    latents = np.random.default_rng(0).normal(size=(COUNT + 1, 4, 24, 16)).astype(np.float16)
+    store.write("sample", SAMPLE, Latents(latents), {})
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_video(videos / "p.mp4", [cv2.GaussianBlur(f, (0, 0), 1) for f in clip()])
+    driver = [frame for frame in clip() for _ in range(2)]
+    write_video(tmp_path / "driver.mp4", driver)
+    config = {"compute": {"device": "cpu", "threads": 2}, "store": str(tmp_path / "store")}
+    return Context(load_config(config), store, BUNDLE, "cpu", videos)
+
+
+def unit_of(context, group, *, facts=None, **params):
+    """A unit as planning makes it."""
+    driver = context.videos.parent / "driver.mp4"
+    media = {"frames": 2 * COUNT, "fps": 30.0, "width": WIDTH, "height": HEIGHT}
+    inputs = {
+        "motion": ("motion", MOTION),
+        "video": ("mux", "0f" * 20, {"file": "p.mp4", "fps": 15.0}),
+        "latents": ("sample", SAMPLE),
+        "driver": ("ingest", "d", media),
+        "truth": ("ingest", "d", media | (facts or {})),
+        **{f"weights_{n}": ("ingest", f"w{n}") for n in range(2)},
+    }
+    settings = {
+        "group": group,
+        "shown": "delivered",
+        "definitions": ["correct", "disco"],
+        "tile_size": 6,
+        "tile_overlap": 2,
+        "lpips_backbone": "vgg",
+        "window_frames": 16,
+        "window_stride": 1,
+        "identity_mean": 127.5,
+        "identity_scale": 127.5,
+    }
+    sources = {"truth": driver, "image": driver}
+    return ready("score", SCORE, settings | {"reference_frame": 0} | params, sources, inputs)
+
+
+def scores_of(context, unit):
+    """Computed, committed, found again and read back."""
+    repository = STAGE.repository(context)
+    assert repository.find(unit) is None
+    done = repository.commit(unit, compute(ScoreWorker(context), unit))
+    assert repository.find(unit) == done
+    return done, context.store.read("score", SCORE, Scores)
+
+
+def test_frames_against_the_driver(context):
+    """Frame i of the result with the driving frame it was made from; the ledger has the values."""
+    done, scores = scores_of(context, unit_of(context, "frames", against="plain"))
+    with VideoReader(context.videos / "p.mp4") as video:
+        result = [frame for _, frame in video.frames(range(COUNT))]
+    with VideoReader(context.videos.parent / "driver.mp4") as video:
+        truth = [frame for _, frame in video.frames(range(0, 2 * COUNT, 2))]
+    wanted = [similarity.psnr(r, t) for r, t in zip(result, truth, strict=True)]
+    row = scores.frame_values[scores.frame_metrics.index("psnr")]
+    assert row.tolist() == wanted
+    assert done.facts["values"]["psnr"] == pytest.approx(np.mean(wanted))
+    assert done.facts["missing"]["ms_ssim"] == "too_small"
+    assert done.facts["values"]["alignment_scale_y"] == 0.9
+    assert done.facts["values"]["seam_flicker"] == pytest.approx(0, abs=0.01)
+
+
+def test_the_protocol_says_what_the_numbers_depend_on(context):
+    """Pairing, weights and rules; equal settings have one fingerprint, others another."""
+    _, scores = scores_of(context, unit_of(context, "frames", against="plain"))
+    protocol = json.loads(scores.protocol)
+    assert protocol["pair"]["driver_frames"] == list(range(0, 2 * COUNT, 2))
+    assert protocol["pair"]["inputs"]["video"] == "d"
+    assert protocol["shared"]["codec"] == "delivered"
+    assert protocol["shared"]["settings"]["definitions"] == ["correct", "disco"]
+    worker = ScoreWorker(context)
+    other = worker.read(unit_of(context, "frames", against="plain", definitions=["correct"]))
+    assert json.loads(other["protocol"])["shared"] != protocol["shared"]
+    same = worker.read(unit_of(context, "frames", against="plain", tile_size=8))
+    assert json.loads(same["protocol"])["shared"] == protocol["shared"]
+    pose = json.loads(worker.read(unit_of(context, "pose"))["protocol"])["shared"]
+    assert len(pose["weights"]["dwpose/yolox_l.onnx"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"frames": 2 * COUNT - 2}, "truth_short"),
+        ({"fps": 25.0}, "truth_other_rate"),
+        ({"height": WIDTH, "width": HEIGHT}, "truth_other_shape"),
+    ],
+)
+def test_an_unusable_truth_leaves_the_rest(context, facts, reason):
+    """What needs it says why; flicker is measured all the same."""
+    done, _ = scores_of(context, unit_of(context, "frames", facts=facts, against="plain"))
+    assert done.facts["missing"]["psnr"] == reason
+    assert done.facts["missing"]["flicker_excess"] == reason
+    assert done.facts["values"]["flicker"] > 0
+
+
+def test_an_aligned_truth_is_masked(context):
+    """Only where the moved frame lies; a result that equals it there is perfect."""
+    from dispose_stages.score.truth import aligned_frame
+
+    with VideoReader(context.videos.parent / "driver.mp4") as video:
+        frames = [frame for _, frame in video.frames(range(0, 2 * COUNT, 2))]
+    place = {"scale": (0.9, 0.9), "shift": (0.05, 0.1), "height": HEIGHT, "width": WIDTH}
+    write_video(context.videos / "p.mp4", [aligned_frame(f, **place)[0] for f in frames])
+    aligned, _ = scores_of(context, unit_of(context, "frames", against="aligned"))
+    context.store.remove("score", SCORE)
+    plain, _ = scores_of(context, unit_of(context, "frames", against="plain"))
+    assert aligned.facts["values"]["psnr"] > plain.facts["values"]["psnr"] + 10
+
+
+def test_without_a_truth(context):
+    """Typed, for every metric that needs one."""
+    done, _ = scores_of(context, unit_of(context, "frames"))
+    assert done.facts["missing"]["ssim"] == "no_truth"
+    context.store.remove("score", SCORE)
+    done, _ = scores_of(context, unit_of(context, "lpips"))
+    assert done.facts["missing"] == {"lpips": "no_truth", "lpips_disco": "no_truth"}
+
+
+def with_weights(context, files):
+    config = context.config.model_copy(
+        update={"score": context.config.score.model_copy(update=files)}
+    )
+    return Context(config, context.store, BUNDLE, "cpu", context.videos)
+
+
+def test_every_group_with_weights(context, files):
+    """LPIPS per frame; features of frames and windows, of the result and of the truth."""
+    context = with_weights(context, files)
+    done, scores = scores_of(context, unit_of(context, "lpips", against="plain"))
+    assert done.facts["values"]["lpips"] > 0
+    assert done.facts["values"]["lpips"] != done.facts["values"]["lpips_disco"]
+    assert len(json.loads(scores.protocol)["shared"]["weights"]["heads"]) == 64
+    for group, count, width in (("fid", COUNT, 2048), ("fvd", 3, 8), ("cd_fvd", 3, 16)):
+        for shown in ("delivered", "truth"):
+            context.store.remove("score", SCORE)
+            done, scores = scores_of(context, unit_of(context, group, shown=shown))
+            assert done.facts["values"] == {f"{group}_features": count}
+            assert scores.features.shape == (count, width)
+
+
+def test_a_clip_shorter_than_a_window(context, files):
+    """Has no features, and says so."""
+    context = with_weights(context, files)
+    done, scores = scores_of(context, unit_of(context, "fvd", window_frames=COUNT + 1))
+    assert done.facts["missing"] == {"fvd_features": "short_clip"}
+    assert scores.features is None
+
+
+def test_pose_and_identity_of_a_video_without_a_person(context, files):
+    """The pipeline's own detector sees nobody in a texture."""
+    context = with_weights(context, files)
+    done, _ = scores_of(context, unit_of(context, "pose"))
+    assert done.facts["values"]["persons_none"] + done.facts["values"]["persons_one"] <= 1
+    assert done.facts["values"]["missing_body"] > 0.5
+    context.store.remove("score", SCORE)
+    done, _ = scores_of(context, unit_of(context, "identity"))
+    assert set(done.facts["values"]) | set(done.facts["missing"]) == {
+        "identity",
+        "identity_frames",
+    }
+
+
+def test_before_the_codec(context):
+    """Frames decoded again from the latents with the bundle's own decoder."""
+    unit = unit_of(
+        context, "frames", shown="before_codec", against="plain", decode_chunk_size=8,
+        precision="fp32",
+    )  # fmt: skip
+    done, scores = scores_of(context, unit)
+    assert scores.frame_values.shape[1] == COUNT
+    assert done.facts["values"]["psnr"] < 30
+    assert json.loads(scores.protocol)["shared"]["codec"] == "before_codec"
+
+
+def test_a_job_that_is_asked_to_stop(context):
+    """Leaves the unit for the next one."""
+    context.stop_requested = lambda: True
+    with pytest.raises(InterruptedUnitError):
+        compute(ScoreWorker(context), unit_of(context, "frames"))
+
+
+def test_the_ledger_alone_gives_equal_bytes(context):
+    """Facts hold no number that JSON does not know."""
+    done, _ = scores_of(context, unit_of(context, "frames"))
+    assert isinstance(done, Result)
+    json.dumps(dict(done.facts), allow_nan=False)
