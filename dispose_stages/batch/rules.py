@@ -102,7 +102,7 @@ class RunRules:
         """
         jobs = (str(self.layout.ledger(*job)) for job in self._plan().needed())
         layout = self.layout
-        tables = (layout.report, layout.index, layout.failures, layout.rejects)
+        tables = (layout.report, layout.index, layout.failures, layout.rejects, layout.scores)
         return [*map(str, tables), str(layout.weights), *jobs]
 
     def upstream(self, stage: str) -> Callable[[Wildcards], list[str]]:
