@@ -38,9 +38,11 @@ _SOURCE_COLUMNS = {
 _REFERENCE_REASONS = (Reason.NO_PERSON_REFERENCE, Reason.POSE_TOO_SPARSE)
 _DRIVER_REASONS = (Reason.NO_SINGLE_PERSON_FRAME, Reason.PERSON_LOST)
 _STORED_ROLES = tuple(role for role, stage in ROLES.items() if stage not in {"ingest", "mux"})
+_GPU_COLUMNS = ("gpu", "gpu_driver")
 _TYPES = {
     **dict.fromkeys(("pair_id", "status", "reference_image", "driving_video"), "string"),
     **dict.fromkeys(("reference_digest", "driver_digest", "output", "video_digest"), "string"),
+    **dict.fromkeys(_GPU_COLUMNS, "string"),
     **dict.fromkeys(
         ("failed_stage", "reason", "message", "code_revision", "truth_video"), "string"
     ),
@@ -89,6 +91,8 @@ class _RunFacts:
     container: str
     common: Mapping[str, Any]
     seconds: Mapping[tuple[str, str], float]
+    gpus: Mapping[str, tuple[str, str]]
+    """Unit of ``sample`` to model and driver."""
 
     @classmethod
     def of(cls, outcomes: RunOutcomes) -> _RunFacts:
@@ -105,7 +109,18 @@ class _RunFacts:
                 for shard in outcomes.shards
                 for unit, value in shard.stats.seconds.items()
             },
+            {
+                unit: shard.stats.gpus()
+                for shard in outcomes.shards
+                if shard.stage == "sample"
+                for unit in shard.results
+            },
         )
+
+    def gpu_of(self, unit: str) -> tuple[str | None, str | None]:
+        """Model and driver of the GPU that sampled a clip, where it was one."""
+        model, driver = self.gpus.get(unit, ("", ""))
+        return model or None, driver or None
 
 
 def _weights(outcomes: RunOutcomes, stage: str) -> str | None:
@@ -146,6 +161,7 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             **pair_facts(results["motion"]),
             "warnings": outcomes.warnings(pair),
             **run.common,
+            **dict(zip(_GPU_COLUMNS, run.gpu_of(pair.units.get("sample", "")), strict=True)),
             **{f"parameter_{name}": value for name, value in pair.parameters},
             **_unit_columns(run, pair.units, results),
             **score_columns(outcomes, pair),

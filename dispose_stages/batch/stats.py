@@ -47,6 +47,8 @@ class Attempt:
         host: Name of the machine.
         job: Of the scheduler; empty without one.
         device: ``cuda`` or ``cpu``.
+        gpu: Its model, where torch used it.
+        gpu_driver: Version of its driver.
         started: Unix time.
         seconds: From start to end.
         outcome: How it ended.
@@ -62,6 +64,8 @@ class Attempt:
     host: str = field(default_factory=socket.gethostname)
     job: str = field(default_factory=lambda: os.environ.get("SLURM_JOB_ID", ""))
     device: str = ""
+    gpu: str = ""
+    gpu_driver: str = ""
     started: float = field(default_factory=time.time)
     seconds: float = 0.0
     outcome: Outcome = Outcome.RUNNING
@@ -79,6 +83,15 @@ class Attempt:
         torch = sys.modules.get("torch")
         if torch is not None and self.device == "cuda" and torch.cuda.is_initialized():
             self.peak_gpu_memory = torch.cuda.max_memory_allocated()
+            self.gpu = torch.cuda.get_device_name()
+            self.gpu_driver = _gpu_driver()
+
+
+def _gpu_driver() -> str:
+    try:
+        return Path("/sys/module/nvidia/version").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):  # not NVIDIA's, or hidden from a container
+        return ""
 
 
 _KINDS = get_type_hints(Attempt)
@@ -95,6 +108,12 @@ class JobStats:
 
     seconds: dict[str, float] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
+
+    def gpus(self) -> tuple[str, str]:
+        """Models and drivers of all GPUs that computed units; empty for none."""
+        computed = [attempt for attempt in self.attempts if attempt.computed]
+        models, drivers = ({a.gpu for a in computed}, {a.gpu_driver for a in computed})
+        return ", ".join(sorted(models - {""})), ", ".join(sorted(drivers - {""}))
 
     def bad_nodes_in_a_row(self) -> int:
         """Latest attempts in which everything failed on the machine, unbroken by any other end."""

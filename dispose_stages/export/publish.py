@@ -238,6 +238,7 @@ def _perform(task: _Task) -> Receipt:
     reader = SampleReader(
         ArtifactStore(Path(plan.config.store)),
         VideoShelf(layout.videos),
+        plan.config.compute,
         plan.settings.extras,
         **options,
     )

@@ -14,6 +14,7 @@ import pyarrow as pa
 from PIL import Image
 
 from dispose_stages.artifacts import PoseTrack
+from dispose_stages.config import Compute
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, UnitError
 from dispose_stages.export.pose_arrays import pose_arrays, trajectory_arrays
 from dispose_stages.export.selection import LeftOut, Record
@@ -30,6 +31,8 @@ VIDEO, REFERENCE, POSE, RECORD = "video", "reference.png", "pose.npz", "json"
 _KEPT_REFERENCES = 64
 _PRIVATE = frozenset({"status", "failed_stage", "reason", "message", "output"})
 _PRIVATE_PREFIXES = ("seconds_", "path_")
+_MEDIA = frozenset({"reference_image", "driving_video", "truth_video"})
+"""Columns with paths, of which the names of the files are published."""
 _ADDED = {
     "key": pa.string(),
     "file": pa.string(),
@@ -100,8 +103,8 @@ def published_record(record: Record) -> Record:
         for column, value in record.items()
         if (name := published_name(column)) is not None
     }
-    for media in ("reference_image", "driving_video"):
-        published[media] = Path(published[media]).name
+    for media in _MEDIA & published.keys():
+        published[media] = Path(published[media]).name if published[media] else None
     return {**published, "key": sample_key(record["pair_id"]), "synthetic": True}
 
 
@@ -112,12 +115,14 @@ class SampleReader:
     Attributes:
         store: Artifacts of the run.
         shelf: Its videos.
+        compute: What decoding an image may take.
         extras: What is wanted beside video, reference and pose.
         sign: Adds a signature to an encoded video; called with it, its container and the record.
     """
 
     store: ArtifactStore
     shelf: VideoShelf
+    compute: Compute
     extras: tuple[Extra, ...] = ()
     sign: Callable[[bytes, str, Record], bytes] = field(default=lambda video, _, __: video)
 
@@ -153,8 +158,8 @@ class SampleReader:
 
     def _reference(self, record: Record) -> bytes:
         path, digest = record["reference_image"], record["reference_digest"]
-        frame = record.get("reference_frame")
-        return _reference_png(path, digest, frame, record["height"], record["width"])
+        frame, size = record.get("reference_frame"), (record["height"], record["width"])
+        return _reference_png(path, digest, frame, *size, self.compute)
 
     def _arrays(self, record: Record, frames: int) -> dict[str, bytes]:
         key = record["key_motion"]
@@ -193,10 +198,12 @@ def _field_scale(flow: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 @lru_cache(_KEPT_REFERENCES)
-def _reference_png(path: str, digest: str, frame: int | None, height: int, width: int) -> bytes:
+def _reference_png(
+    path: str, digest: str, frame: int | None, height: int, width: int, compute: Compute
+) -> bytes:
     """The reference as the networks saw it: cut and scaled to the size of the video."""
     try:
-        image = read_still(Path(path), frame)
+        image = read_still(Path(path), frame, compute)
         found = file_digest(Path(path))
     except (OSError, UnitError) as error:
         raise SampleMissingError(LeftOut.REFERENCE_CHANGED, str(error)) from None

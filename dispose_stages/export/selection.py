@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dispose_stages.batch.index import INDEX_FORMAT, INDEX_VERSION
@@ -100,6 +101,10 @@ def read_index(path: Path) -> pa.Table:
     found = (metadata.get(b"format"), metadata.get(b"format_version"))
     if found != (INDEX_FORMAT.encode(), str(INDEX_VERSION).encode()):
         raise ExportError(f"{path} was written by another version of this program; {remedy}")
+    for number, column in enumerate(table.schema):
+        if pa.types.is_list(column.type):  # a data set's columns are plain values
+            joined = pc.binary_join(table[column.name], ", ")
+            table = table.set_column(number, column.name, joined)
     return table
 
 

@@ -23,6 +23,7 @@ from dispose_stages.export.settings import Layout
 
 FileFacts = tuple[str, int]
 """SHA-256 and size of a file."""
+_BLOCK = 1 << 22
 _ROW_GROUP_BYTES = 64_000_000
 _MEDIA = {"mp4": "video", "mkv": "video", "reference.png": "reference"}
 
@@ -125,7 +126,7 @@ def _write_tar(
     del schema
     with (
         hashed_file(folder / place, files, place) as output,
-        tarfile.open(fileobj=output, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar,
+        tarfile.TarFile(None, "w", output, tarfile.PAX_FORMAT, copybufsize=_BLOCK) as tar,
     ):
         for sample in samples:
             text = json.dumps(sample.record, ensure_ascii=False, sort_keys=True, indent=1)

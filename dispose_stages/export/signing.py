@@ -12,8 +12,8 @@ from typing import Any
 from dispose_stages import __version__
 from dispose_stages.errors import ExportError
 from dispose_stages.export.selection import Record
+from dispose_stages.store.provenance import DIGITAL_SOURCE_TYPE
 
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 ASSERTION = "org.dispose.provenance"
 ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
 
@@ -82,7 +82,7 @@ class Signer:
 def statement(record: Record) -> dict[str, Any]:
     """What is signed."""
     told = ("pair_id", "reference_digest", "driver_digest", "video_digest", "key_mux")
-    made = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE}
+    made = {"action": "c2pa.created", "digitalSourceType": DIGITAL_SOURCE_TYPE}
     return {
         "claim_generator_info": [{"name": "dispose-stages", "version": __version__}],
         "title": record["pair_id"],

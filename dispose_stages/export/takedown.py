@@ -6,7 +6,6 @@ asked, so that results of earlier plans and parameters are found as well.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from dispose_stages.export.registry import registered
 from dispose_stages.export.selection import read_index
 from dispose_stages.export.settings import read_takedown
 from dispose_stages.export.withdrawal import Withdrawal, affected
+from dispose_stages.records import parse, read_bytes
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.listing import stored_files
 from dispose_stages.store.shelf import VideoShelf
@@ -91,7 +91,7 @@ def find(results: Path, digests: frozenset[str]) -> Found:
 def _store_of(layout: RunLayout) -> Path:
     """Read as plain JSON: runs of earlier versions count too."""
     try:
-        return Path(json.loads(layout.config.read_text(encoding="utf-8"))["store"]).absolute()
+        return Path(parse(read_bytes(layout.config))["store"]).absolute()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{layout.config} cannot be read: {error!r}") from None
 
@@ -140,7 +140,7 @@ def _depths(
         if place not in depths:
             depths[place] = 0  # damaged provenance may go round in circles
             below = [
-                int(digest in digests) if stage == _FACTS else depth((stage, key))
+                int(bool({key, digest} & digests)) if stage == _FACTS else depth((stage, key))
                 for stage, key, digest in reads.get(place) or ()
             ]
             depths[place] = 1 + max(below) if any(below) else 0
@@ -174,7 +174,8 @@ def _videos_of(
         provenance = content.get("provenance") or {}
         upstream = (provenance.get("upstream") or {}).values()
         of_source = any((u.get("stage"), u.get("key")) in derived for u in upstream)
-        if of_source or digests & set((content.get("sources") or {}).values()):
+        told = content.get("metadata") or {}
+        if of_source or digests & {told.get("reference_digest"), told.get("driver_digest")}:
             # The sidecar last: without it nothing tells what the video is.
             names = (content.get("file"), content.get("frames_folder"))
             for name in (name for name in names if isinstance(name, str)):
@@ -197,7 +198,7 @@ def _rows_of(layout: RunLayout, digests: frozenset[str]) -> Iterator[str]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse(read_bytes(path))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -100,7 +100,7 @@ def _rewrite_tar(folder: Path, place: str, keys: set[str], files: dict[str, File
     with (
         tarfile.open(folder / place) as source,
         hashed_file(folder / place, files, place) as output,
-        tarfile.open(fileobj=output, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar,
+        tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
         for member in source:
             if member.name.partition(".")[0] not in keys:

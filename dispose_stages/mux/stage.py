@@ -27,6 +27,7 @@ from dispose_stages.mux.overlap import one_ahead
 from dispose_stages.mux.sound import driver_stretch
 from dispose_stages.mux.unit import REVISION, MuxParams
 from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.provenance import DIGITAL_SOURCE_TYPE
 from dispose_stages.store.shelf import DeliveredVideo, StagedVideo, VideoShelf
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import AudioTrack, Encoding, VideoWriter
@@ -146,7 +147,8 @@ class MuxWorker:
                 writer.write(frame)
         height, width, _ = writer.shape
         fps = writer.encoding.fps
-        return StagedVideo(writer.path, writer.frames, height, width, fps, frames_folder)
+        size = (writer.frames, height, width, fps)
+        return StagedVideo(writer.path, *size, frames_folder, metadata=writer.tags)
 
     def _frames_folder(self, unit: Unit) -> Path:
         folder = self._shelf.staging(unit.id, unit.key, ".frames")
@@ -189,9 +191,11 @@ def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> Audi
 
 
 def tags_of(unit: Unit, context: Context) -> dict[str, str]:
-    """What the video file says of itself: pair, seed, version, weights, keys of all stages."""
+    """What the video file says of itself: that it is synthetic, and what it was made from."""
     params = MuxParams.read(unit)
     tags = {
+        "synthetic": "true",
+        "digital_source_type": DIGITAL_SOURCE_TYPE,
         "pair_id": params.pair_id,
         "seed": str(params.seed),
         "compat": params.compat,
@@ -202,7 +206,8 @@ def tags_of(unit: Unit, context: Context) -> dict[str, str]:
     }
     for role, result in unit.inputs.items():
         tags |= _upstream_tags(context.store, role, unit.upstream[role][0], result.key)
-    return tags
+    media = {"reference_digest": "sample_media_key", "driver_digest": "driving_pose_media_key"}
+    return tags | {name: tags[key] for name, key in media.items() if key in tags}
 
 
 def _upstream_tags(store: ArtifactStore, role: str, stage: str, key: str) -> dict[str, str]:

@@ -7,8 +7,8 @@ from typing import Literal
 from dispose_stages.batch.unit import Params, RowPlan
 from dispose_stages.config import Compat, Precision
 
-REVISION = 2
-"""Raised when the pixels this stage computes change."""
+REVISION = 3
+"""Raised when the file this stage makes changes."""
 
 
 class MuxParams(Params):

@@ -154,7 +154,7 @@ class ArtifactStore:
                 wanted=lambda name: name[: name.find("/") + 1] in parts or name in parts,
             )
             _checked_head(files.get("zarr.json", b""), stage, key)
-            return zarr_group.from_files(files, max_bytes=self._max_bytes)
+            return zarr_group.parts_from_files(files, max_bytes=self._max_bytes)
         except FileNotFoundError:
             raise ArtifactMissingError(f"no artifact of {stage} with key {key}") from None
         except ArtifactCorruptError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 from functools import cache
 
+DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""How the IPTC calls media that a trained network made; C2PA and platforms look for it."""
 _NUMERIC_LIBRARIES = (
     "dispose-stages",
     "numpy",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ class StagedVideo:
         width: Pixels.
         fps: Frame rate.
         frames_folder: The same frames as PNG files; None if not asked for.
+        metadata: What the file says of itself.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class StagedVideo:
     width: int
     fps: float
     frames_folder: Path | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,8 @@ class VideoShelf:
             "width": staged.width,
             "fps": staged.fps,
             "frames_folder": frames_folder.name if staged.frames_folder else None,
+            "synthetic": True,
+            "metadata": dict(staged.metadata),
             "provenance": dict(provenance),
             "libraries": dict(library_versions()),
         }

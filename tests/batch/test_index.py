@@ -227,3 +227,19 @@ def test_a_ledger_with_unknown_warnings_is_refused(run, codes):
     tell(run, "motion", run.plan.rows[0].units["motion"], warnings=codes)
     with pytest.raises(StoreError, match="damaged"):
         run.ledgers("motion")
+
+
+def test_index_names_the_gpu_that_sampled(run):
+    """Of all attempts that computed something; nothing on a CPU."""
+    write_index(RunOutcomes.read(run.layout.root))
+    assert pd.read_parquet(run.layout.index)["gpu"].isna().all()
+    for name in run.plan.shards("sample"):
+        path = run.layout.stats("sample", name)
+        content = json.loads(path.read_text())
+        first = content["attempts"][0] | {"gpu": "H100", "gpu_driver": "550.54", "computed": 2}
+        second = first | {"gpu": "A100", "number": 2}
+        idle = first | {"gpu": "V100", "number": 3, "computed": 0}
+        path.write_text(json.dumps(content | {"attempts": [first, second, idle]}))
+    write_index(RunOutcomes.read(run.layout.root))
+    table = pd.read_parquet(run.layout.index).set_index("pair_id")
+    assert tuple(table.loc["i0_v0", ["gpu", "gpu_driver"]]) == ("A100, H100", "550.54")

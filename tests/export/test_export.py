@@ -377,6 +377,17 @@ def test_names_that_readers_would_misunderstand(tmp_path):
     assert (tmp_path / "videofolder/data/train/00000/a%2Eb.mp4").is_file()
 
 
+def test_lists_of_the_index_become_texts(tmp_path):
+    """Of no value, one, or several; the filter can ask for them."""
+    run = FinishedRun(tmp_path)
+    for number, warnings in enumerate(([], ["lost"], ["lost", "poor"])):
+        run.add(number, 0, **LICENCE, warnings=warnings)
+    run.write()
+    dataset = make(run, tmp_path / "d", filter="'lost' in warnings or warnings == ''")
+    assert [record["warnings"] for record in dataset.records] == ["", "lost", "lost, poor"]
+    assert len(make(run, tmp_path / "e", filter="'poor' in warnings").records) == 1
+
+
 def test_the_hubs_limits_are_kept(run, tmp_path, monkeypatch):
     """Neither too many files in all nor in one folder; what to do instead is said."""
     monkeypatch.setattr(planning, "MAX_FILES", 30)

@@ -15,7 +15,8 @@ from dispose_stages.errors import ExportError
 from dispose_stages.export.plan import plan_export
 from dispose_stages.export.publish import publish
 from dispose_stages.export.settings import ExportSettings, Layout
-from dispose_stages.export.signing import ASSERTION, SOURCE_TYPE, Certificate, Signer
+from dispose_stages.export.signing import ASSERTION, Certificate, Signer
+from dispose_stages.store.provenance import DIGITAL_SOURCE_TYPE
 from dispose_stages.store.video import VideoReader
 from tests.export.finished_run import FRAMES, crossed
 from tests.export.test_export import contents
@@ -101,7 +102,7 @@ def test_exported_videos_carry_a_valid_signature(run, tmp_path, signed_by):
     verdict, statements = read_statement(path.read_bytes())
     assert verdict == "Valid"
     (action,) = statements["c2pa.actions.v2"]["actions"]
-    assert (action["action"], action["digitalSourceType"]) == ("c2pa.created", SOURCE_TYPE)
+    assert (action["action"], action["digitalSourceType"]) == ("c2pa.created", DIGITAL_SOURCE_TYPE)
     (record,) = pq.read_table(tmp_path / "d/samples.parquet").to_pylist()
     told = statements[ASSERTION]
     assert told.pop("synthetic") is True

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from dispose_stages.store.video import VideoReader
 from tests.store.clips import facts_of, run_ffmpeg
 from tests.toy_run import compute, ready
 
-SAMPLE_KEY, MOTION_KEY, MUX_KEY = "5a" * 20, "30" * 20, "0f" * 20
+SAMPLE_KEY, MOTION_KEY, POSE_KEY, MUX_KEY = "5a" * 20, "30" * 20, "4c" * 20, "0f" * 20
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,12 @@ def context(tmp_path: Path) -> Context:
     store = ArtifactStore(tmp_path / "store")
     latents = np.random.default_rng(0).normal(size=(6, 4, 8, 12)).astype(np.float16)
     upstream = {"motion": {"stage": "motion", "key": MOTION_KEY, "digest": "d"}}
+    upstream |= {"media": {"stage": "ingest", "key": "1a" * 32, "digest": "1a" * 32}}
     store.write("sample", SAMPLE_KEY, Latents(latents), {"upstream": upstream})
+    poses = {"driving_pose": {"stage": "pose", "key": POSE_KEY, "digest": "d"}}
+    store.write("motion", MOTION_KEY, Latents(latents), {"upstream": poses})
+    driver = {"media": {"stage": "ingest", "key": "2b" * 32, "digest": "2b" * 32}}
+    store.write("pose", POSE_KEY, Latents(latents), {"upstream": driver})
     return Context(Config(), store, tmp_path / "models", "cpu", tmp_path / "videos")
 
 
@@ -88,18 +95,26 @@ def test_the_delivered_video(vae: TemporalAutoencoder, context: Context) -> None
 
 
 def test_the_file_says_what_it_is(vae: TemporalAutoencoder, context: Context) -> None:
-    """Pair, seed, version, kind of weights and the keys of all stages are in the metadata."""
+    """That it is synthetic, pair, seed, version, weights, sources and the keys of all stages.
+
+    The sidecar says the same.
+    """
     path = run(vae, context, unit_of(context))
     command = [ffmpeg_binary(), "-hide_banner", "-i", str(path)]
     text = subprocess.run(command, capture_output=True, check=False).stderr.decode()
-    tags = dict(
-        (part.strip() for part in line.split(":", 1)) for line in text.splitlines() if " : " in line
-    )
+    tags = dict(re.findall(r"^ +(\w+) *: (.*)$", text, re.MULTILINE))
     assert tags["pair_id"] == "pair.1"
     assert tags["seed"] == "7"
     assert tags["weights"] == "small"
     assert tags["dispose_version"] == __version__
     assert (tags["sample_key"], tags["motion_key"]) == (SAMPLE_KEY, MOTION_KEY)
+    assert tags["synthetic"] == "true"
+    assert tags["digital_source_type"].endswith("/trainedAlgorithmicMedia")
+    assert (tags["reference_digest"], tags["driver_digest"]) == ("1a" * 32, "2b" * 32)
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    assert sidecar["synthetic"] is True
+    assert sidecar["metadata"].items() <= tags.items()
+    assert sidecar["metadata"].keys() >= {"synthetic", "driver_digest", "mux_key"}
 
 
 def test_two_runs_give_the_same_bytes(vae: TemporalAutoencoder, context: Context) -> None:

@@ -22,6 +22,7 @@ from dispose_stages.artifacts import Correspondence, Frame, Latents, MotionField
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, StoreError
 from dispose_stages.store import archive
 from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.encoding import decode
 
 KEY = "0123abcd" * 8
 OTHER = "89efabcd" * 8
@@ -118,6 +119,55 @@ def test_any_layout_of_an_array_comes_back(
     actual = store.read("sample", KEY, Latents).latents
     assert actual.dtype == np.dtype(dtype).newbyteorder("<")
     np.testing.assert_array_equal(actual, values)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    frames=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    rows=st.integers(0, 3),
+    columns=st.integers(1, 40),
+)
+def test_parts_are_what_the_whole_holds(
+    tmp_path_factory: pytest.TempPathFactory, frames: list[int], rows: int, columns: int
+) -> None:
+    """Arrays of several chunks, empty ones and those of subgroups; and the values of the root."""
+    store = ArtifactStore(tmp_path_factory.mktemp("store"))
+    field = dataclasses.replace(motion_field(), poses=pose_track(frames))
+    store.write("motion", KEY, field)
+    part = store.read_part("motion", KEY, "poses", "person")
+    assert part.arrays.keys() == {"person"}
+    assert (part.kind, part.values["height"]) == ("MotionField", 192)
+    assert_equal(decode(part.groups["poses"], PoseTrack), field.poses)
+    wide = np.random.default_rng(1).normal(size=(rows, 4, columns, 300 * columns))
+    store.write("sample", KEY, Latents(wide))
+    np.testing.assert_array_equal(store.read_part("sample", KEY, "latents").arrays["latents"], wide)
+    with pytest.raises(ArtifactMissingError):
+        store.read_part("sample", OTHER, "latents")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_damage_of_a_part_is_read(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Whatever byte is flipped or cut, a part has the same content or there is a typed error."""
+    store = ArtifactStore(tmp_path_factory.mktemp("store"), max_bytes=1 << 24)
+    values = np.random.default_rng(0).normal(size=(18, 64)).astype(np.float32)
+    store.write("correspondence", KEY, Correspondence(values))
+    path = store.path("correspondence", KEY)
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[position] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[position:]
+    path.write_bytes(bytes(content))
+    try:
+        part = store.read_part("correspondence", KEY, "embedding")
+    except ArtifactCorruptError:
+        return
+    if "embedding" in part.arrays:  # else its name is damaged
+        np.testing.assert_array_equal(part.arrays["embedding"], values)
 
 
 def test_files_are_reproducible(tmp_path: Path) -> None:
@@ -302,6 +352,8 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
     def refused(match: str) -> None:
         with pytest.raises(ArtifactCorruptError, match=match):
             store.read("sample", KEY, Latents)
+        with pytest.raises(ArtifactCorruptError, match=match):
+            store.read_part("sample", KEY, "latents")
 
     store.write("sample", KEY, Latents(np.ones((2, 4, 8, 8), np.float32)))
     _repack(path, {"x": bytes(1 << 25)}, zipfile.ZIP_DEFLATED)

@@ -1,8 +1,16 @@
 """The whole chain with real networks at tiny widths, through real Snakemake."""
 
+import contextlib
+import json
+import tarfile
+
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from dispose_stages.batch.ledger import Ledger
+from dispose_stages.cli import cli
+from dispose_stages.store.files import file_digest
 from dispose_stages.store.video import VideoReader
 from dispose_stages.training.bundle.tiny import make_tiny
 from tests.workflow.conftest import REPOSITORY, make_workspace
@@ -96,3 +104,35 @@ def test_recomputed_stages_come_out_the_same_and_leave_the_rest_alone(chain):
         assert {unit: e.digest for unit, e in again.items()} == {
             unit: e.digest for unit, e in units.items()
         }
+
+
+def test_the_run_becomes_a_data_set(chain, tmp_path):
+    """The index describes the real videos; they are exported with all they have, twice alike."""
+    workspace, _ = chain
+    run_dir = workspace.root / "results/chain"
+    videos = pq.read_table(run_dir / "index.parquet").to_pylist()
+    for record in videos:
+        path = run_dir / record["output"]
+        assert record["video_digest"] == file_digest(path)
+        assert (record["frames"], record["width"], record["height"]) == (FRAMES, 128, 192)
+        image, video = PAIRS[record["pair_id"]]
+        media = REPOSITORY / "manifests/media"
+        assert record["reference_digest"] == file_digest(media / image)
+        assert record["driver_digest"] == file_digest(media / video)
+        assert (workspace.root / "store" / record["path_motion"]).is_file()
+        sidecar = json.loads(path.with_suffix(".json").read_text())
+        told = {name: record[name] for name in ("reference_digest", "driver_digest")}
+        assert told.items() <= sidecar["metadata"].items()
+    sums = []
+    for name in ("one", "two"):
+        command = ["export", str(run_dir), "--to", str(tmp_path / name), "--jobs", "1"]
+        command += ["--layout", "webdataset", "--unlicensed-ok", "--with", "trajectories"]
+        with contextlib.chdir(workspace.root):
+            result = CliRunner().invoke(cli, command)
+        assert "2 of 2 pairs exported" in result.output, result.output
+        sums.append((tmp_path / name / "SHA256SUMS").read_text())
+    assert sums[0] == sums[1]
+    with tarfile.open(tmp_path / "one/data/train-00000.tar") as tar:
+        names = set(tar.getnames())
+    endings = ("json", "mp4", "pose.npz", "reference.png", "trajectories.npz")
+    assert names == {f"{pair}.{ending}" for pair in PAIRS for ending in endings}

@@ -1,0 +1,89 @@
+"""What an export costs beside `tar`, which packs the same files; `make bench`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+from dispose_stages.artifacts import MotionField
+from dispose_stages.export.plan import plan_export
+from dispose_stages.export.publish import publish
+from dispose_stages.export.settings import ExportSettings, Layout
+from dispose_stages.geometry.dense_field import to_fixed_point
+from dispose_stages.store.shelf import StagedVideo
+from tests.export.finished_run import FinishedRun, key_of, track
+
+SAMPLES, MOTIONS, FRAMES, HEIGHT, WIDTH = 800, 30, 72, 1024, 576
+VIDEO_BYTES = 2 << 20
+
+pytestmark = pytest.mark.bench
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Clips of 72 frames of 576 x 1024, two megabytes of video each, poses and fields beside."""
+    run = FinishedRun(tmp_path)
+    sample = run.add(0, 0) | {"frames": FRAMES, "height": HEIGHT, "width": WIDTH}
+    flow = np.random.default_rng(0).normal(size=(FRAMES, 2, 192, 192)).astype(np.float32)
+    field = MotionField(
+        poses=track(FRAMES + 1),
+        person=np.zeros(FRAMES + 1, int),
+        cmp_flow=to_fixed_point(flow),
+        height=HEIGHT,
+        width=WIDTH,
+        scale=(1.0, 1.0),
+        shift=(0.0, 0.0),
+        residual=0.0,
+    )
+    motions = [run.artifact("motion", field, {}, "bench", n) for n in range(MOTIONS)]
+    run.records.clear()
+    for number in range(SAMPLES):
+        pair_id, key = f"s{number:05d}", key_of("mux", number)
+        staged = run.shelf.staging(pair_id, key, ".mp4")
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_bytes(os.urandom(VIDEO_BYTES))
+        video = run.shelf.commit(pair_id, key, StagedVideo(staged, FRAMES, HEIGHT, WIDTH, 15.0), {})
+        told = {"pair_id": pair_id, "key_mux": key, "key_motion": motions[number % MOTIONS]}
+        file = {"video_digest": video.digest, "size_bytes": video.size_bytes}
+        run.records.append(sample | told | file)
+    run.write()
+    return run
+
+
+def seconds_of(action):
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def bench_export_beside_tar(run, tmp_path, capsys):
+    """Both flush to disk; the export also checks every video and knows every file's digest."""
+    files = tmp_path / "files"
+    plan = plan_export(run.run_dir, ExportSettings(Layout.VIDEOFOLDER, unlicensed_ok=True))
+    publish(run.run_dir, plan, files)
+    size = sum(path.stat().st_size for path in (files / "data").rglob("*") if path.is_file())
+    packed = tmp_path / "all.tar"
+    command = ["sh", "-c", f"tar -cf {packed} -C {files} data && sync {packed}"]
+    plan = plan_export(
+        run.run_dir, ExportSettings(Layout.WEBDATASET, unlicensed_ok=True, samples_per_shard=100)
+    )
+    lines = []
+    for turn in range(2):
+        by_tar = seconds_of(partial(subprocess.run, command, check=True))
+        packed.unlink()
+        for workers in (1, 2):
+            folder = tmp_path / f"export{turn}{workers}"
+            ours = seconds_of(partial(publish, run.run_dir, plan, folder, workers=workers))
+            shutil.rmtree(folder)
+            lines.append(
+                f"{size / 1e6:.0f} MB: tar {size / by_tar / 1e6:.0f} MB/s; export, {workers} "
+                f"processes: {size / ours / 1e6:.0f} MB/s, {by_tar / ours:.0%} of tar's rate"
+            )
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))  # noqa: T201 - a measurement
