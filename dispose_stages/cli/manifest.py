@@ -14,6 +14,7 @@ from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
     from dispose_stages.batch.manifest import Manifest, RowProblem
+    from dispose_stages.config import Compute
 
 
 @click.group()
@@ -28,7 +29,7 @@ def manifest() -> None:
 def check(*, file: Path, config_file: Path, shallow: bool) -> None:
     """List every bad row of FILE with line, column and reason; run nothing.
 
-    Also opens every image and video. The configuration gives the parameters that a row does not
+    Also decodes every image and video. The configuration gives the parameters that a row does not
     set. Exit status 1 if any row is bad.
     """
     from dispose_stages.batch.manifest import read_manifest
@@ -36,8 +37,11 @@ def check(*, file: Path, config_file: Path, shallow: bool) -> None:
     from dispose_stages.config_text import read_config_file
 
     values = read_config_file(config_file) if config_file.exists() else {}
-    found = read_manifest(file, load_config(values).parameters)
-    problems = sorted({*found.problems, *(() if shallow else media_problems(found))})
+    config = load_config(values)
+    found = read_manifest(file, config.parameters)
+    problems = sorted(
+        {*found.problems, *(() if shallow else media_problems(found, config.compute))}
+    )
     bad_lines = {problem.line for problem in problems}
     good = sum(row.line not in bad_lines for row in found.rows)
     for line in problem_table(problems):
@@ -48,13 +52,26 @@ def check(*, file: Path, config_file: Path, shallow: bool) -> None:
     sys.exit(1 if problems else 0)
 
 
-def media_problems(found: Manifest) -> Iterable[RowProblem]:
-    """What opening the media of all good rows brings up; each file is opened once."""
+def media_problems(found: Manifest, compute: Compute) -> Iterable[RowProblem]:
+    """What decoding the media of all good rows brings up; each file is decoded once."""
     from dispose_stages.batch.manifest import RowProblem
     from dispose_stages.errors import Reason, UnitError
-    from dispose_stages.store.media import probe_media
+    from dispose_stages.store.media import MediaProbe, probe_media, reading_problem
 
-    known: dict[tuple[str, str], str] = {}
+    known: dict[tuple[str, str], MediaProbe | str] = {}
+
+    def probed(kind: str, path: str) -> MediaProbe | str:
+        if (kind, path) not in known:
+            try:
+                known[kind, path] = probe_media(
+                    Path(path), kind="image" if kind == "image" else "video", compute=compute
+                )
+            except UnitError as error:
+                known[kind, path] = f"{error.reason}: {error}"
+            except Exception as error:  # noqa: BLE001 - this file's fault, not the next's
+                known[kind, path] = f"{Reason.INTERNAL}: {type(error).__name__}: {error}"
+        return known[kind, path]
+
     with click.progressbar(found.rows, label="opening media", file=sys.stderr) as rows:
         for row in rows:
             media = [("driving_video", "video", row.driving_video)]
@@ -63,17 +80,12 @@ def media_problems(found: Manifest) -> Iterable[RowProblem]:
             if row.truth_video:
                 media.append(("truth_video", "video", row.truth_video))
             for column, kind, path in media:
-                if (kind, path) not in known:
-                    known[kind, path] = ""
-                    try:
-                        probe_media(Path(path), kind="image" if kind == "image" else "video")
-                    except UnitError as error:
-                        known[kind, path] = f"{error.reason}: {error}"
-                    except Exception as error:  # noqa: BLE001 - this file's fault, not the next's
-                        what = f"{type(error).__name__}: {error}"
-                        known[kind, path] = f"{Reason.INTERNAL}: {what}"
-                if reason := known[kind, path]:
-                    yield RowProblem(row.line, column, reason)
+                problem = probed(kind, path)
+                if column == "driving_video" and not isinstance(problem, str):
+                    problem = reading_problem(Path(path), problem, row.parameters)
+                    problem = problem and f"{Reason.MEDIA_UNREADABLE}: {problem}"
+                if isinstance(problem, str) and problem:
+                    yield RowProblem(row.line, column, problem)
 
 
 def problem_table(problems: Iterable[RowProblem]) -> Iterable[str]:

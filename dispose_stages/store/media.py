@@ -14,12 +14,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from dispose_stages.config import Compute
+from dispose_stages.config import Compute, Parameters
 from dispose_stages.errors import Reason, UnitError
+from dispose_stages.geometry.frames import effective_stride
 from dispose_stages.store.decoding.limits import SizeLimits
 from dispose_stages.store.decoding.pool import ask_once
 from dispose_stages.store.files import check_file, file_digest
-from dispose_stages.store.video import VideoReader
+from dispose_stages.store.video import VideoReader, damage_message
 
 _AS_SHOWN = "as shown, 1"
 """Enters the keys of what hangs on a video whose frames differ from those that were read before
@@ -95,6 +96,22 @@ def damage_of(path: Path, probe: MediaProbe) -> str:
     if probe.damaged_frames:
         parts.append(f"{probe.damaged_frames} frames are patched up by the decoder")
     return f"{path}: {', '.join(parts)}" if parts else ""
+
+
+def reading_problem(path: Path, probe: MediaProbe, reading: Parameters) -> str:
+    """Why a damaged video cannot be read with these parameters; empty where it can.
+
+    Frames are counted; where the rate varies, that is near enough to foresee what reading says.
+    """
+    if not probe.missing_frames:
+        return ""
+    total = max(probe.frames, probe.first_missing + probe.missing_frames)
+    stride = effective_stride(reading.sample_stride, probe.fps)
+    wanted = range(reading.start_frame, total, stride)[: reading.max_frames]
+    used = len(range(reading.start_frame, probe.first_missing, stride))
+    if len(wanted) <= used:
+        return ""
+    return damage_message(path, probe.first_missing, total, used)
 
 
 def read_image(

@@ -40,6 +40,19 @@ ReaderChoice = Literal["auto"] | ReaderName
 Frame = UInt8[np.ndarray, "h w 3"]
 
 
+def damage_message(path: Path, first: int, total: int, used: int) -> str:
+    """What is said of a video that cannot be read to its end.
+
+    Args:
+        path: The file.
+        first: Index of the first frame that is missing.
+        total: Frames that there should be.
+        used: Frames that reading parameters choose before it.
+    """
+    remedy = f"; max_frames={used} would use what is before" if used else ""
+    return f"{path}: damaged from frame {first} of {total} on{remedy}"
+
+
 class VideoReader:
     """Frames of one video, with bounded memory (a decoder's buffers and a few frames).
 
@@ -145,7 +158,9 @@ class VideoReader:
         else:
             chosen = sampled_frames(facts.frames, facts.fps, sample_stride, start_frame, max_frames)
         if facts.missing_frames and (max_frames is None or len(chosen) < max_frames):
-            raise self._damaged(facts.frames, len(chosen))
+            # What is left of the last piece may look like a frame.
+            first = self.damage().first_missing
+            raise self._damaged(first, sum(index < first for index in chosen))
         return chosen
 
     def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, Frame]]:
@@ -255,9 +270,7 @@ class VideoReader:
 
     def _damaged(self, first: int, used: int) -> UnitError:
         total = self.facts.frames + self.facts.missing_frames
-        remedy = f"; max_frames={used} would use what is before" if used else ""
-        message = f"{self.path}: damaged from frame {first} of {total} on{remedy}"
-        return UnitError(Reason.MEDIA_UNREADABLE, message)
+        return UnitError(Reason.MEDIA_UNREADABLE, damage_message(self.path, first, total, used))
 
     def close(self) -> None:
         """Let go of the decoder process."""

@@ -13,6 +13,7 @@ from dispose_stages.batch.run_lock import RunBusyError, RunLock
 from dispose_stages.cli import cli
 from dispose_stages.errors import ConfigError, DisposeError, Reason, StoreError, UnitError
 from dispose_stages.store.artifacts import ArtifactStore
+from tests.store.clips import write_clip
 from tests.toy_run import CountingStage, plan_run
 
 
@@ -241,6 +242,22 @@ def test_manifest_check_opens_media_and_lists_all(media):
     ]
     assert "media_unreadable" in result.output
     assert "0 rows can run, 3 cannot" in result.output
+
+
+def test_manifest_check_foresees_what_reading_says(media):
+    """A video that is cut off will do where `max_frames` ends before that."""
+    write_clip(media / "whole.mp4", 40, fps=20.0)
+    content = (media / "whole.mp4").read_bytes()
+    (media / "v.mp4").write_bytes(content[: len(content) * 3 // 4])
+    path = media / "m.csv"
+    path.write_text(
+        "reference_image,driving_video,sample_stride,max_frames\na.png,v.mp4,2,\n"
+        "a.png,v.mp4,2,2\na.png,v.mp4,1,39\na.png,whole.mp4,1,\n"
+    )
+    result = dispose("manifest", "check", path, "--config", media / "none.yaml")
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == ["2", "4"]
+    assert all("max_frames=" in line and "media_unreadable" in line for line in lines[1:-1])
 
 
 def test_manifest_check_names_the_columns_that_decide_nothing(media):

@@ -6,12 +6,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dispose_stages.geometry.frames import (
     cover_resize,
     cover_size,
     crop_offset,
     effective_stride,
+    frames_by_time,
     sampled_frames,
     target_size,
 )
@@ -113,3 +116,26 @@ def test_frames_need_no_torch():
         " dispose_stages.geometry.persons; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+@given(
+    st.integers(1, 200), st.floats(1, 120), st.integers(1, 5), st.integers(0, 210),
+    st.none() | st.integers(1, 30),
+)  # fmt: skip
+def test_at_a_constant_rate_time_is_number(count, fps, stride, start, limit):
+    """Whatever the reading parameters."""
+    times = np.arange(count) / fps
+    expected = sampled_frames(count, fps, stride, start, limit)
+    assert frames_by_time(times, fps, stride, start, limit) == expected
+
+
+def test_the_nearest_frame_is_read():
+    """Where frames are dense some are passed over, where they are sparse some are read again."""
+    times = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.8, 1.2, 1.6])
+    fps = 7 / 1.6
+    assert frames_by_time(times, fps, 1) == [0, 2, 4, 5, 5, 6, 6, 7]
+    assert frames_by_time(times, fps, 2) == [0, 4, 5, 6]
+    assert frames_by_time(times, fps, 1, 6) == [6, 7, 7]
+    assert frames_by_time(times, fps, 1, 0, 3) == [0, 2, 4]
+    assert frames_by_time(times, fps, 1, 8) == []
+    assert frames_by_time(np.array([0.0]), 25.0, 2) == [0]

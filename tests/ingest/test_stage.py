@@ -200,3 +200,31 @@ def test_weights_are_known_by_their_content(tmp_path):
     found = probe(tmp_path, tmp_path / "w.pth", kind="weights")
     assert found.digest == hashlib.sha256(b"anything").hexdigest()
     assert found.facts["size_bytes"] == 8
+
+
+def test_results_hang_on_what_is_shown(run, tmp_path):
+    """Of a video whose frames were counted before, the digest is another; its facts keep both."""
+    plain = perform(run)["v1.mp4"]
+    assert plain.digest == plain.key == plain.facts["digest"]
+    lying = tmp_path / "lying.mp4"
+    (tmp_path / "media" / "v1.mp4").replace(lying)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-display_hflip", "-i", lying]
+    subprocess.run([*command, "-c", "copy", tmp_path / "media" / "v1.mp4"], check=True)
+    mirrored = perform(run)["v1.mp4"]
+    assert mirrored.key == mirrored.facts["digest"] != mirrored.digest
+    assert (mirrored.facts["reader"], mirrored.facts["mirrored"]) == ("av", True)
+
+
+def test_damage_is_known_before_anything_is_read(run, tmp_path, caplog):
+    """The facts count what is missing, and the log says it."""
+    path = tmp_path / "media" / "v1.mp4"
+    whole = tmp_path / "whole.mp4"
+    path.replace(whole)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", whole, "-c", "copy"]
+    subprocess.run([*command, "-movflags", "faststart", path], check=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    entry = perform(run)["v1.mp4"]
+    assert entry.status is Status.DONE
+    assert entry.facts["missing_frames"] > 0
+    assert entry.facts["first_missing"] + entry.facts["missing_frames"] == 6
+    assert f"damaged from frame {entry.facts['first_missing']} of 6 on" in caplog.text

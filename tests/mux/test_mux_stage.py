@@ -15,11 +15,12 @@ from PIL import Image
 from dispose_stages import __version__
 from dispose_stages.artifacts import Latents
 from dispose_stages.batch.unit import Context, InterruptedUnitError, Result, Unit
-from dispose_stages.config import Config
+from dispose_stages.config import Compute, Config
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.models.autoencoder import TemporalAutoencoder
 from dispose_stages.models.video_decoder import VaeDecoder, decode_video
-from dispose_stages.mux.stage import STAGE, MuxWorker
+from dispose_stages.mux.stage import STAGE, MuxWorker, _audio
+from dispose_stages.mux.unit import MuxParams
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.ffmpeg import ffmpeg_binary
 from dispose_stages.store.video import VideoReader
@@ -159,6 +160,33 @@ def test_sound_of_the_driver(vae: TemporalAutoencoder, context: Context, tmp_pat
             inputs={**wanted.inputs, "media": media},
         )
         assert facts_of(run(vae, context, wanted)).audio_codec == codec
+
+
+@pytest.mark.parametrize(
+    ("options", "late", "start", "expected"),
+    [
+        ([], 0.0, 15, 0.5),
+        (["-vf", "select='lt(n,30)+not(mod(n,3))'", "-fps_mode", "vfr"], 0.0, 35, 1.5),
+        (["-vf", "select='gte(n,15)*not(between(n,20,40))'", "-fps_mode", "vfr"], 0.0, 5, 1.367),
+        ([], 0.5, 15, 1.0),
+    ],
+    ids=["constant", "thinned", "gap", "late"],
+)
+def test_sound_is_cut_by_time(
+    context: Context, tmp_path: Path, options: list[str], late: float, start: int, expected: float
+) -> None:
+    """It begins when the first driving frame is shown, and lasts as long as the frames did."""
+    driver = tmp_path / "driver.mkv"
+    run_ffmpeg(
+        *("-itsoffset", late, "-f", "lavfi", "-i", "testsrc=size=64x64:rate=30:duration=2"),
+        *("-f", "lavfi", "-i", "sine=duration=3", "-pix_fmt", "yuv420p", *options, driver),
+    )
+    unit = unit_of(context, copy_audio=True, start_frame=start, sample_stride=1)
+    unit = dataclasses.replace(unit, sources={"video": str(driver)})
+    track = _audio(unit, MuxParams.read(unit), 6, Compute())
+    assert track is not None
+    assert track.start_seconds == pytest.approx(expected, abs=0.035)
+    assert track.seconds == pytest.approx(6 / facts_of(driver).fps)
 
 
 def failure(worker: MuxWorker, unit: Unit) -> Reason:

@@ -41,6 +41,8 @@ class AvReader:
 
     def read(self, index: int) -> Rgb:
         """See `FrameReader`."""
+        if index == 0:
+            return self.picture(self._index.first_frame)
         if index <= self._position:
             self.close()
             self._start()
@@ -52,16 +54,18 @@ class AvReader:
         return upright(self._rgb(frame), facts.rotation, mirrored=facts.mirrored)
 
     def _frame(self, index: int) -> VideoFrame:
+        """Decode on to a frame; the one that is missing is the first after the last that is not."""
         for item in self._items:
+            before = self._position
             if isinstance(item, VideoFrame):
                 self._position = self._place(item)
                 if self._position == index:
                     return item
                 if self._position > index:
-                    raise missing_frame(index)
+                    raise missing_frame(before + 1)
             elif self._index.ends_at_holes and self._position >= 0:
                 raise missing_frame(self._position + 1, item.error)
-        raise missing_frame(index)
+        raise missing_frame(self._position + 1)
 
     def _place(self, frame: VideoFrame) -> int:
         """Index of a frame; one that the index does not know takes the place before the next."""

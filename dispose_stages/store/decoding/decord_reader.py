@@ -30,6 +30,7 @@ class DecordReader:
     def __init__(self, path: str) -> None:
         self._path = path
         self._start()
+        self._first = self._next(0)
 
     def _start(self) -> None:
         import decord
@@ -44,6 +45,9 @@ class DecordReader:
 
     def read(self, index: int) -> Rgb:
         """See `FrameReader`."""
+        return self._first if index == 0 else self._next(index)
+
+    def _next(self, index: int) -> Rgb:
         try:
             if index < self._position:
                 self._start()
