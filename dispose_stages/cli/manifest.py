@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from dispose_stages.cli.terminal import say
 if TYPE_CHECKING:
     from dispose_stages.batch.manifest import Manifest, RowProblem
     from dispose_stages.config import Compute
+    from dispose_stages.store.media import MediaProbe
 
 
 @click.group()
@@ -55,23 +57,10 @@ def check(*, file: Path, config_file: Path, shallow: bool) -> None:
 def media_problems(found: Manifest, compute: Compute) -> Iterable[RowProblem]:
     """What decoding the media of all good rows brings up; each file is decoded once."""
     from dispose_stages.batch.manifest import RowProblem
-    from dispose_stages.errors import Reason, UnitError
-    from dispose_stages.store.media import MediaProbe, probe_media, reading_problem
+    from dispose_stages.errors import Reason
+    from dispose_stages.store.media import reading_problem
 
-    known: dict[tuple[str, str], MediaProbe | str] = {}
-
-    def probed(kind: str, path: str) -> MediaProbe | str:
-        if (kind, path) not in known:
-            try:
-                known[kind, path] = probe_media(
-                    Path(path), kind="image" if kind == "image" else "video", compute=compute
-                )
-            except UnitError as error:
-                known[kind, path] = f"{error.reason}: {error}"
-            except Exception as error:  # noqa: BLE001 - this file's fault, not the next's
-                known[kind, path] = f"{Reason.INTERNAL}: {type(error).__name__}: {error}"
-        return known[kind, path]
-
+    probed = cache(partial(_probed, compute=compute))
     with click.progressbar(found.rows, label="opening media", file=sys.stderr) as rows:
         for row in rows:
             media = [("driving_video", "video", row.driving_video)]
@@ -86,6 +75,21 @@ def media_problems(found: Manifest, compute: Compute) -> Iterable[RowProblem]:
                     problem = problem and f"{Reason.MEDIA_UNREADABLE}: {problem}"
                 if isinstance(problem, str) and problem:
                     yield RowProblem(row.line, column, problem)
+
+
+def _probed(kind: str, path: str, compute: Compute) -> MediaProbe | str:
+    """What is known of a file, or why it cannot be used."""
+    from dispose_stages.errors import Reason, UnitError
+    from dispose_stages.store.media import probe_media
+
+    try:
+        return probe_media(
+            Path(path), kind="image" if kind == "image" else "video", compute=compute
+        )
+    except UnitError as error:
+        return f"{error.reason}: {error}"
+    except Exception as error:  # noqa: BLE001 - this file's fault, not the next's
+        return f"{Reason.INTERNAL}: {type(error).__name__}: {error}"
 
 
 def problem_table(problems: Iterable[RowProblem]) -> Iterable[str]:

@@ -42,7 +42,7 @@ def facts_of(path: Path) -> dict[str, object]:
 
 def read(path: Path, facts: dict[str, object], memory: ContentMemory) -> bytes:
     """The content, held to be what ingest saw."""
-    with unchanged({"media": path}, facts, memory):
+    with unchanged({"media": path}, {"media": facts}, memory):
         return path.read_bytes()
 
 
@@ -104,7 +104,7 @@ def test_a_touched_or_copied_source_is_the_same(source: Path, memory: ContentMem
 
 def disturbed(source: Path, facts, memory: ContentMemory, change, error: UnitError | None) -> None:
     """A reading during which the source changes."""
-    with unchanged({"media": source}, facts, memory):
+    with unchanged({"media": source}, {"media": facts}, memory):
         change(source)
         if error is not None:
             raise error
