@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm parity lint format config bench bench-smallest bench-pose bench-plan bench-traffic clean
+.PHONY: help demo test test-slow test-slurm parity lint format config bench bench-smallest bench-pose bench-plan bench-traffic bench-gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +81,9 @@ bench-plan: $(DEV)  ## planning and start-up at 1,000 and 10,000 pairs
 
 bench-traffic: $(DEV)  ## count FLOPs, bytes and kernels of a sampling step; needs no GPU
 	$(BIN)/python -m tests.bench.traffic --kernels 12
+
+bench-gpu: $(DEV)  ## ms per sampling step on this machine's GPU, beside plain diffusers blocks
+	$(BIN)/python -m tests.bench.gpu
 
 clean:  ## remove results, artifacts and logs of the demo (not the virtual environment)
 	rm -rf results/demo store .snakemake

@@ -33,6 +33,19 @@ class Original(nn.Module):
         self.projections = nn.ModuleList(nn.Conv2d(width, width, 1) for width in widths)
         self.project_mid = nn.Conv2d(channels[-1], channels[-1], 1)
 
+    def take_weights(self, unet: nn.Module, control_net: nn.Module) -> None:
+        """Those of the package's networks: names are the same, but for the projections."""
+        self.unet.load_state_dict(unet.state_dict())
+        state = control_net.state_dict()
+        self.control.load_state_dict({key: state[key] for key in self.control.state_dict()})
+        parts = {
+            "controlnet_cond_embedding.": self.motion,
+            "controlnet_down_blocks.": self.projections,
+            "controlnet_mid_block.": self.project_mid,
+        }
+        for prefix, part in parts.items():
+            part.load_state_dict({key: state[prefix + key] for key in part.state_dict()})
+
     def forward(self, inputs: Mapping[str, Any]) -> Tensor:
         """One tile with both halves; `inputs` as `dispose_stages` prepares them per clip."""
         control, mid = self._control(inputs)

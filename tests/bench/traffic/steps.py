@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import torch
@@ -67,63 +67,100 @@ FULL = Size()
 SMALL = Size((32, 64, 64, 64), (2, 4, 4, 4), 32, 128, 64, 4)
 
 
-def our_step(size: Size, device: torch.device, dtype: torch.dtype) -> Callable[[], Tensor]:
-    """Latents of one tile to its prediction; everything of the clip is computed beforehand."""
-    with torch.device(device):
-        settings = config(size.widths, size.heads, size.context)
-        unet = build_unet(settings).to(device, dtype).eval().requires_grad_(False)
-        control_net = build_control_net(settings).to(device, dtype).eval().requires_grad_(False)
-        rows, columns = size.height // 8, size.width // 8
-        levels = [
-            torch.randn(size.frames, width, rows // factor, columns // factor, dtype=dtype)
-            for width, factor in zip(size.widths, (2, 4, 8, 8), strict=True)
-        ]
-        frame = (size.frames, size.widths[0], rows, columns)
-        conditions = ClipConditions(
-            image=torch.randn(4, rows, columns),
-            pose=torch.randn(frame, dtype=dtype).to(memory_format=torch.channels_last),
-            motion=torch.randn(frame, dtype=dtype).to(memory_format=torch.channels_last),
-            points=tuple(levels),
-        )
-        contexts = guidance_contexts(torch.randn(1, size.context, dtype=dtype), guided=True)
-        ids = torch.zeros(1, 3)
-        noisy, timestep = torch.randn(size.frames, 4, rows, columns), torch.zeros(())
-        tiles = [torch.arange(size.frames)]
-    for network in (unet, control_net):
-        channels_last(network)
-    bound = [BoundNetwork(net, contexts, ids, compat="official") for net in (unet, control_net)]
-    predictor = Predictor(conditions, *bound, guided=True, rung=Rung("single_tile", 1), dtype=dtype)
-    return lambda: predictor(noisy, timestep, tiles)[0]
+class TileStep:
+    """Networks with random weights and everything that one tile-step reads.
 
+    Args:
+        size: Of networks and video.
+        device: Where everything is.
+        dtype: Of weights and activations.
+        seed: Of weights and inputs.
+    """
 
-def original_step(size: Size, device: torch.device, dtype: torch.dtype) -> Callable[[], Tensor]:
-    """The same in the original's way; run it under autocast."""
-    with torch.device(device):
-        network = Original(config(size.widths, size.heads, size.context))
-        network = network.to(device, dtype).eval().requires_grad_(False)
-        rows, columns = size.height // 8, size.width // 8
-        field = (size.frames, 2, size.height, size.width)
-        inputs = {
-            "latents": torch.randn(2, size.frames, 8, rows, columns, dtype=dtype),
-            "timestep": torch.zeros(1),
-            "ids": torch.zeros(2, 3),
-            "context": torch.randn(2, 1, size.context, dtype=dtype),
-            "pose": torch.randn(2 * size.frames, size.widths[0], rows, columns, dtype=dtype),
-            "dense": torch.randn(field, dtype=dtype),
-            "trajectory": torch.randn(field, dtype=dtype),
-            "points": [
-                torch.randn(2 * size.frames, width, rows // factor, columns // factor, dtype=dtype)
+    def __init__(
+        self, size: Size, device: torch.device, dtype: torch.dtype, *, seed: int = 0
+    ) -> None:
+        torch.manual_seed(seed)
+        self.size, self.device, self.dtype = size, device, dtype
+        self.settings = config(size.widths, size.heads, size.context)
+        with torch.device(device):
+            unet, control_net = build_unet(self.settings), build_control_net(self.settings)
+            rows, columns = size.height // 8, size.width // 8
+            self.noisy = torch.randn(size.frames, 4, rows, columns)
+            self.image = torch.randn(4, rows, columns)
+            self.embedding = torch.randn(1, size.context).to(dtype)
+            self.pose = torch.randn(size.frames, size.widths[0], rows, columns).to(dtype)
+            self.fields = torch.randn(2, size.frames - 1, 2, size.height, size.width).to(dtype)
+            self.points = [
+                torch.randn(size.frames, width, rows // factor, columns // factor).to(dtype)
                 for width, factor in zip(size.widths, (2, 4, 8, 8), strict=True)
-            ],
+            ]
+            self.timestep, self.ids = torch.full((), 0.5), torch.tensor([[6.0, 127.0, 0.0]])
+        self.unet = unet.to(device, dtype).eval().requires_grad_(requires_grad=False)
+        self.control_net = control_net.to(device, dtype).eval().requires_grad_(requires_grad=False)
+
+    def ours(
+        self, *, last: bool = True, compat: Literal["official", "corrected"] = "official"
+    ) -> Callable[[], Tensor]:
+        """The package's way; what is constant over a clip is computed here, once.
+
+        Args:
+            compat: Order of the temporal contexts; ``corrected`` is that of diffusers' blocks.
+            last: Keep channels last in the weights' memory.
+        """
+        networks = (self.unet, self.control_net)
+        if last:
+            for network in networks:
+                channels_last(network)
+        height, width = self.size.height, self.size.width
+        still = self.control_net.embed_stillness(height, width)
+        moving = self.control_net.embed_motion(*self.fields)
+        form = torch.channels_last if last else torch.contiguous_format
+        conditions = ClipConditions(
+            image=self.image,
+            pose=self.pose.to(memory_format=form),
+            motion=torch.cat([still, moving]).to(memory_format=form),
+            points=tuple(self.points),
+        )
+        contexts = guidance_contexts(self.embedding, guided=True)
+        bound = [BoundNetwork(net, contexts, self.ids, compat=compat) for net in networks]
+        rung = Rung("single_tile", 1)
+        predictor = Predictor(conditions, *bound, guided=True, rung=rung, dtype=self.dtype)
+        tiles = [torch.arange(self.size.frames, device=self.device)]
+        return lambda: predictor(self.noisy, self.timestep, tiles)[0]
+
+    def original(self) -> Callable[[], Tensor]:
+        """The same numbers in the original's way; run it under autocast."""
+        with torch.device(self.device):
+            network = Original(self.settings)
+        network = network.to(self.device, self.dtype).eval().requires_grad_(requires_grad=False)
+        if self.device.type != "meta":
+            network.take_weights(self.unet, self.control_net)
+        inputs = self._original_inputs()
+        return lambda: network(inputs).reshape(2, self.size.frames, *self.noisy.shape[1:])
+
+    def _original_inputs(self) -> dict[str, Any]:
+        still = torch.zeros_like(self.fields[:, :1])
+        dense, trajectory = torch.cat([still, self.fields], dim=1)
+        shown = self.image.expand(self.noisy.shape)
+        halves = [torch.cat([self.noisy, x], 1) for x in (torch.zeros_like(shown), shown)]
+        return {
+            "latents": torch.stack(halves).to(self.dtype),
+            "timestep": self.timestep[None],
+            "ids": self.ids.expand(2, -1),
+            "context": torch.stack([torch.zeros_like(self.embedding), self.embedding]),
+            "pose": torch.cat([torch.zeros_like(self.pose), self.pose]),
+            "dense": dense,
+            "trajectory": trajectory,
+            "points": [level.repeat(2, 1, 1, 1) for level in self.points],
         }
-    return lambda: network(inputs)
 
 
 def count(size: Size, *, original: bool) -> Trace:
     """Everything that one step does in float16; the second step, when constants are there."""
-    build = original_step if original else our_step
-    step = build(size, torch.device("meta"), torch.float16)
     with torch.no_grad():
+        tile = TileStep(size, torch.device("meta"), torch.float16)
+        step = tile.original() if original else tile.ours()
         if not original:
             step()
         with Tracer() as tracer, ExitStack() as stack:
