@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 MACHINE_REASONS = frozenset({Reason.INTERNAL, Reason.OUT_OF_MEMORY})
 """Failures that another node may not have; all others lie in the data."""
 ARTIFACT_LOST = "an artifact that it reads is lost; the same command makes it again"
+_ELSEWHERE = frozenset({"ingest", "mux"})
+"""Stages without artifacts: facts stand in the ledger, videos in a folder of their own."""
 POLL_SECONDS = 1.0
 """Between two looks at units that other jobs compute."""
 
@@ -218,8 +220,7 @@ class ShardRun:
         """Drop the unusable upstream artifact; the unit waits until its stage has made it again."""
         logger.warning("%s: an artifact it reads is lost: %s", unit.label, error)
         for role, (stage, _) in unit.upstream.items():
-            # Ingest keeps facts only; they stand in its ledger.
-            if stage == "ingest" or self.context.store.is_intact(stage, unit.inputs[role].key):
+            if stage in _ELSEWHERE or self.context.store.is_intact(stage, unit.inputs[role].key):
                 continue
             self.context.store.remove(stage, unit.inputs[role].key)
         return Result(Status.PENDING, key=unit.key, message=ARTIFACT_LOST)
@@ -249,8 +250,10 @@ class ShardRun:
             ArtifactMissingError: An artifact that it reads is gone.
         """
         for role, (stage, _) in unit.upstream.items():
+            if stage in _ELSEWHERE:
+                continue
             path = self.context.store.path(stage, unit.inputs[role].key)
-            if stage != "ingest" and not path.exists():
+            if not path.exists():
                 raise ArtifactMissingError(f"no artifact of {stage} at {path}")
 
     def _open(self) -> Any:

@@ -72,6 +72,7 @@ def pair_rows(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             common = {
                 "pair_id": pair.pair_id,
                 "variant": variant_of(pair.parameters),
+                "group": role.removeprefix("score_"),
                 "frame": None,
                 "protocol": result.facts.get("protocol"),
             }
@@ -102,6 +103,7 @@ def frame_rows(outcomes: RunOutcomes, store: ArtifactStore) -> Iterator[dict[str
                     yield {
                         "pair_id": pair.pair_id,
                         "variant": variant_of(pair.parameters),
+                        "group": role.removeprefix("score_"),
                         "frame": frame,
                         "protocol": result.facts.get("protocol"),
                         "metric": name + suffix_of(role),
@@ -117,7 +119,7 @@ def write_scores(outcomes: RunOutcomes) -> None:
     store = ArtifactStore(Path(read_run_config(outcomes.layout).store))
     schema = pa.schema(
         [
-            *((n, pa.string()) for n in ("pair_id", "variant", "metric")),
+            *((n, pa.string()) for n in ("pair_id", "variant", "group", "metric")),
             ("frame", pa.int64()),
             ("value", pa.float64()),
             ("reason", pa.string()),

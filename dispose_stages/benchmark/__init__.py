@@ -1,0 +1,1 @@
+"""Tables over the scores of finished runs, and benchmarks that end in one."""

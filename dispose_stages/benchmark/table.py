@@ -1,0 +1,173 @@
+"""Means with intervals, differences between variants, and what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from dispose_stages.atomic import canonical_json
+from dispose_stages.errors import ConfigError
+from dispose_stages.score.statistics import Estimate, estimates, paired_difference
+
+GROUPINGS = ("run", "variant", "driver", "reference")
+BASELINE = "full"
+_INTERVAL_ENDS = ("_low", "_high")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A metric of one group of pairs."""
+
+    metric: str
+    group: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class SetValue:
+    """A metric that compares sets, of one group of pairs.
+
+    Attributes:
+        metric: Such as ``fvd``.
+        group: Of pairs.
+        value: Nan where there are too few features for a covariance.
+        count: Features of the results.
+        true_count: Features of what they are compared with.
+        clips: Pairs that have some.
+        of: Pairs that should.
+        warning: What to know of it; empty where the sample is large enough.
+    """
+
+    metric: str
+    group: str
+    value: float
+    count: int
+    true_count: int
+    clips: int
+    of: int
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Everything that is printed.
+
+    Attributes:
+        by: What pairs are grouped by.
+        cells: Means.
+        differences: Mean of a variant minus that of the full method, over pairs that both have.
+        sets: Metrics of sets.
+        protocols: Metric to the fingerprints it was measured by.
+        paper: Metric to the published value.
+        notes: Lines to be read with it.
+    """
+
+    by: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    differences: tuple[Cell, ...] = ()
+    sets: tuple[SetValue, ...] = ()
+    protocols: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    paper: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all protocols together."""
+        text = canonical_json({m: list(p) for m, p in self.protocols.items()})
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def plain(self) -> dict[str, object]:
+        """As JSON; nan is null."""
+        content = {**asdict(self), "fingerprint": self.fingerprint}
+        plain = _without_nan(content)
+        assert isinstance(plain, dict)  # noqa: S101 - for the type checker
+        return plain
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def tabulate(
+    scores: pd.DataFrame,
+    by: Sequence[str],
+    *,
+    sets: Sequence[SetValue] = (),
+    paper: Mapping[str, float] | None = None,
+    notes: Sequence[str] = (),
+) -> Table:
+    """Means of every metric and group of pairs.
+
+    Args:
+        scores: As `benchmark.records.read_scores` gives them.
+        by: Of `GROUPINGS`.
+        sets: Values of metrics of sets.
+        paper: Published values.
+        notes: Lines to be read with it.
+
+    Raises:
+        ConfigError: `by` names something else.
+    """
+    if unknown := [name for name in by if name not in GROUPINGS]:
+        raise ConfigError(f"--by {unknown[0]}: known are {', '.join(GROUPINGS)}")
+    shown = scores[~scores["metric"].str.endswith(_INTERVAL_ENDS)].copy()
+    shown["_by"] = _labels(shown, by)
+    cells = [
+        cell for label, part in shown.groupby("_by", sort=True) for cell in _cells(str(label), part)
+    ]
+    measured = shown.dropna(subset=["protocol"])
+    protocols = {
+        str(metric): sorted(set(part))
+        for metric, part in measured.groupby("metric", sort=True)["protocol"]
+    }
+    differences = tuple(_differences(shown)) if "variant" in by else ()
+    return Table(
+        tuple(by), tuple(cells), differences, tuple(sets), protocols, paper or {}, tuple(notes)
+    )
+
+
+def _labels(scores: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    if not by:
+        return pd.Series("all", index=scores.index)
+    return scores[list(by)].astype(str).agg(", ".join, axis=1)
+
+
+def _cells(label: str, part: pd.DataFrame) -> list[Cell]:
+    keys = part["run"] + "/" + part["pair_id"]
+    rows, pairs = pd.factorize(keys)
+    columns, metrics = pd.factorize(part["metric"], sort=True)
+    values = np.full((len(pairs), len(metrics)), np.nan)
+    values[rows, columns] = part["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+    reasons = np.full(values.shape, "not measured", dtype=object)
+    reasons[rows, columns] = part["reason"].fillna("").to_numpy()
+    found = estimates(values, [list(reasons[:, column]) for column in range(len(metrics))])
+    return [Cell(str(m), label, value) for m, value in zip(metrics, found, strict=True)]
+
+
+def _differences(scores: pd.DataFrame) -> list[Cell]:
+    variants = [v for v in scores["variant"].unique() if v != BASELINE]
+    if BASELINE not in set(scores["variant"]):
+        return []
+    cells = []
+    for metric, part in scores.groupby("metric", sort=True):
+        if part["value"].isna().all():
+            continue
+        values = {
+            str(v): dict(zip(own["case"], own["value"].astype(float), strict=True))
+            for v, own in part.groupby("variant")
+        }
+        cells += [
+            Cell(str(metric), variant, paired_difference(values[variant], values[BASELINE]))
+            for variant in sorted(variants)
+            if variant in values and BASELINE in values
+        ]
+    return cells
