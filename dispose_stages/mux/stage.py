@@ -212,14 +212,19 @@ def tags_of(unit: Unit, context: Context) -> dict[str, str]:
 
 def _upstream_tags(store: ArtifactStore, role: str, stage: str, key: str) -> dict[str, str]:
     tags = {f"{role}_key": key}
-    try:
-        upstream: dict[str, Any] = store.attributes(stage, key)["provenance"]["upstream"]
-    except (StoreError, KeyError):
-        return tags  # media are no artifacts
-    for name, item in upstream.items():
+    for name, upstream, above in _made_from(store, stage, key):
         nested = name if name != "media" else f"{role}_media"
-        tags |= _upstream_tags(store, nested, item["stage"], item["key"])
+        tags |= _upstream_tags(store, nested, upstream, above)
     return tags
+
+
+def _made_from(store: ArtifactStore, stage: str, key: str) -> list[tuple[str, str, str]]:
+    """Role, stage and key of what an artifact says it was made from; nothing for media."""
+    try:
+        upstream = store.attributes(stage, key)["provenance"]["upstream"]
+        return [(role, str(item["stage"]), str(item["key"])) for role, item in upstream.items()]
+    except (StoreError, LookupError, TypeError, AttributeError):
+        return []
 
 
 def load(context: Context) -> MuxWorker:

@@ -227,11 +227,12 @@ class _Rows:
             data = found.path.read_bytes()
         return Video(
             link=f"{self._shelf.folder.name}/{found.path.name}",
-            frames=found.frames,
-            fps=found.fps,
-            width=found.width,
-            height=found.height,
-            size_bytes=found.size_bytes,
+            # A sidecar may hold anything; what is no number costs this video.
+            frames=int(found.frames),
+            fps=float(found.fps),
+            width=int(found.width),
+            height=int(found.height),
+            size_bytes=int(found.size_bytes),
             data=data,
         )
 

@@ -18,7 +18,9 @@ SHOWN, HIDDEN = 0, 5
 def pair(tmp_path):
     """A pair whose reference has a pose."""
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "i.png")
-    return SimpleNamespace(pair_id="p", reference_image=str(tmp_path / "i.png"), parameters={})
+    return SimpleNamespace(
+        pair_id="p", reference_image=str(tmp_path / "i.png"), reference_frame=None, parameters={}
+    )
 
 
 def make(tmp_path, pair, monkeypatch, feature_map, keypoint):

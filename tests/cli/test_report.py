@@ -13,8 +13,11 @@ from click.testing import CliRunner
 
 from dispose_stages.batch import index
 from dispose_stages.batch.outcomes import RunOutcomes
+from dispose_stages.batch.unit import Status
 from dispose_stages.cli import cli, previews
+from dispose_stages.errors import Reason
 from dispose_stages.report import stage as report
+from dispose_stages.report.html import render
 from dispose_stages.store import media
 from tests.cli.test_previews import SHOWN, make, pair  # noqa: F401 - a fixture
 from tests.report.test_report_stage import KEY, outcomes, track_of  # noqa: F401 - a fixture
@@ -33,6 +36,14 @@ def raising(error):
 
 def there(run):
     return {path.name for path in run.layout.root.iterdir() if path.name in OUTPUTS}
+
+
+def videos_came_to(run, **fields):
+    """Let the ledgers say so of every video."""
+    for ledger in run.ledgers("mux"):
+        units = {unit: replace(result, **fields) for unit, result in ledger.units.items()}
+        path = run.layout.ledger("mux", ledger.shard)
+        path.write_text(replace(ledger, units=units).to_json())
 
 
 @pytest.fixture
@@ -72,7 +83,7 @@ def test_page_and_tables_are_written_apart(run, only, expected):
 
 
 @pytest.mark.parametrize("error", FAULTS)
-@pytest.mark.parametrize("name", ["pose_overlay", "motion_picture", "read_image", "VideoReader"])
+@pytest.mark.parametrize("name", ["pose_overlay", "motion_picture", "read_still", "VideoReader"])
 def test_a_picture_that_fails_is_one_picture(outcomes, monkeypatch, name, error):  # noqa: F811
     """Whatever is raised, the row stands, with its other pictures and its video."""
     monkeypatch.setattr(report, name, raising(error))
@@ -136,17 +147,12 @@ def test_a_file_that_fails_in_a_check_is_one_file(tmp_path, monkeypatch, error):
     [
         {"frames": "many", "fps": None},
         {"frames": 2.5, "width": [3], "fps": {}},
-        {"size_bytes": 10**40, "height": True, "fps": 1e400},
+        {"size_bytes": 10**40, "height": True, "fps": -1e300},
     ],
 )
 def test_odd_facts_cost_a_cell_not_the_table(run, facts):
     """What a ledger says of one video cannot keep the index of all from being written."""
-    for name in run.plan.shards("mux"):
-        path = run.layout.ledger("mux", name)
-        content = json.loads(path.read_text())
-        for unit in content["units"].values():
-            unit["facts"] = {name: fact for name, fact in facts.items() if fact != float("inf")}
-        path.write_text(json.dumps(content))
+    videos_came_to(run, facts=facts)
     index.write_index(RunOutcomes.read(run.layout.root))
     (row,) = pd.read_parquet(run.layout.index).to_dict("records")
     assert row["status"] == "delivered"
@@ -172,16 +178,23 @@ def test_damaged_statistics_stop_nothing(run, attempt):
     assert Path(run.layout.report).exists()
 
 
-@pytest.mark.parametrize("message", ["\ud800 alone", "\x1b[2J", "two\nlines", "\u202eback"])
+@pytest.mark.parametrize("message", ["\x00 nothing", "\x1b[2J", "two\nlines", "\u202eback"])
 def test_odd_messages_reach_every_output(run, message):
-    """A half character, a control or a line feed in one message costs no output."""
-    for name in run.plan.shards("mux"):
-        path = run.layout.ledger("mux", name)
-        content = json.loads(path.read_text())
-        failed = {"status": "failed", "reason": "encode_failed", "message": message}
-        content["units"] = dict.fromkeys(content["units"], failed)
-        path.write_text(json.dumps(content))
+    """A control or a line feed in one message costs no output."""
+    failed = {"status": Status.FAILED, "reason": Reason.ENCODE_FAILED, "message": message}
+    videos_came_to(run, **failed)
     result = CliRunner().invoke(cli, ["report", "--run-dir", str(run.layout.root)])
     assert result.exit_code == 0, result.output
     assert there(run) == OUTPUTS
     assert len(run.layout.failures.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("odd", [{"fps": "fast"}, {"width": None}, {"frames": [1]}, {"height": {}}])
+def test_an_odd_sidecar_costs_its_video(outcomes, odd):  # noqa: F811
+    """The page is drawn without it."""
+    path = outcomes.layout.videos / "p0.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | odd))
+    page = report.gather(outcomes, max_pictured=10, max_embedded_bytes=0)
+    assert page.pairs[0].video is None
+    assert page.pairs[0].reference is not None
+    assert "p0" in render(page)

@@ -88,7 +88,7 @@ def main(arguments):
         return 0
     if command == "report":
         page = options["--only"] == "page"
-        for path in [layout.report] if page else [layout.failures, layout.index]:
+        for path in [layout.report] if page else [layout.failures, layout.index, layout.scores]:
             write_text(path, "fake")
         if not page:
             write_rejects(RunOutcomes.read(layout.root))
