@@ -96,6 +96,7 @@ def test_everything_a_video_hangs_on_is_a_target():
         "results/r/index.parquet",
         "results/r/failures.csv",
         "results/r/rejects.csv",
+        "results/r/scores.parquet",
         "results/r/ledger/weights.json",
         "results/r/ledger/ingest/0-of-1.json",
         "results/r/ledger/mux/0-of-1.json",

@@ -134,7 +134,7 @@ def test_a_file_that_fails_in_a_check_is_one_file(tmp_path, monkeypatch, error):
     """Every row of the manifest is judged, whatever opening one of them raises."""
     run = plan_run(tmp_path)
     probe = {"v1.mp4": raising(error)}
-    monkeypatch.setattr(media, "probe_media", lambda path, kind: probe.get(path.name, str)())
+    monkeypatch.setattr(media, "probe_media", lambda path, *_, **__: probe.get(path.name, str)())
     manifest = str(tmp_path / "manifest.csv")
     result = CliRunner().invoke(cli, ["manifest", "check", manifest])
     assert "2 rows can run, 2 cannot" in result.output
