@@ -20,11 +20,13 @@ from dispose_stages.atomic import write_text
 from dispose_stages.batch.folders import cross_product
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger, Shard
+from dispose_stages.batch.run_files import write_stage_weights
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.store.artifacts import ArtifactStore
 from tests.bench.size import size
 from tests.workflow.conftest import REPOSITORY, Workspace, fake_bundle, make_workspace
+from tests.workflow.fake_dispose import write_sidecar
 
 pytestmark = pytest.mark.bench
 
@@ -98,7 +100,7 @@ def sparse_media(root: Path, images: int, videos: int) -> None:
 
 def lay_out_results(layout: RunLayout, store: ArtifactStore) -> None:
     """Everything that the jobs of a planned run would have left."""
-    write_text(layout.weights, "{}\n")
+    write_stage_weights(layout, "tiny", {})
     summary = PlanSummary.read(layout.summary)
     for stage, names in summary.shards.items():
         for name in names:
@@ -113,8 +115,11 @@ def lay_out_results(layout: RunLayout, store: ArtifactStore) -> None:
                     path = store.path(stage, (unit.id * 2)[:40])
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
+                if stage == "mux":
+                    write_sidecar(layout.videos, unit.id, "a" * 40, "d" * 64)
             write_text(layout.ledger(stage, name), Ledger(stage, name, units).to_json())
-    for path in (layout.report, layout.failures, layout.index):
+    tables = (layout.report, layout.failures, layout.index, layout.rejects, layout.scores)
+    for path in tables:
         write_text(path, "\n")
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from dispose_stages.atomic import canonical_json, write_text
+from dispose_stages.atomic import canonical_json, readable_json, write_text
 from dispose_stages.batch.index import write_rejects
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.layout import RunLayout
@@ -76,7 +76,28 @@ class FakeStage:
 
     def commit(self, unit, artifact):
         write_text(self._path(unit), f"{unit.key} {artifact}")
+        if unit.stage == "mux":
+            write_sidecar(self.context.videos, unit.id, unit.key, artifact)
         return Result(key=unit.key, digest=artifact)
+
+
+def write_sidecar(videos, pair_id, key, digest):
+    """What a delivered video says of itself."""
+    facts = dict.fromkeys(("frames", "height", "width", "fps"), 1)
+    content = {
+        "format": "dispose-video",
+        "format_version": 1,
+        "pair_id": pair_id,
+        "key": key,
+        "file": f"{pair_id}.mp4",
+        "digest": digest,
+        "frames_folder": None,
+        "size_bytes": (videos / f"{pair_id}.mp4").stat().st_size,
+        "provenance": {},
+        "libraries": {},
+        **facts,
+    }
+    write_text(videos / f"{pair_id}.json", readable_json(content))
 
 
 def main(arguments):
