@@ -12,15 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from dispose_stages.errors import WeightsError
-
-Progress = Callable[[Path, int], None]
 
 RECORD = "conversion"
 """The entry of a conversion's metadata that holds the record."""
@@ -31,7 +29,6 @@ _FIELDS = {"version": int, "source": str, "source_size": int, "source_sha256": s
 _PICKLE = re.compile(r"\.(pth|pt|bin|ckpt)(\.tar)?$")
 _HEADER_LIMIT = 100_000_000
 """Bytes; the format allows no larger header."""
-_BLOCK = 4 * 2**20
 
 
 def is_pickle(path: Path) -> bool:
@@ -107,12 +104,8 @@ def _is_record(value: Any) -> bool:
     return known and is_pickle(Path(value["source"])) and "/" not in value["source"]
 
 
-def content_identity(path: Path, progress: Progress | None = None) -> tuple[str, str]:
+def content_identity(path: Path) -> tuple[str, str]:
     """Name and SHA-256 of a checkpoint file, or of the pickle that it is the conversion of.
-
-    Args:
-        path: The file.
-        progress: Told the bytes of every block that is read.
 
     Raises:
         WeightsError: The seal of a conversion does not hold.
@@ -120,8 +113,8 @@ def content_identity(path: Path, progress: Progress | None = None) -> tuple[str,
     """
     record = read_record(path)
     if record is None:
-        return path.name, sha256(path, progress)
-    if sealed_sha256(path, record["seal"], progress) != record["seal"]:
+        return path.name, sha256(path)
+    if sealed_sha256(path, record["seal"]) != record["seal"]:
         raise WeightsError(
             f"{path}: is not what was converted from {record['source']}; remove it, or renew it "
             "with `dispose weights convert`"
@@ -129,24 +122,16 @@ def content_identity(path: Path, progress: Progress | None = None) -> tuple[str,
     return record["source"], record["source_sha256"]
 
 
-def sealed_sha256(path: Path, seal: str, progress: Progress | None = None) -> str:
+def sealed_sha256(path: Path, seal: str) -> str:
     """SHA-256 of a conversion, with its seal taken for blank."""
     with path.open("rb") as stream:
         length = stream.read(8)
         head = stream.read(min(int.from_bytes(length, "little"), _HEADER_LIMIT))
-        blank = head.replace(seal.encode(), BLANK.encode(), 1)
-        return _rest(stream, hashlib.sha256(length + blank), path, progress)
+        begun = hashlib.sha256(length + head.replace(seal.encode(), BLANK.encode(), 1))
+        return hashlib.file_digest(stream, lambda: begun).hexdigest()
 
 
-def sha256(path: Path, progress: Progress | None = None) -> str:
+def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as stream:
-        return _rest(stream, hashlib.sha256(), path, progress)
-
-
-def _rest(stream: Any, value: Any, path: Path, progress: Progress | None) -> str:
-    while block := stream.read(_BLOCK):
-        value.update(block)
-        if progress is not None:
-            progress(path, len(block))
-    return str(value.hexdigest())
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
 from dispose_stages.errors import WeightsError
-from dispose_stages.weights.converted import Progress, content_identity
+from dispose_stages.weights.converted import content_identity
 from dispose_stages.weights.verification import stage_files
 
+_logger = logging.getLogger(__name__)
 _FORMAT = 2
 _LENGTH = 4
 """Of an entry: size, modification time, name, SHA-256."""
@@ -43,12 +45,8 @@ class DigestCache:
             return {}
         return {k: v for k, v in entries.items() if isinstance(v, list) and len(v) == _LENGTH}
 
-    def identity(self, path: Path, progress: Progress | None = None) -> tuple[str, str]:
+    def identity(self, path: Path) -> tuple[str, str]:
         """Name and SHA-256 of a file, or of the pickle that it is the conversion of.
-
-        Args:
-            path: The file.
-            progress: Told the bytes of every block that is read.
 
         Raises:
             WeightsError: The file cannot be read, or is no true conversion.
@@ -59,7 +57,8 @@ class DigestCache:
             known = self._entries.get(str(path))
             if known and known[:2] == [status.st_size, status.st_mtime_ns]:
                 return str(known[2]), str(known[3])
-            name, value = content_identity(path, progress)
+            _logger.info("reading %s (%.2f GB)", path, status.st_size / 1e9)
+            name, value = content_identity(path)
         except OSError as error:
             raise WeightsError(f"{path}: {error}") from error
         self._entries[str(path)] = [status.st_size, status.st_mtime_ns, name, value]
@@ -67,9 +66,7 @@ class DigestCache:
         return name, value
 
 
-def stage_digest(
-    root: Path, stage: str, cache: DigestCache, progress: Progress | None = None
-) -> str:
+def stage_digest(root: Path, stage: str, cache: DigestCache) -> str:
     """One digest over all files a stage loads; empty for a stage that loads none.
 
     It does not depend on where the folder lies, in which of its places a file is, or whether a
@@ -81,12 +78,10 @@ def stage_digest(
     files = stage_files(root, stage)
     if not files:
         return ""
-    contents = [list(cache.identity(path, progress)) for path in files]
+    contents = [list(cache.identity(path)) for path in files]
     return hashlib.sha256(canonical_json(contents).encode()).hexdigest()
 
 
-def digest_stages(
-    root: Path, stages: Iterable[str], cache: DigestCache, progress: Progress | None = None
-) -> dict[str, str]:
+def digest_stages(root: Path, stages: Iterable[str], cache: DigestCache) -> dict[str, str]:
     """`stage_digest` of several stages."""
-    return {stage: stage_digest(root, stage, cache, progress) for stage in stages}
+    return {stage: stage_digest(root, stage, cache) for stage in stages}
