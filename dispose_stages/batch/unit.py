@@ -124,9 +124,11 @@ class Params(Section):
 
     @classmethod
     def of(cls, *sections: BaseModel, **values: Any) -> Self:
-        """Take every field from `values`, else from the first section that has it."""
+        """Take every field from `values`, else the first section that has it, else its default."""
         for name in cls.model_fields.keys() - values.keys():
-            values[name] = next(getattr(s, name) for s in sections if name in type(s).model_fields)
+            given = [s for s in sections if name in type(s).model_fields]
+            if given or cls.model_fields[name].is_required():
+                values[name] = getattr(given[0], name)
         return cls.model_construct(**values)
 
     @classmethod
