@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -53,7 +53,7 @@ _MEANINGS = {
     LeftOut.FILTERED: "the filter does not select it",
     LeftOut.UNLICENSED: "licence, consent or source are not stated",
     LeftOut.NO_SPLIT: "the manifest gives it no split",
-    LeftOut.BETWEEN_SPLITS: "its identity and its driver are in different splits",
+    LeftOut.BETWEEN_SPLITS: "its groups (identity and driver) are in different splits",
     LeftOut.VIDEO_CHANGED: "its video is gone or not the one of the index",
     LeftOut.REFERENCE_CHANGED: "its reference image is gone or has changed since",
     LeftOut.ARTIFACT_MISSING: "its motion is no longer in the store",
@@ -171,13 +171,9 @@ def unlicensed(record: Record) -> list[str]:
 def _with_splits(
     records: list[Record], omissions: list[Omission], table: pa.Table, settings: ExportSettings
 ) -> Selection:
-    reason, give = LeftOut.BETWEEN_SPLITS, _by_group
-    if not settings.shares:
-        reason = LeftOut.NO_SPLIT
-        give = _by_column if "split" in table.column_names else _all_in_one
+    reason = LeftOut.BETWEEN_SPLITS if settings.shares else LeftOut.NO_SPLIT
     kept: list[Record] = []
-    splitter: Callable[[list[Record], ExportSettings], Sequence[str | None]] = give
-    for record, split in zip(records, splitter(records, settings), strict=True):
+    for record, split in zip(records, _splits(records, table, settings), strict=True):
         if split:
             kept.append({**record, "split": split})
         else:
@@ -185,22 +181,13 @@ def _with_splits(
     return Selection(kept, omissions)
 
 
-def groups_of(record: Record, settings: ExportSettings) -> tuple[str, ...]:
-    """Names of a pair's groups; an absent value is a group of its own."""
-    return tuple(str(record[g] or f"pair {record['pair_id']}") for g in settings.groups)
-
-
-def _by_group(records: list[Record], settings: ExportSettings) -> Sequence[str | None]:
-    return split_by_group([groups_of(r, settings) for r in records], settings.shares)
-
-
-def _all_in_one(records: list[Record], settings: ExportSettings) -> Sequence[str | None]:
-    del settings
-    return ["train"] * len(records)
-
-
-def _by_column(records: list[Record], settings: ExportSettings) -> Sequence[str | None]:
-    del settings
+def _splits(
+    records: list[Record], table: pa.Table, settings: ExportSettings
+) -> Sequence[str | None]:
+    if settings.shares:
+        return split_by_group([groups_of(r, settings) for r in records], settings.shares)
+    if "split" not in table.column_names:
+        return ["train"] * len(records)
     for record in records:
         if record["split"] and not _SPLIT.fullmatch(record["split"]):
             raise ExportError(
@@ -208,3 +195,8 @@ def _by_column(records: list[Record], settings: ExportSettings) -> Sequence[str 
                 "a folder (letters, digits and _, in lower case)"
             )
     return [record["split"] for record in records]
+
+
+def groups_of(record: Record, settings: ExportSettings) -> tuple[str, ...]:
+    """Names of a pair's groups; an absent value is a group of its own."""
+    return tuple(str(record[g] or f"pair {record['pair_id']}") for g in settings.groups)

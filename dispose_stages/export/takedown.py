@@ -115,10 +115,10 @@ def _search_store(
         elif not file.finished and (place in derived or place not in reads):
             found.others.append(file.path)
     for path in sorted((store.root / _FACTS).rglob("*.json")):
-        facts = _json(path)
-        if facts.get("facts", {}).get("digest") in digests:
+        known = _json(path)
+        if digests & {known.get("digest"), (known.get("facts") or {}).get("digest")}:
             found.others.append(path)
-            found.sources.add(Path(facts["path"]))
+            found.sources.add(Path(str(known.get("path"))))
     return derived
 
 

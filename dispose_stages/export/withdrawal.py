@@ -82,7 +82,7 @@ def _without(folder: Path, dataset: DataSet, gone: Iterable[Record]) -> dict[str
     kept = {r["file"] for r in dataset.records if r["key"] not in by_place.get(r["file"], ())}
     for place, keys in by_place.items():
         if dataset.settings.layout is Layout.VIDEOFOLDER:
-            (stem,) = (place.rsplit(".", 1)[0] for _ in keys)
+            stem = place.rsplit(".", 1)[0]
             for name in [name for name in files if name.startswith(f"{stem}.")]:
                 (folder / name).unlink(missing_ok=True)
                 del files[name]

@@ -33,6 +33,9 @@ def results(tmp_path):
     write_text(
         tmp_path / "store/ingest/ab/x.json", json.dumps({**facts, "facts": {"digest": digest}})
     )
+    write_text(tmp_path / "store/ingest/cd/y.json", json.dumps({**facts, "digest": digest}))
+    other = {"digest": file_digest(first.image(1)), "path": str(first.image(1))}
+    write_text(tmp_path / "store/ingest/ef/z.json", json.dumps(other))
     (first.layout.report).write_text("pictures")
     return first, second
 
@@ -56,7 +59,10 @@ def test_everything_of_an_image_is_found_over_all_runs(results, tmp_path):
     assert stems(found.videos) == ["p0_0", "p0_1", "s0_5"]
     assert {(d.folder.name, d.samples) for d in found.datasets} == {(x.value, 2) for x in Layout}
     assert found.sources == {first.image(0)}
-    assert [path.name for path in found.others] == ["x.json", "report.html", *[".staging"] * 2]
+    assert [path.name for path in found.others] == [
+        *("x.json", "y.json"),
+        *("report.html", ".staging", ".staging"),
+    ]
     assert found.rows[0] == "first: line 2 (p0_0)"
     assert len(found.rows) == 3
     assert not found.unknown
