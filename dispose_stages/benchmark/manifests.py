@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dispose_stages.batch.folders import VIDEO_SUFFIXES
+from dispose_stages.batch.manifest import COLUMNS
+from dispose_stages.batch.manifest_text import read_table
 from dispose_stages.errors import ManifestError
 
 VARIANTS: Mapping[str, tuple[bool, bool]] = {
@@ -17,6 +19,7 @@ VARIANTS: Mapping[str, tuple[bool, bool]] = {
     "base": (False, False),
 }
 """Name to motion guidance and correspondence guidance."""
+MEDIA_COLUMNS = ("reference_image", "driving_video", "truth_video")
 
 
 def find_videos(root: Path, names: Iterable[str] | None = None) -> list[Path]:
@@ -56,28 +59,38 @@ def self_driven_variants(videos: Sequence[Path], relative_to: Path) -> str:
     return _csv(rows)
 
 
-def with_variants(manifest: str) -> str:
-    """Every row of a manifest, once per variant; its own settings of guidance are replaced."""
+def with_variants(manifest: Path) -> str:
+    """Every row of a manifest, once per variant; its own settings of guidance are replaced.
+
+    Paths become absolute, because the copy lies elsewhere.
+
+    Raises:
+        ManifestError: It cannot be read or has no rows.
+    """
+    lines = read_table(manifest, COLUMNS)
+    header = next(lines, (0, []))[1]
     rows = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(manifest)), start=1):
-        name = row.get("pair_id") or f"row{number:05d}"
+    for line, cells in lines:
+        row = dict(zip(header, cells, strict=False))
+        for column in MEDIA_COLUMNS:
+            if row.get(column):
+                row[column] = str((manifest.parent / row[column]).absolute())
+        name = row.get("pair_id") or f"line{line:05d}"
         for variant, (motion, correspondence) in VARIANTS.items():
-            rows.append(
-                {
-                    **row,
-                    "pair_id": f"{name}_{variant}",
-                    "motion_guidance": str(motion).lower(),
-                    "correspondence_guidance": str(correspondence).lower(),
-                }
-            )
+            guidance = {
+                "motion_guidance": str(motion).lower(),
+                "correspondence_guidance": str(correspondence).lower(),
+            }
+            rows.append({**row, "pair_id": f"{name}_{variant}", **guidance})
     if not rows:
-        raise ManifestError("the manifest has no rows")
+        raise ManifestError(f"{manifest} has no rows")
     return _csv(rows)
 
 
 def _csv(rows: Sequence[Mapping[str, str]]) -> str:
     output = io.StringIO()
-    writer = csv.DictWriter(output, list(rows[0]), lineterminator="\n")
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    writer = csv.DictWriter(output, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return output.getvalue()

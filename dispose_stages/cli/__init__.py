@@ -19,6 +19,7 @@ COMMANDS = {
     "retry": ("retry:retry", "Re-open the failed units of a run."),
     "inspect": ("inspect:inspect", "Show the artifacts of one pair."),
     "table": ("table:table", "Means of scores with intervals, and differences of variants."),
+    "benchmark": ("benchmark:benchmark", "Run every variant of videos and print one table."),
     "report": ("report:report", "Write report, index.parquet, failures.csv and rejects.csv."),
     "export": ("export:export", "Make a data set of a run's videos."),
     "takedown": ("takedown:takedown", "Find and remove all that was made from a source."),
@@ -39,7 +40,7 @@ COMMANDS = {
 }
 """Command to (module:object, line in the overview), in the order in which they are shown."""
 SECTIONS = {
-    "Runs": ("run", "status", "retry", "inspect", "table", "report", "verify", "gc"),
+    "Runs": ("run", "status", "retry", "inspect", "table", "benchmark", "report", "verify", "gc"),
     "Data sets": ("export", "takedown"),
     "What goes in": ("manifest", "weights", "train", "config"),
     "Jobs (called by the workflow, one shard each)": (

@@ -1,0 +1,165 @@
+"""``dispose benchmark``: self-driven runs of every variant, ending in one table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from dispose_stages.atomic import write_text
+from dispose_stages.cli.options import config_option
+from dispose_stages.cli.run import run as run_command
+from dispose_stages.cli.table import table_of
+from dispose_stages.cli.terminal import say
+from dispose_stages.config import Config, load_config
+from dispose_stages.config_text import merged, parse_settings, read_config_file
+from dispose_stages.errors import ConfigError
+
+_DEMO = Path(__file__).parents[2] / "manifests" / "media"
+_DEMO_FRAMES = 12
+
+
+@click.command()
+@click.argument("what", metavar="demo|tiktok|unseen|damage|MANIFEST")
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the videos, for tiktok (sequences 00335 to 00340) and unseen (all of them).",
+)
+@click.option(
+    "--profile",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("profiles/local"),
+    show_default=True,
+    help="Where to run, as of `dispose run`.",
+)
+@config_option
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a configuration key, such as score.metrics=[frames,pose,fid].",
+)
+@click.option(
+    "--write",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="With damage: the document whose table is replaced (docs/benchmark.md).",
+)
+@click.argument("extra", nargs=-1, metavar="[-- SNAKEMAKE_ARGUMENTS]")
+@click.pass_context
+def benchmark(
+    context: click.Context,
+    *,
+    what: str,
+    root: Path | None,
+    profile: Path,
+    config_file: Path,
+    settings: tuple[str, ...],
+    write: Path | None,
+    extra: tuple[str, ...],
+) -> None:
+    """Run videos that drive their own first frame, in all variants, and print one table.
+
+    The manifest is written beside the results, the run is an ordinary one (the same command
+    continues it), and the table is saved as Markdown, CSV, LaTeX and JSON. A MANIFEST of one's own
+    gets every row in all variants. `damage` runs nothing: it measures known faults in procedural
+    truth. Exit status as of `dispose run`.
+    """
+    if what == "damage":
+        _damage(write)
+        return
+    values = parse_settings(settings)
+    values.setdefault("run", f"benchmark_{Path(what).stem}")
+    own = merged(read_config_file(config_file), values)
+    score = own.get("score") or {}
+    if not score.get("metrics"):
+        values = merged(values, {"score": {"metrics": ["frames", "pose"]}})
+    if what == "demo":
+        values = merged({"parameters": {"max_frames": _DEMO_FRAMES}}, values)
+    config = load_config(merged(read_config_file(config_file), values))
+    manifest = config.run_dir / "benchmark.csv"
+    write_text(manifest, _manifest(what, root, manifest.parent))
+    status = _run(context, profile, config_file, manifest, values, extra)
+    if status in {0, 3}:
+        _print_table(config, paper=what in {"tiktok", "unseen"})
+    sys.exit(status)
+
+
+def _manifest(what: str, root: Path | None, folder: Path) -> str:
+    from dispose_stages.benchmark.manifests import (
+        find_videos,
+        self_driven_variants,
+        with_variants,
+    )
+    from dispose_stages.benchmark.paper import TIKTOK_SEQUENCES
+
+    if what == "demo":
+        return self_driven_variants(find_videos(_DEMO), folder)
+    if what in {"tiktok", "unseen"}:
+        if root is None:
+            raise ConfigError(f"dispose benchmark {what} needs --root: the folder of its videos")
+        names = TIKTOK_SEQUENCES if what == "tiktok" else None
+        return self_driven_variants(find_videos(root, names), folder)
+    return with_variants(Path(what))
+
+
+def _run(
+    context: click.Context,
+    profile: Path,
+    config_file: Path,
+    manifest: Path,
+    values: dict[str, object],
+    extra: tuple[str, ...],
+) -> int:
+    settings = tuple(_settings(values))
+    try:
+        context.invoke(
+            run_command,
+            profile=profile,
+            config_file=config_file,
+            manifest=manifest,
+            settings=settings,
+            force=None,
+            pairs=None,
+            dry_run=False,
+            extra=extra,
+        )
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def _settings(values: dict[str, object], prefix: str = "") -> list[str]:
+    """Nested values as ``key=value``."""
+    lines = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            lines += _settings(value, f"{name}.")
+        elif isinstance(value, list):
+            lines.append(f"{name}=[{', '.join(map(str, value))}]")
+        else:
+            lines.append(f"{name}={'null' if value is None else value}")
+    return lines
+
+
+def _print_table(config: Config, *, paper: bool) -> None:
+    from dispose_stages.benchmark.rendering import FORMATS, render
+
+    table = table_of([config.run_dir], ["variant"], paper=paper)
+    for form in FORMATS:
+        write_text(config.run_dir / f"benchmark_table.{form}", render(table, form))
+    say(render(table, "md").rstrip("\n"))
+
+
+def _damage(document: Path | None) -> None:
+    from dispose_stages.benchmark.damage import as_markdown, load_detector, measure, with_table
+
+    bundle = Path(__file__).parents[2] / "bundles" / "small"
+    table = as_markdown(measure(load_detector(bundle)))
+    if document is not None:
+        text = document.read_text(encoding="utf-8")
+        write_text(document, with_table(text, table))
+    say(table.rstrip("\n"))
