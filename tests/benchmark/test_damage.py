@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def found():
     """All damages on one procedural clip per motion, poses found by the shipped detector."""
-    return damage.measure(damage.load_detector(ROOT / "bundles" / "small"), frames=24)
+    return damage.measure(damage.load_detector(ROOT / "bundles" / "small"))
 
 
 def test_the_truth_is_perfect(found):
@@ -70,8 +70,5 @@ def test_the_documented_table_agrees(found):
     text = (ROOT / "docs" / "benchmark.md").read_text()
     table = damage.read_markdown(text)
     assert set(table) == set(damage.DAMAGES)
-    measured = damage.measure(
-        damage.load_detector(ROOT / "bundles" / "small"), ["none", "shift by 2 px"]
-    )
-    for name, values in measured.items():
-        assert table[name] == pytest.approx(values, rel=0.05, abs=0.02), name
+    for name, values in found.items():
+        assert table[name] == pytest.approx(values, rel=0.05, abs=0.01), name
