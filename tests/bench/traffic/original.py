@@ -34,17 +34,19 @@ class Original(nn.Module):
         self.project_mid = nn.Conv2d(channels[-1], channels[-1], 1)
 
     def take_weights(self, unet: nn.Module, control_net: nn.Module) -> None:
-        """Those of the package's networks: names are the same, but for the projections."""
-        self.unet.load_state_dict(unet.state_dict())
+        """Share those of the package's networks: names are the same, but for the projections."""
+        self.unet.load_state_dict(unet.state_dict(), assign=True)
         state = control_net.state_dict()
-        self.control.load_state_dict({key: state[key] for key in self.control.state_dict()})
+        kept = {key: state[key] for key in self.control.state_dict()}
+        self.control.load_state_dict(kept, assign=True)
         parts = {
             "controlnet_cond_embedding.": self.motion,
             "controlnet_down_blocks.": self.projections,
             "controlnet_mid_block.": self.project_mid,
         }
         for prefix, part in parts.items():
-            part.load_state_dict({key: state[prefix + key] for key in part.state_dict()})
+            kept = {key: state[prefix + key] for key in part.state_dict()}
+            part.load_state_dict(kept, assign=True)
 
     def forward(self, inputs: Mapping[str, Any]) -> Tensor:
         """One tile with both halves; `inputs` as `dispose_stages` prepares them per clip."""

@@ -131,11 +131,10 @@ class TileStep:
 
     def original(self) -> Callable[[], Tensor]:
         """The same numbers in the original's way; run it under autocast."""
-        with torch.device(self.device):
-            network = Original(self.settings)
-        network = network.to(self.device, self.dtype).eval().requires_grad_(requires_grad=False)
-        if self.device.type != "meta":
-            network.take_weights(self.unet, self.control_net)
+        with torch.device("meta"):
+            network = Original(self.settings).to("meta", self.dtype)
+        network.take_weights(self.unet, self.control_net)
+        network.eval().requires_grad_(requires_grad=False)
         inputs = self._original_inputs()
         return lambda: network(inputs).reshape(2, self.size.frames, *self.noisy.shape[1:])
 
