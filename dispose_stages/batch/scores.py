@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import Parameters
 from dispose_stages.errors import StoreError
 from dispose_stages.store.artifacts import ArtifactStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMAT = {"format": "dispose-scores", "format_version": "1"}
 _ROWS = 200_000
@@ -111,26 +114,27 @@ def frame_rows(outcomes: RunOutcomes, store: ArtifactStore) -> Iterator[dict[str
                     }
 
 
+def score_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Records as an Arrow table of the documented columns; what a record lacks is null."""
+    import pyarrow as pa
+
+    texts = ("pair_id", "variant", "group", "metric", "reason", "protocol")
+    types = {**dict.fromkeys(texts, pa.string()), "frame": pa.int64(), "value": pa.float64()}
+    names = ("pair_id", "variant", "group", "metric", "frame", "value", "reason", "protocol")
+    schema = pa.schema([(name, types[name]) for name in names], metadata=FORMAT)
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
 def write_scores(outcomes: RunOutcomes) -> None:
     """Write ``scores.parquet``: values of whole clips first, then those of frames."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     store = ArtifactStore(Path(read_run_config(outcomes.layout).store))
-    schema = pa.schema(
-        [
-            *((n, pa.string()) for n in ("pair_id", "variant", "group", "metric")),
-            ("frame", pa.int64()),
-            ("value", pa.float64()),
-            ("reason", pa.string()),
-            ("protocol", pa.string()),
-        ],
-        metadata=FORMAT,
-    )
+    schema = score_table([]).schema
     with replacing(outcomes.layout.scores) as temporary, pq.ParquetWriter(temporary, schema) as out:
         for rows in (pair_rows(outcomes), frame_rows(outcomes, store)):
             for block in _blocks(rows):
-                out.write_table(pa.Table.from_pylist(block, schema=schema))
+                out.write_table(score_table(block))
 
 
 def _blocks(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

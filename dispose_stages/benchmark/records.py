@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dispose_stages.batch.layout import RunLayout
+from dispose_stages.benchmark.vbench import FILE as VBENCH_FILE
 from dispose_stages.errors import ConfigError, StoreError
 
 _CASE = ("reference_digest", "driver_digest", "reference_frame", "parameter_seed")
@@ -37,6 +38,9 @@ def _of_run(run: Path) -> pd.DataFrame:
         index = pq.read_table(layout.index).to_pandas().set_index("pair_id")
     except (OSError, ValueError) as error:
         raise StoreError(f"{run} has no scores (`dispose report` writes them): {error}") from None
+    if (layout.root / VBENCH_FILE).exists():
+        vbench = pq.read_table(layout.root / VBENCH_FILE).to_pandas()
+        scores = pd.concat([scores, vbench], ignore_index=True)
     scores = scores.drop(columns="frame")
     if scores.empty:
         raise StoreError(f"{run} has no scores: its configuration names no score.metrics")

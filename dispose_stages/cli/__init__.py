@@ -20,6 +20,7 @@ COMMANDS = {
     "inspect": ("inspect:inspect", "Show the artifacts of one pair."),
     "table": ("table:table", "Means of scores with intervals, and differences of variants."),
     "benchmark": ("benchmark:benchmark", "Run every variant of videos and print one table."),
+    "vbench": ("vbench:vbench", "Hand videos to VBench and take its results in."),
     "report": ("report:report", "Write report, index.parquet, failures.csv and rejects.csv."),
     "export": ("export:export", "Make a data set of a run's videos."),
     "takedown": ("takedown:takedown", "Find and remove all that was made from a source."),
@@ -40,7 +41,18 @@ COMMANDS = {
 }
 """Command to (module:object, line in the overview), in the order in which they are shown."""
 SECTIONS = {
-    "Runs": ("run", "status", "retry", "inspect", "table", "benchmark", "report", "verify", "gc"),
+    "Runs": (
+        "run",
+        "status",
+        "retry",
+        "inspect",
+        "table",
+        "benchmark",
+        "vbench",
+        "report",
+        "verify",
+        "gc",
+    ),
     "Data sets": ("export", "takedown"),
     "What goes in": ("manifest", "weights", "train", "config"),
     "Jobs (called by the workflow, one shard each)": (
