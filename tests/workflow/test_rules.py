@@ -45,7 +45,7 @@ def test_lost_artifact_alone_is_computed_again(finished):
     """Of a deleted artifact, only that unit is computed again if its content comes out the same."""
     artifact = next((finished.root / "store/sample").rglob("*.zarr.zip"))
     artifact.unlink()
-    video = min((finished.root / "results/test/videos").iterdir())
+    video = min((finished.root / "results/test/videos").glob("*.mp4"))
     assert "sample shard" in finished.snakemake("-n")
     finished.snakemake()
     assert [call.split()[0] for call in finished.calls()] == ["sample"]
