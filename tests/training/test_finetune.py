@@ -55,6 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {
                 "reference_image": "reference_blue.png",
                 "driving_video": "driver_dance.mp4",
+                "reference_frame": None,
                 "key_motion": f"{number}" * 16,
                 "key_correspondence": f"{number + 2}" * 16,
             }
