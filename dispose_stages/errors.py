@@ -41,7 +41,6 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "oom"
     NUMERIC = "not_finite"
     ENCODE_FAILED = "encode_failed"
-    TIME_LIMIT = "time_limit"
     INTERNAL = "internal"
 
 
