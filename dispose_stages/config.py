@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from dispose_stages.config_models import Bundle, Models, expand_bundle, with_bundle_defaults
 from dispose_stages.config_score import Score
 from dispose_stages.config_section import Section, describe_validation_error, plain_number
 from dispose_stages.errors import ConfigError
@@ -20,53 +21,10 @@ from dispose_stages.wording import did_you_mean
 
 Compat = Literal["official", "corrected"]
 Precision = Literal["fp16", "bf16", "fp32"]
-Bundle = Literal["tiny", "small", "official"]
 STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux", "score")
 """Stages that compute units, in order of the data flow."""
 GPU_STAGES = ("pose", "motion", "correspondence", "sample", "mux", "score")
-BUNDLE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "tiny": {
-        "parameters": {
-            "resolution": 128,
-            "tile_size": 8,
-            "tile_overlap": 2,
-            "num_inference_steps": 4,
-        },
-        "sampling": {"precision": "fp32"},
-    },
-    "small": {
-        "parameters": {
-            "resolution": 128,
-            "tile_size": 6,
-            "tile_overlap": 2,
-            "num_inference_steps": 8,
-        },
-        "sampling": {"precision": "fp32"},
-    },
-    "official": {},
-}
-"""What a bundle's networks are made for, where that is not the published models' default. Stands
-below what the user says, so that naming the published models is enough to get their defaults."""
-BUNDLE_ROOTS = {"small": "bundles/small"}
-"""Where a bundle lies that does not lie in ``models/<name>``."""
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-class Models(Section):
-    """Which checkpoints are used."""
-
-    bundle: Bundle = "small"
-    """`official`: the published weights below `root`. `small`: small networks trained on procedural
-    figures (docs/quality.md), part of the repository; they animate such figures only. `tiny`:
-    random weights, made by `dispose weights make-tiny`; for tests, the videos show noise."""
-    root: str = "bundles/small"
-    """Folder that holds the checkpoints (layout: `dispose weights list`)."""
-
-
-def _expand_bundle(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return {"bundle": value, "root": BUNDLE_ROOTS.get(value, f"models/{value}")}
 
 
 class Parameters(Section):
@@ -266,7 +224,7 @@ class Config(Section):
     """Folder of the artifacts; may be shared by runs and users."""
     models: Annotated[
         Models,
-        BeforeValidator(_expand_bundle, json_schema_input_type=Bundle | Models),
+        BeforeValidator(expand_bundle, json_schema_input_type=Bundle | Models),
     ] = Models()
     """Checkpoints; the short forms `tiny` and `official` stand for the folder `models/<name>`."""
     parameters: Parameters = Parameters()
@@ -292,25 +250,13 @@ def load_config(values: Mapping[str, Any]) -> Config:
         ConfigError: Names every wrong key at once.
     """
     try:
-        return Config.model_validate(_with_bundle_defaults(values))
+        return Config.model_validate(with_bundle_defaults(values))
     except ValidationError as error:
         lines = [
             f"  {where or '(whole file)'}: {what}"
             for where, what in describe_validation_error(error, Config)
         ]
         raise ConfigError("the configuration has errors:\n" + "\n".join(lines)) from None
-
-
-def _with_bundle_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    models = values.get("models")
-    named = models.get("bundle") if isinstance(models, Mapping) else models
-    bundle = named if isinstance(named, str) else Models().bundle
-    merged = dict(values)
-    for section, defaults in BUNDLE_DEFAULTS.get(bundle, {}).items():
-        given = merged.get(section, {})
-        if isinstance(given, Mapping):  # anything else is an error that validation names
-            merged[section] = {**defaults, **given}
-    return merged
 
 
 def json_schema() -> dict[str, Any]:

@@ -12,12 +12,12 @@ from dispose_stages.cli.config_files import (
     write_files,
 )
 from dispose_stages.config import (
-    BUNDLE_DEFAULTS,
     Config,
     Parameters,
     json_schema,
     load_config,
 )
+from dispose_stages.config_models import BUNDLE_DEFAULTS
 from dispose_stages.errors import ConfigError
 
 VALIDATOR = Draft202012Validator(json_schema())

@@ -17,8 +17,9 @@ from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.manifest import read_manifest, rejects_csv
 from dispose_stages.batch.plan import Plan, build_plan, upstream_shards
 from dispose_stages.batch.run_files import pairs_json, write_stage_weights
+from dispose_stages.batch.stage import ArtifactRepository
 from dispose_stages.batch.summary import PlanSummary, ShardSummary
-from dispose_stages.batch.unit import ArtifactRepository, Result, Unit
+from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import STAGES, Config, load_config
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from dispose_stages.batch.manifest import REQUIRED_COLUMNS
+from dispose_stages.batch.manifest_columns import REQUIRED_COLUMNS
 from dispose_stages.errors import ManifestError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})

@@ -26,9 +26,10 @@ from dispose_stages.batch.ledger import Ledger, Shard, read_upstream
 from dispose_stages.batch.machine import granted_threads, limit_threads, settle_device
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.runner import ShardFailedError, ShardRun
+from dispose_stages.batch.stage import Context, Stage
 from dispose_stages.batch.stats import Attempt, JobStats, Outcome
 from dispose_stages.batch.stopping import StopSwitch, find_deadline
-from dispose_stages.batch.unit import Context, Stage, Status
+from dispose_stages.batch.unit import Status
 from dispose_stages.config import GPU_STAGES, Config
 from dispose_stages.faults import machine_fault
 from dispose_stages.store.artifacts import ArtifactStore

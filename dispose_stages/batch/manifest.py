@@ -20,17 +20,20 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dispose_stages.atomic import canonical_json
+from dispose_stages.batch.manifest_columns import (
+    COLUMNS,
+    PARAMETER_COLUMNS,
+    REQUIRED_COLUMNS,
+    check_header,
+)
 from dispose_stages.batch.manifest_text import as_stored, read_table
 from dispose_stages.config import Parameters
 from dispose_stages.config_section import describe_validation_error
 from dispose_stages.errors import ManifestError
 from dispose_stages.wording import one_line
 
-REQUIRED_COLUMNS = ("reference_image", "driving_video")
-PARAMETER_COLUMNS = tuple(Parameters.model_fields)
-_IMAGE = "reference_image"
-COLUMNS = (*REQUIRED_COLUMNS, "pair_id", "reference_frame", "truth_video", *PARAMETER_COLUMNS)
 REJECT_COLUMNS = ("line", "pair_id", "column", "file", "reason")
+_IMAGE = "reference_image"
 _IDENTITY = tuple(column for column in COLUMNS if column != "truth_video")
 """Of a row; what it is compared with does not change its video."""
 
@@ -148,49 +151,6 @@ def _derived_id(row: Mapping[str, str]) -> str:
     return f"{words}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
-def _near_miss(column: str) -> str | None:
-    """The known column that this one is probably a misspelling of."""
-    if column in COLUMNS:
-        return None
-    plain = re.sub(r"[\W_]+", "_", column.casefold())
-    slips, known = min((_slips(plain, known), known) for known in COLUMNS)
-    return known if slips <= max(1, len(known) // 5) else None
-
-
-def _slips(typed: str, meant: str) -> int:
-    """Letters left out, added, mistaken or swapped with their neighbour."""
-    before, last = [0] * (len(meant) + 1), list(range(len(meant) + 1))
-    for i, letter in enumerate(typed, 1):
-        row = [i]
-        for j, other in enumerate(meant, 1):
-            slips = min(last[j] + 1, row[-1] + 1, last[j - 1] + (letter != other))
-            if i > 1 and j > 1 and (letter, other) == (meant[j - 2], typed[i - 2]):
-                slips = min(slips, before[j - 2] + 1)
-            row.append(slips)
-        before, last = last, row
-    return last[-1]
-
-
-def _check_header(header: list[str], name: str) -> None:
-    problems = [
-        f"unknown column {column!r}, did you mean {meant!r}?"
-        for column in header
-        if (meant := _near_miss(column))
-    ]
-    problems += [f"column {n} has no name" for n, column in enumerate(header, 1) if not column]
-    problems += [
-        f"column {column!r} is missing"
-        for column in REQUIRED_COLUMNS
-        if column not in header and not (column == _IMAGE and "reference_frame" in header)
-    ]
-    problems += [
-        f"column {c!r} appears twice" for c in sorted({c for c in header if header.count(c) > 1})
-    ]
-    if problems:
-        known = ", ".join(COLUMNS)
-        raise ManifestError(f"{name}: " + "; ".join(problems) + f" Known columns: {known}")
-
-
 class _RowReader:
     """Turns cells into rows and collects what is wrong with them."""
 
@@ -306,7 +266,7 @@ def read_manifest(path: Path, defaults: Parameters) -> Manifest:
     if first is None:
         raise ManifestError(f"{path} is empty; its first line must name the columns")
     line, header = first
-    _check_header(header, f"{path}, line {line}")
+    check_header(header, f"{path}, line {line}")
     reader = _RowReader(header, path.parent.absolute(), defaults)
     rows = [row for line, cells in lines if (row := reader.read(line, cells)) is not None]
     return Manifest(tuple(rows), tuple(sorted(reader.problems)))

@@ -17,16 +17,9 @@ from typing import Any
 
 from dispose_stages.batch.lease import Lease
 from dispose_stages.batch.ledger import Ledger, Shard, artifact_key
+from dispose_stages.batch.stage import Context, InterruptedUnitError, LeasedRepository, Stage
 from dispose_stages.batch.stats import Attempt, JobStats
-from dispose_stages.batch.unit import (
-    Context,
-    InterruptedUnitError,
-    LeasedRepository,
-    Result,
-    Stage,
-    Status,
-    Unit,
-)
+from dispose_stages.batch.unit import Result, Status, Unit
 from dispose_stages.errors import (
     ArtifactCorruptError,
     ArtifactMissingError,

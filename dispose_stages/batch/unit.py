@@ -1,11 +1,9 @@
-"""What planning, the runner and a stage promise one another.
+"""A unit of work, from the row that needs it to what came of it.
 
 A *unit* is the smallest thing a stage computes and commits. Planning makes it (`RowPlan.add`), a
 job gives it its key and the results it reads, the stage turns it into an artifact, and what came
-of it is a `Result`: the entry of a ledger, and the input of the units below.
-
-Stages know neither Snakemake nor where a run lies. Each has two files that the others find by
-name: ``unit.py`` (``REVISION`` and ``plan(row)``, free of torch) and ``stage.py`` (``STAGE``).
+of it is a `Result`: the entry of a ledger, and the input of the units below. A stage's ``unit.py``
+(``REVISION`` and ``plan(row)``) is found by name; free of torch.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Self
 
 from pydantic import BaseModel
 
@@ -23,14 +21,7 @@ from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.manifest import Row
 from dispose_stages.config import Config
 from dispose_stages.config_section import Section
-from dispose_stages.errors import DisposeError, Reason, WarningCode
-from dispose_stages.store.artifacts import ArtifactStore
-
-T = TypeVar("T")
-
-
-class InterruptedUnitError(DisposeError):
-    """A unit stopped early because the job was asked to; its saved state is kept."""
+from dispose_stages.errors import Reason, WarningCode
 
 
 class Status(StrEnum):
@@ -212,125 +203,3 @@ class RowPlan:
             upstream=upstream,
             stamp=stamps.get(unit_id, stamps.get("*", "")),
         )
-
-
-@dataclass(slots=True)
-class Context:
-    """What a stage may use of its surroundings.
-
-    Attributes:
-        config: The run's configuration.
-        store: Artifacts of all stages.
-        models_root: Folder of the checkpoints.
-        device: ``cuda`` or ``cpu``, settled.
-        videos: Folder of the delivered videos.
-        stop_requested: True once the job should end: preemption, time limit, interrupt.
-    """
-
-    config: Config
-    store: ArtifactStore
-    models_root: Path
-    device: str
-    videos: Path
-    stop_requested: Callable[[], bool] = lambda: False
-
-    def read(self, unit: Unit, role: str, kind: type[T]) -> T:
-        """An artifact that a unit reads.
-
-        Raises:
-            ArtifactMissingError: It is gone.
-            ArtifactCorruptError: It is damaged or of another kind.
-        """
-        return self.store.read(unit.upstream[role][0], unit.inputs[role].key, kind)
-
-
-class Worker(Protocol):
-    """A stage with its networks loaded."""
-
-    def read(self, unit: Unit) -> Mapping[str, Any]:
-        """Open what a unit is made from: the arguments of `compute`.
-
-        Raises:
-            UnitError: A source cannot be used.
-            ArtifactMissingError: An artifact is gone.
-            ArtifactCorruptError: An artifact is damaged.
-        """
-        ...
-
-    def compute(self, **inputs: Any) -> Any:
-        """The unit's artifact, not yet committed.
-
-        Raises:
-            UnitError: The unit's data are at fault.
-            InterruptedUnitError: `Context.stop_requested` became true.
-        """
-        ...
-
-
-class Repository(Protocol):
-    """Where a stage's results are kept."""
-
-    def find(self, unit: Unit) -> Result | None:
-        """The valid result, if it is there."""
-        ...
-
-    def commit(self, unit: Unit, artifact: Any) -> Result:
-        """Store a result atomically."""
-        ...
-
-
-@runtime_checkable
-class LeasedRepository(Protocol):
-    """A repository whose units are worth keeping a second job from."""
-
-    def lease_path(self, unit: Unit) -> Path:
-        """Where a job says that it is computing the unit."""
-        ...
-
-
-class ArtifactRepository:
-    """The usual repository: one zarr artifact per unit."""
-
-    def __init__(self, context: Context) -> None:
-        self._store = context.store
-
-    def find(self, unit: Unit) -> Result | None:
-        """The artifact's digest if the store holds a readable one."""
-        digest = self._store.digest(unit.stage, unit.key)
-        return self._done(unit, digest) if digest else None
-
-    def commit(self, unit: Unit, artifact: Any) -> Result:
-        """Write the artifact."""
-        return self._done(
-            unit, self._store.write(unit.stage, unit.key, artifact, self.provenance(unit))
-        )
-
-    def provenance(self, unit: Unit) -> dict[str, Any]:
-        """What explains the artifact beside its key."""
-        return unit.provenance()
-
-    def _done(self, unit: Unit, digest: str) -> Result:
-        # Also where the artifact was found: a job may have died between writing and this.
-        self._store.drop_partial(unit.stage, unit.key)
-        return Result(key=unit.key, digest=digest)
-
-    def lease_path(self, unit: Unit) -> Path:
-        """Beside the artifact, hence shared by all runs that share the store."""
-        return self._store.lease_path(unit.stage, unit.key)
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A stage of the pipeline, as its ``stage.py`` offers it.
-
-    Attributes:
-        name: Of the stage.
-        revision: Of its code; part of every key.
-        open: Loads what `Worker.compute` needs; called at most once per job.
-        repository: Where results are kept.
-    """
-
-    name: str
-    revision: int
-    open: Callable[[Context], Any]
-    repository: Callable[[Context], Repository] = ArtifactRepository

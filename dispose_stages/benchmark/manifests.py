@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dispose_stages.batch.folders import VIDEO_SUFFIXES
-from dispose_stages.batch.manifest import COLUMNS
+from dispose_stages.batch.manifest_columns import COLUMNS
 from dispose_stages.batch.manifest_text import read_table
 from dispose_stages.errors import ManifestError
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dispose_stages.atomic import write_text_if_changed
-from dispose_stages.config import BUNDLE_DEFAULTS, Config, json_schema
+from dispose_stages.config import Config, json_schema
+from dispose_stages.config_models import BUNDLE_DEFAULTS
 from dispose_stages.config_section import Section
 
 FIXING_COMMAND = "dispose config"

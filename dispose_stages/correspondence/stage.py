@@ -9,7 +9,8 @@ import torch
 from jaxtyping import UInt8
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Correspondence, PoseTrack
-from dispose_stages.batch.unit import Context, Stage, Unit
+from dispose_stages.batch.stage import Context, Stage
+from dispose_stages.batch.unit import Unit
 from dispose_stages.correspondence.embedding import keypoint_embedding
 from dispose_stages.correspondence.features import diffusion_features, draw_noise, noise_seed
 from dispose_stages.correspondence.unit import REVISION, CorrespondenceParams

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
-from dispose_stages.batch.unit import Result, Stage, Unit
+from dispose_stages.batch.stage import Stage
+from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import Compute
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.ingest.unit import REVISION, IngestParams

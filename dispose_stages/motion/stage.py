@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Int16, UInt8
 
 from dispose_stages.artifacts import MotionField, PoseTrack
-from dispose_stages.batch.unit import ArtifactRepository, Context, Result, Stage, Unit
+from dispose_stages.batch.stage import ArtifactRepository, Context, Stage
+from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import Compat
 from dispose_stages.errors import (
     ArtifactCorruptError,

@@ -18,7 +18,8 @@ from PIL import Image
 
 from dispose_stages import __version__
 from dispose_stages.artifacts import Latents
-from dispose_stages.batch.unit import Context, InterruptedUnitError, Result, Stage, Unit
+from dispose_stages.batch.stage import Context, InterruptedUnitError, Stage
+from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import Compute
 from dispose_stages.errors import Reason, StoreError, UnitError
 from dispose_stages.geometry.frames import effective_stride

@@ -16,7 +16,8 @@ from jaxtyping import UInt8
 
 from dispose_stages.artifacts import Frame, PoseTrack
 from dispose_stages.batch.machine import granted_threads
-from dispose_stages.batch.unit import Context, InterruptedUnitError, Stage, Unit
+from dispose_stages.batch.stage import Context, InterruptedUnitError, Stage
+from dispose_stages.batch.unit import Unit
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import cover_resize, target_size
 from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_pose, extract_poses

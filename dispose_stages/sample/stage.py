@@ -15,13 +15,8 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from dispose_stages.artifacts import Correspondence, Latents, MotionField
-from dispose_stages.batch.unit import (
-    ArtifactRepository,
-    Context,
-    InterruptedUnitError,
-    Stage,
-    Unit,
-)
+from dispose_stages.batch.stage import ArtifactRepository, Context, InterruptedUnitError, Stage
+from dispose_stages.batch.unit import Unit
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.faults import descend
 from dispose_stages.models.arithmetic import full_float32

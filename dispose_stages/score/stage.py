@@ -19,14 +19,8 @@ import torch
 
 from dispose_stages.artifacts import Latents, MotionField, PoseTrack, Scores
 from dispose_stages.batch.machine import granted_threads
-from dispose_stages.batch.unit import (
-    ArtifactRepository,
-    Context,
-    InterruptedUnitError,
-    Result,
-    Stage,
-    Unit,
-)
+from dispose_stages.batch.stage import ArtifactRepository, Context, InterruptedUnitError, Stage
+from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.geometry.tiles import plan_tiles
 from dispose_stages.models.inception import SIDE as INCEPTION_SIDE
 from dispose_stages.models.video_decoder import decode_video

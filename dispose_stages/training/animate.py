@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from dispose_stages.artifacts import Correspondence, MotionField, PoseTrack
 from dispose_stages.batch.machine import settle_device
-from dispose_stages.batch.unit import Context
+from dispose_stages.batch.stage import Context
 from dispose_stages.config import Config
 from dispose_stages.correspondence import stage as correspondence
 from dispose_stages.correspondence.unit import CorrespondenceParams

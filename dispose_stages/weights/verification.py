@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dispose_stages.config import BUNDLE_ROOTS
+from dispose_stages.config_models import BUNDLE_ROOTS
 from dispose_stages.errors import WeightsError
 from dispose_stages.weights.bundle import MARKER, OFFICIAL, TINY, bundle_name
 from dispose_stages.weights.converted import find_in_use, read_record

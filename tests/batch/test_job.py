@@ -8,7 +8,8 @@ import pytest
 from dispose_stages.batch.job import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED, perform_shard
 from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.runner import ARTIFACT_LOST
-from dispose_stages.batch.unit import InterruptedUnitError, Status
+from dispose_stages.batch.stage import InterruptedUnitError
+from dispose_stages.batch.unit import Status
 from dispose_stages.errors import ArtifactCorruptError, DisposeError, Reason, StoreError, UnitError
 from tests.toy_run import CountingStage, plan_run
 

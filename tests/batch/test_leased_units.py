@@ -14,7 +14,8 @@ from dispose_stages.artifacts import Latents
 from dispose_stages.batch import runner
 from dispose_stages.batch.job import EXIT_DONE, EXIT_UNFINISHED, Surroundings, perform_shard
 from dispose_stages.batch.lease import Lease
-from dispose_stages.batch.unit import ArtifactRepository, Status
+from dispose_stages.batch.stage import ArtifactRepository
+from dispose_stages.batch.unit import Status
 from tests.toy_run import CountingStage, plan_run
 
 THEIRS = "v1.mp4"

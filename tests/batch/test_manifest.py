@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from dispose_stages.batch.folders import cross_product, self_driven
 from dispose_stages.batch.manifest import (
-    COLUMNS,
     RowProblem,
     read_manifest,
     rejects_csv,
 )
+from dispose_stages.batch.manifest_columns import COLUMNS
 from dispose_stages.config import Parameters
 from dispose_stages.errors import ManifestError
 

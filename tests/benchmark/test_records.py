@@ -9,7 +9,8 @@ from dispose_stages.artifacts import Scores
 from dispose_stages.batch.index import write_index
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.scores import write_scores
-from dispose_stages.batch.unit import ArtifactRepository, Result
+from dispose_stages.batch.stage import ArtifactRepository
+from dispose_stages.batch.unit import Result
 from dispose_stages.benchmark.records import read_scores
 from dispose_stages.benchmark.sets import set_values
 from dispose_stages.errors import Reason, StoreError, UnitError

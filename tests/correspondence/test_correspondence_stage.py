@@ -9,7 +9,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dispose_stages.artifacts import Correspondence, Frame, PoseTrack
-from dispose_stages.batch.unit import Context, Unit
+from dispose_stages.batch.stage import Context
+from dispose_stages.batch.unit import Unit
 from dispose_stages.config import load_config
 from dispose_stages.correspondence.stage import STAGE
 from dispose_stages.errors import Reason, UnitError

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from dispose_stages.batch.job import perform_shard
-from dispose_stages.batch.unit import Context, Status
+from dispose_stages.batch.stage import Context
+from dispose_stages.batch.unit import Status
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.ingest import stage as module

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
-from dispose_stages.batch.unit import Context, Unit
+from dispose_stages.batch.stage import Context
+from dispose_stages.batch.unit import Unit
 from dispose_stages.config import load_config
 from dispose_stages.errors import Reason, UnitError, WeightsError
 from dispose_stages.geometry.dense_field import FIXED_POINT_STEP

@@ -14,7 +14,8 @@ from PIL import Image
 
 from dispose_stages import __version__
 from dispose_stages.artifacts import Latents
-from dispose_stages.batch.unit import Context, InterruptedUnitError, Result, Unit
+from dispose_stages.batch.stage import Context, InterruptedUnitError
+from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import Compute, Config
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.models.autoencoder import TemporalAutoencoder

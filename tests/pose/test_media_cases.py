@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dispose_stages.batch.unit import Context, InterruptedUnitError
+from dispose_stages.batch.stage import Context, InterruptedUnitError
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.pose.stage import STAGE, PoseWorker

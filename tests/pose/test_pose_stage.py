@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from dispose_stages.batch.unit import Context
+from dispose_stages.batch.stage import Context
 from dispose_stages.config import Config
 from dispose_stages.errors import DeviceError, WeightsError
 from dispose_stages.pose.stage import STAGE

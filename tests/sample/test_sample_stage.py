@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from dispose_stages.artifacts import Correspondence, Frame, Latents, MotionField, PoseTrack
-from dispose_stages.batch.unit import Context, InterruptedUnitError, Unit
+from dispose_stages.batch.stage import Context, InterruptedUnitError
+from dispose_stages.batch.unit import Unit
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.sample.stage import STAGE, SampleWorker

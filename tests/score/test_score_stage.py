@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dispose_stages.artifacts import Frame, Latents, MotionField, PoseTrack, Scores
-from dispose_stages.batch.unit import Context, InterruptedUnitError, Result
+from dispose_stages.batch.stage import Context, InterruptedUnitError
+from dispose_stages.batch.unit import Result
 from dispose_stages.config import load_config
 from dispose_stages.score import similarity
 from dispose_stages.score.stage import STAGE, ScoreWorker

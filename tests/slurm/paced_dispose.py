@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from dispose_stages.batch import job
-from dispose_stages.batch.unit import InterruptedUnitError
+from dispose_stages.batch.stage import InterruptedUnitError
 from dispose_stages.cli import main
 
 RUN = os.environ["NOTED_RUN"]

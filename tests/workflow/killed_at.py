@@ -24,7 +24,7 @@ import zarr  # noqa: F401 - once, not in every child
 from dispose_stages.artifacts import Latents
 from dispose_stages.batch.job import EXIT_DONE, EXIT_UNFINISHED, perform_shard
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.unit import ArtifactRepository
+from dispose_stages.batch.stage import ArtifactRepository
 from dispose_stages.config import STAGES
 from tests.toy_run import FactsInMemory
 

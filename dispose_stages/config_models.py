@@ -1,0 +1,66 @@
+"""The part of the configuration that is about checkpoints, and what each bundle is made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from dispose_stages.config_section import Section
+
+Bundle = Literal["tiny", "small", "official"]
+BUNDLE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "tiny": {
+        "parameters": {
+            "resolution": 128,
+            "tile_size": 8,
+            "tile_overlap": 2,
+            "num_inference_steps": 4,
+        },
+        "sampling": {"precision": "fp32"},
+    },
+    "small": {
+        "parameters": {
+            "resolution": 128,
+            "tile_size": 6,
+            "tile_overlap": 2,
+            "num_inference_steps": 8,
+        },
+        "sampling": {"precision": "fp32"},
+    },
+    "official": {},
+}
+"""What a bundle's networks are made for, where that is not the published models' default. Stands
+below what the user says, so that naming the published models is enough to get their defaults."""
+BUNDLE_ROOTS = {"small": "bundles/small"}
+"""Where a bundle lies that does not lie in ``models/<name>``."""
+
+
+class Models(Section):
+    """Which checkpoints are used."""
+
+    bundle: Bundle = "small"
+    """`official`: the published weights below `root`. `small`: small networks trained on procedural
+    figures (docs/quality.md), part of the repository; they animate such figures only. `tiny`:
+    random weights, made by `dispose weights make-tiny`; for tests, the videos show noise."""
+    root: str = "bundles/small"
+    """Folder that holds the checkpoints (layout: `dispose weights list`)."""
+
+
+def expand_bundle(value: Any) -> Any:
+    """A bundle's name alone stands for its usual folder."""
+    if not isinstance(value, str):
+        return value
+    return {"bundle": value, "root": BUNDLE_ROOTS.get(value, f"models/{value}")}
+
+
+def with_bundle_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user says, above what the bundle's networks are made for."""
+    models = values.get("models")
+    named = models.get("bundle") if isinstance(models, Mapping) else models
+    bundle = named if isinstance(named, str) else Models().bundle
+    merged = dict(values)
+    for section, defaults in BUNDLE_DEFAULTS.get(bundle, {}).items():
+        given = merged.get(section, {})
+        if isinstance(given, Mapping):  # anything else is an error that validation names
+            merged[section] = {**defaults, **given}
+    return merged
