@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
@@ -26,30 +25,21 @@ _READERS = 16
 ShardId = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What was found.
-
-    Attributes:
-        lost: (stage, shard)s with a finished unit whose result is gone.
-        stale: (stage, shard)s whose ledger cannot be read or speaks of other units.
-    """
-
-    lost: tuple[ShardId, ...]
-    stale: tuple[ShardId, ...]
-
-
 def audit_ledgers(
     layout: RunLayout,
     store: ArtifactStore,
     units: Mapping[ShardId, Iterable[str]],
-) -> Audit:
+) -> tuple[list[ShardId], list[ShardId]]:
     """Compare all ledgers of a run with the store and with the plan.
 
     Args:
         layout: Of the run.
         store: Where its artifacts are kept.
         units: (stage, shard) to ids of the units the plan gives it.
+
+    Returns:
+        *Lost* shards, with a finished unit whose result is gone; and *stale* ones, whose ledger
+        cannot be read or speaks of other units.
     """
     lost, stale = [], []
     present: dict[str, frozenset[str]] = {}
@@ -74,7 +64,7 @@ def audit_ledgers(
                 present[stage] = frozenset(store.keys(stage))
             if not present[stage].issuperset(done.values()):
                 lost.append((stage, shard))
-    return Audit((*lost, *_undelivered(VideoShelf(layout.videos), videos)), tuple(stale))
+    return lost + _undelivered(VideoShelf(layout.videos), videos), stale
 
 
 def _undelivered(shelf: VideoShelf, videos: Mapping[ShardId, Mapping[str, str]]) -> list[ShardId]:

@@ -12,9 +12,8 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -45,21 +44,6 @@ BAD_NODE_ATTEMPTS = 3
 SAVE_STATS_SECONDS = 30.0
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What a test replaces.
-
-    Attributes:
-        environ: The process's environment.
-        now: Clock, seconds since the epoch.
-        gpus: Number of GPUs of the machine.
-    """
-
-    environ: MutableMapping[str, str] = field(default_factory=lambda: os.environ)
-    now: Callable[[], float] = time.time
-    gpus: Callable[[], int] = gpu_count
 
 
 def load_stage(name: str) -> Stage:
@@ -180,16 +164,14 @@ class ShardJob:
 
 
 @contextmanager
-def _machine(
-    config: Config, stage: str, switch: StopSwitch, surroundings: Surroundings
-) -> Iterator[str]:
+def _machine(config: Config, stage: str, switch: StopSwitch) -> Iterator[str]:
     """Threads and GPU of this job; yields the device. Before the stage (and torch) is imported."""
-    environ = surroundings.environ
-    limit_threads(granted_threads(config.compute.threads, environ), environ)
+    limit_threads(granted_threads(config.compute.threads, os.environ), os.environ)
     with ExitStack() as stack:
         if stage in GPU_STAGES and config.compute.device != "cpu":
-            count = surroundings.gpus()
-            claim = free_gpu(environ, count=count, folder=lock_folder(), stop_requested=switch)
+            claim = free_gpu(
+                os.environ, count=gpu_count(), folder=lock_folder(), stop_requested=switch
+            )
             stack.enter_context(claim)
         yield settle_device(config.compute, stage)
 
@@ -203,7 +185,7 @@ def perform_shard(
     deadline: float | None = None,
     stage: Stage | None = None,
     on_progress: Progress = lambda *_: None,
-    surroundings: Surroundings | None = None,
+    now: Callable[[], float] = time.time,
 ) -> int:
     """Bring every unit of a shard to an outcome.
 
@@ -215,7 +197,7 @@ def perform_shard(
         deadline: Unix time at which the job is killed; None asks SLURM.
         stage: The stage's code; None imports it.
         on_progress: Called with (done, total, label) after every unit.
-        surroundings: For tests.
+        now: Clock of the deadline, seconds since the epoch.
 
     Returns:
         0: the ledger is written. 1: everything failed in a way that smells of the machine; try on
@@ -224,13 +206,12 @@ def perform_shard(
     Raises:
         DisposeError: The set-up is wrong.
     """
-    around = surroundings or Surroundings()
     layout = RunLayout(run_dir)
     config = read_run_config(layout)
     shard = Shard.read(layout.shard(stage_name, shard_name))
     if deadline is None:
-        deadline = find_deadline(around.environ)
-    switch = StopSwitch(deadline, around.now)
+        deadline = find_deadline(os.environ)
+    switch = StopSwitch(deadline, now)
     lease = Lease(
         layout.running(stage_name, shard_name),
         {
@@ -246,7 +227,7 @@ def perform_shard(
             if not lease.wait(switch):
                 logger.warning("asked to stop while another job has this shard")
                 return EXIT_UNFINISHED
-            with lease, _machine(config, stage_name, switch, around) as device:
+            with lease, _machine(config, stage_name, switch) as device:
                 code = stage or load_stage(stage_name)
                 job = ShardJob(code, layout, shard, switch, attempt, on_progress)
                 return job.perform(config, device, lease)

@@ -163,8 +163,8 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
         by_shard = _units_by_shard(plan)
     unit_ids = {i: [unit.id for unit in units] for i, units in by_shard.items()}
     store = ArtifactStore(Path(config.store))
-    audit = audit_ledgers(layout, store, unit_ids)
-    control = control.reopened(audit.lost)
+    lost, stale = audit_ledgers(layout, store, unit_ids)
+    control = control.reopened(lost)
     shards = _shard_files(plan, by_shard)
     texts = {shard_id: shard.to_json() for shard_id, shard in shards.items()}
     pairs = pairs_json(plan.rows, manifest.problems)
@@ -185,7 +185,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
             report=_digest(pairs),
             shard_minutes=config.shards.minutes,
         ),
-        stale=audit.stale,
+        stale=tuple(stale),
         repaired=repaired,
     )
 

@@ -126,7 +126,7 @@ def load_detector(root: Path) -> PoseNetworks:
         WeightsError: It is not there.
     """
     files = (find_file(root, name) for name in (layout.DETECTOR, layout.WHOLE_BODY))
-    return PoseNetworks.of(load_dwpose(*files, device="cpu", allow_cpu=True), 8)
+    return load_dwpose(*files, device="cpu", allow_cpu=True)
 
 
 def measure(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,6 @@ from dispose_stages.store.sources import ContentMemory
 
 FORMAT = "dispose-probe"
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """Facts of a file and the state it was in when they were taken."""
-
-    state: FileState
-    probe: MediaProbe
 
 
 class ProbeCache:
@@ -59,12 +51,13 @@ class ProbeCache:
             return None
         return _result(probe) if probe is not None else None
 
-    def commit(self, unit: Unit, artifact: Probed) -> Result:
-        """Remember the facts."""
-        content = {"format": FORMAT, "path": artifact.state.path, "facts": asdict(artifact.probe)}
-        write_text(self._path(unit, artifact.state), readable_json(content))
-        ContentMemory(self.root).remember(artifact.state, artifact.probe.digest)
-        return _result(artifact.probe)
+    def commit(self, unit: Unit, artifact: tuple[FileState, MediaProbe]) -> Result:
+        """Remember the facts of a file in that state."""
+        state, probe = artifact
+        content = {"format": FORMAT, "path": state.path, "facts": asdict(probe)}
+        write_text(self._path(unit, state), readable_json(content))
+        ContentMemory(self.root).remember(state, probe.digest)
+        return _result(probe)
 
     def _path(self, unit: Unit, state: FileState) -> Path:
         # The unit's key holds the stamp of a forced re-run, which looks at the file again.
@@ -100,8 +93,8 @@ class Prober:
 
     def compute(
         self, *, before: FileState | None, probe: MediaProbe, after: FileState | None
-    ) -> Probed:
-        """The facts, if they are those of one file.
+    ) -> tuple[FileState, MediaProbe]:
+        """The state the file was in and its facts, if they are those of one file.
 
         Raises:
             UnitError: ``source_changed`` where the file changed meanwhile.
@@ -110,7 +103,7 @@ class Prober:
             raise UnitError(Reason.SOURCE_CHANGED, "the file changed while it was being read")
         if damage := damage_of(Path(before.path), probe):
             _logger.warning("%s", damage)
-        return Probed(before, probe)
+        return before, probe
 
 
 def _probe(path: Path, params: IngestParams, compute: Compute) -> MediaProbe:

@@ -6,7 +6,6 @@ on: the detector's first output is used, and the head's outputs are x, then y, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,29 +67,3 @@ class OnnxNetwork:
                 chunk = np.concatenate([chunk, padding])
             pieces.append([output[:count] for output in self._run(chunk)])
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class DWPose:
-    """Detector and whole-body head.
-
-    Attributes:
-        detector: Gives ``(b, cells, 5 + classes)``.
-        estimator: Gives SimCC ``x`` and ``y``.
-    """
-
-    detector: OnnxNetwork
-    estimator: OnnxNetwork
-
-    def detect(
-        self, images: Float32[np.ndarray, "b 3 h w"]
-    ) -> Float32[np.ndarray, "b cells values"]:
-        """Raw detector output."""
-        return self.detector(images)[0]
-
-    def estimate(
-        self, images: Float32[np.ndarray, "b 3 h w"]
-    ) -> tuple[Float32[np.ndarray, "b k bins_x"], Float32[np.ndarray, "b k bins_y"]]:
-        """SimCC distributions along x and y."""
-        simcc_x, simcc_y = self.estimator(images)[:2]
-        return simcc_x, simcc_y

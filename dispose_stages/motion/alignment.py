@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from dispose_stages.artifacts import VISIBLE_SCORE, Frame, PoseTrack
+from dispose_stages.artifacts import VISIBLE_SCORE, Frame, MotionField, PoseTrack
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.persons import (
     check_reference,
@@ -23,29 +23,11 @@ from dispose_stages.geometry.persons import (
     select_reference_person,
 )
 from dispose_stages.geometry.skeleton import ALIGNMENT_KEYPOINTS, BODY_NAMES
+from dispose_stages.motion.unit import MotionParams
 
 _FEW_KEYPOINTS = 2
 REFERENCE_INDEX = -1
 """Frame index that stands for the reference in an aligned track."""
-
-
-@dataclass(frozen=True, slots=True)
-class AlignmentBounds:
-    """What an alignment must satisfy; the defaults let every official sample through.
-
-    Attributes:
-        min_visible_keypoints: Visible body keypoints of the reference.
-        min_scale: Vertical scale; also excludes upside-down fits.
-        max_scale: Vertical scale.
-        max_residual: Root mean square residual in y, fraction of the height.
-        allow_no_person: Of the reference (`geometry.persons.check_reference`).
-    """
-
-    min_visible_keypoints: int = 1
-    min_scale: float = 0.05
-    max_scale: float = 20.0
-    max_residual: float = 1.0
-    allow_no_person: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +81,7 @@ def fit_alignment(
     return Alignment((a_x, a_y), (b_x, b_y), residual)
 
 
-def check_alignment(alignment: Alignment, bounds: AlignmentBounds) -> None:
+def check_alignment(alignment: Alignment, params: MotionParams) -> None:
     """Refuse an alignment out of bounds.
 
     Raises:
@@ -108,16 +90,16 @@ def check_alignment(alignment: Alignment, bounds: AlignmentBounds) -> None:
     values = (*alignment.scale, *alignment.shift, alignment.residual)
     if not all(math.isfinite(value) for value in values):
         raise UnitError(Reason.ALIGNMENT_POOR, "the alignment is not finite")
-    scale = alignment.scale[1]
-    if not bounds.min_scale <= scale <= bounds.max_scale:
+    scale, least, most = alignment.scale[1], params.min_alignment_scale, params.max_alignment_scale
+    if not least <= scale <= most:
         raise UnitError(
             Reason.ALIGNMENT_POOR,
-            f"vertical scale {scale:.3g} is outside {bounds.min_scale:g} to {bounds.max_scale:g}",
+            f"vertical scale {scale:.3g} is outside {least:g} to {most:g}",
         )
-    if alignment.residual > bounds.max_residual:
+    residual, most = alignment.residual, params.max_alignment_residual
+    if residual > most:
         raise UnitError(
-            Reason.ALIGNMENT_POOR,
-            f"residual {alignment.residual:.3g} of the height exceeds {bounds.max_residual:g}",
+            Reason.ALIGNMENT_POOR, f"residual {residual:.3g} of the height exceeds {most:g}"
         )
 
 
@@ -164,55 +146,35 @@ def _fitting_points(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class AlignedPair:
-    """Poses of a pair in the reference's place.
-
-    Attributes:
-        poses: All persons of the reference, then of every driving frame, aligned.
-        person: Row of the driving person per frame, -1 where it was not found.
-        alignment: How the driving poses were moved.
-    """
-
-    poses: PoseTrack
-    person: Int64[np.ndarray, "f_plus_1"]
-    alignment: Alignment
-
-
-def align_pair(
-    reference: PoseTrack,
-    driving: PoseTrack,
-    rule: str = "first",
-    bounds: AlignmentBounds | None = None,
-    *,
-    found_only: bool = False,
-) -> AlignedPair:
+def align_pair(reference: PoseTrack, driving: PoseTrack, params: MotionParams) -> MotionField:
     """Choose the driving person, fit the alignment and apply it to every driving pose.
 
     Args:
         reference: Pose of the reference image at target size (one frame).
         driving: Poses of the driving video.
-        rule: ``first``, ``largest``, ``tracked`` or ``index:N`` (`geometry.persons`).
-        bounds: Limits; permissive if None.
-        found_only: Only frames in which the detector found the person enter the fit.
+        params: Of the unit.
+
+    Returns:
+        What drives the pair, as yet without dense flow.
 
     Raises:
         UnitError: ``no_person_reference``, ``pose_too_sparse``, ``no_single_person_frame``,
             ``person_lost`` or ``alignment_poor``.
     """
-    limits = bounds or AlignmentBounds()
     still = reference[0]
-    person = select_reference_person(still, rule)
+    person = select_reference_person(still, params.person)
     check_reference(
-        still, person, limits.min_visible_keypoints, allow_no_person=limits.allow_no_person
+        still, person, params.min_visible_keypoints, allow_no_person=params.allow_no_person
     )
     keypoints = fitting_keypoints(still, person)
     if not keypoints:
         raise UnitError(
             Reason.POSE_TOO_SPARSE, "only elbows and wrists are visible in the reference"
         )
-    persons = select_persons(driving, rule)
-    points = _fitting_points(driving, persons, rule, keypoints, found_only=found_only)
+    persons = select_persons(driving, params.person)
+    points = _fitting_points(
+        driving, persons, params.person, keypoints, found_only=params.fit_found_persons
+    )
     with _few_keypoints_said(keypoints):
         alignment = fit_alignment(
             still.keypoints[person, keypoints],
@@ -220,11 +182,16 @@ def align_pair(
             target_aspect=reference.height / reference.width,
             video_aspect=driving.height / driving.width,
         )
-        check_alignment(alignment, limits)
-    return AlignedPair(
+        check_alignment(alignment, params)
+    return MotionField(
         poses=_concatenated(reference, driving, alignment),
         person=np.concatenate([[person], persons]).astype(np.int64),
-        alignment=alignment,
+        cmp_flow=np.empty((0, 2, 0, 0), dtype=np.int16),
+        height=reference.height,
+        width=reference.width,
+        scale=alignment.scale,
+        shift=alignment.shift,
+        residual=alignment.residual,
     )
 
 

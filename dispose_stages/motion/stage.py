@@ -29,7 +29,7 @@ from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import check_reference
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.cmp import CmpNetwork
-from dispose_stages.motion.alignment import AlignmentBounds, align_pair
+from dispose_stages.motion.alignment import align_pair
 from dispose_stages.motion.facts import pair_facts, pair_warnings
 from dispose_stages.motion.propagation import propagate_flow
 from dispose_stages.motion.sparse_input import sparse_impulses
@@ -96,23 +96,7 @@ class MotionWorker:
             UnitError: The pair cannot be aligned (reasons of `align_pair`), or ``not_finite``
                 where the network gave no number.
         """
-        pair = align_pair(
-            reference,
-            driving,
-            params.person,
-            _bounds(params),
-            found_only=params.fit_found_persons,
-        )
-        tracks = MotionField(
-            poses=pair.poses,
-            person=pair.person,
-            cmp_flow=np.empty((0, 2, 0, 0), dtype=np.int16),
-            height=reference.height,
-            width=reference.width,
-            scale=pair.alignment.scale,
-            shift=pair.alignment.shift,
-            residual=pair.alignment.residual,
-        )
+        tracks = align_pair(reference, driving, params)
         return replace(tracks, cmp_flow=self._flow(tracks, image(), params.compat))
 
     def _flow(
@@ -131,16 +115,6 @@ class MotionWorker:
         if not np.isfinite(flow).all():
             raise UnitError(Reason.NUMERIC, "CMP gave non-finite flow")
         return to_fixed_point(flow)
-
-
-def _bounds(params: MotionParams) -> AlignmentBounds:
-    return AlignmentBounds(
-        min_visible_keypoints=params.min_visible_keypoints,
-        min_scale=params.min_alignment_scale,
-        max_scale=params.max_alignment_scale,
-        max_residual=params.max_alignment_residual,
-        allow_no_person=params.allow_no_person,
-    )
 
 
 class MotionRepository(ArtifactRepository):

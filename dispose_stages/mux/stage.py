@@ -179,16 +179,16 @@ def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> Audi
         return None
     with VideoReader(unit.source("video"), reader="av", compute=compute) as driver:
         codec = driver.facts.audio_codec
-        stretch = driver_stretch(
+        start = driver.shown_at(params.start_frame)
+        seconds, tempo = driver_stretch(
             frames,
             params.fps,
             driver_fps=driver.fps,
             stride=effective_stride(params.sample_stride, driver.fps),
-            start_seconds=driver.shown_at(params.start_frame),
         )
     if not codec:
         return None
-    return AudioTrack(driver.path, codec, stretch.start_seconds, stretch.seconds, stretch.tempo)
+    return AudioTrack(driver.path, codec, start, seconds, tempo)
 
 
 def tags_of(unit: Unit, context: Context) -> dict[str, str]:

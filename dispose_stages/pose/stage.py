@@ -110,7 +110,7 @@ def load(context: Context) -> PoseWorker:
         DeviceError: CUDA was asked for, is not there, and the CPU is not allowed.
     """
     compute = context.config.compute
-    model = load_dwpose(
+    networks = load_dwpose(
         find_file(context.models_root, layout.DETECTOR),
         find_file(context.models_root, layout.WHOLE_BODY),
         device=context.device,
@@ -119,7 +119,6 @@ def load(context: Context) -> PoseWorker:
         threads=granted_threads(compute.threads, os.environ),
         batch_size=context.config.pose.batch_size,
     )
-    networks = PoseNetworks.of(model, context.config.pose.batch_size)
     return PoseWorker(networks, context)
 
 

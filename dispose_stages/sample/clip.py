@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
@@ -27,9 +27,9 @@ from dispose_stages.sample.conditions import (
     embed_poses,
 )
 from dispose_stages.sample.denoise import DenoisingState, denoise, initial_state
-from dispose_stages.sample.guidance import guidance_scales, needs_guidance
+from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.memory import Rung
-from dispose_stages.sample.noise import Noise, NoiseSource, repeat_to_length
+from dispose_stages.sample.noise import Noise, repeat_to_length
 from dispose_stages.sample.predict import Predictor
 from dispose_stages.sample.reference import (
     added_time_ids,
@@ -39,29 +39,7 @@ from dispose_stages.sample.reference import (
 )
 from dispose_stages.sample.schedule import noise_levels
 from dispose_stages.sample.tiles import TileBlender
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingParameters:
-    """The numbers of a row that sampling depends on (see `dispose_stages.config.Parameters`)."""
-
-    seed: int = 42
-    tile_size: int = 16
-    tile_overlap: int = 6
-    num_inference_steps: int = 25
-    guidance_min: float = 2.0
-    guidance_max: float = 2.0
-    noise_aug_strength: float = 0.0
-    compat: Literal["official", "corrected"] = "official"
-    noise: NoiseSource = "cpu"
-    control_scale: float = 1.0
-    motion_bucket_id: int = 127
-    condition_fps: int = 7
-
-    @property
-    def guided(self) -> bool:
-        """Whether there is an unconditional half."""
-        return needs_guidance(self.guidance_min, self.guidance_max)
+from dispose_stages.sample.unit import SampleParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +102,7 @@ class Networks:
 def condition_clip(
     inputs: ClipInputs,
     networks: Networks,
-    parameters: SamplingParameters,
+    params: SampleParams,
     image_noise: Float32[Tensor, "1 3 H W"],
     rung: Rung,
 ) -> tuple[ClipConditions, Float[Tensor, "1 d"]]:
@@ -138,7 +116,7 @@ def condition_clip(
     pixels = clip_pixels(image, networks.image_mean, networks.image_std)
     embedding = networks.image_embedding(pixels).to(networks.dtype)
     latent = encode_reference(
-        image, image_noise, parameters.noise_aug_strength, networks.posterior_mode
+        image, image_noise, params.noise_aug_strength, networks.posterior_mode
     )
     keep_on = torch.device("cpu") if rung.offload_idle else networks.device
     with networks.resident(networks.pose_net):
@@ -179,7 +157,7 @@ def _control_conditions(
 def sample_clip(
     inputs: ClipInputs,
     networks: Networks,
-    parameters: SamplingParameters,
+    params: SampleParams,
     noise: Noise,
     rung: Rung,
     *,
@@ -200,27 +178,28 @@ def sample_clip(
     Raises:
         ConfigError: The tiles cannot cover the clip.
     """
-    levels = noise_levels(parameters.num_inference_steps, *networks.noise_range)
-    tiles = plan_tiles(inputs.frames, parameters.tile_size, parameters.tile_overlap)
-    conditions, embedding = condition_clip(inputs, networks, parameters, noise.image, rung)
-    unet, control_net = _bind(networks, parameters, conditions, embedding)
+    levels = noise_levels(params.num_inference_steps, *networks.noise_range)
+    tiles = plan_tiles(inputs.frames, params.tile_size, params.tile_overlap)
+    image_noise, tile_noise = noise
+    conditions, embedding = condition_clip(inputs, networks, params, image_noise, rung)
+    unet, control_net = _bind(networks, params, conditions, embedding)
     predict = Predictor(
         conditions,
         unet,
         control_net,
-        guided=parameters.guided,
-        control_scale=parameters.control_scale,
+        guided=params.guided,
+        control_scale=params.control_scale,
         rung=rung,
         dtype=networks.dtype,
     )
     return denoise(
-        state or initial_state(repeat_to_length(noise.latents, inputs.frames), levels),
+        state or initial_state(repeat_to_length(tile_noise, inputs.frames), levels),
         predict,
         levels,
         TileBlender(tiles, inputs.frames, device=networks.device),
         guidance_scales(
-            parameters.guidance_min,
-            parameters.guidance_max,
+            params.guidance_min,
+            params.guidance_max,
             inputs.frames,
             device=networks.device,
         ),
@@ -230,19 +209,19 @@ def sample_clip(
 
 def _bind(
     networks: Networks,
-    parameters: SamplingParameters,
+    params: SampleParams,
     conditions: ClipConditions,
     embedding: Float[Tensor, "1 d"],
 ) -> tuple[BoundNetwork, BoundNetwork | None]:
     bound: dict[str, Any] = {
-        "contexts": guidance_contexts(embedding, guided=parameters.guided),
+        "contexts": guidance_contexts(embedding, guided=params.guided),
         "time_ids": added_time_ids(
-            parameters.noise_aug_strength,
-            condition_fps=parameters.condition_fps,
-            motion_bucket_id=parameters.motion_bucket_id,
+            params.noise_aug_strength,
+            condition_fps=params.condition_fps,
+            motion_bucket_id=params.motion_bucket_id,
             device=networks.device,
         ),
-        "compat": parameters.compat,
+        "compat": params.compat,
         "resident": networks.resident,
     }
     unet = BoundNetwork(networks.unet, **bound)

@@ -14,16 +14,6 @@ def guidance_scales(
     return torch.linspace(lowest, highest, frames, device=device, dtype=torch.float32)
 
 
-def needs_guidance(lowest: float, highest: float) -> bool:
-    """Whether any frame's scale exceeds 1.
-
-    Otherwise only the conditional half is run: a scale of 1 returns exactly that half. (The
-    original fails there, golden Q3.) A scale below 1 would weaken the condition; it is read
-    as 1, as in the field's pipelines.
-    """
-    return max(lowest, highest) > 1.0
-
-
 def guide(
     prediction: Float[Tensor, "g f c h w"], scales: Float[Tensor, "f"]
 ) -> Float[Tensor, "f c h w"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,20 +12,10 @@ LATENT_CHANNELS = 4
 LATENT_STRIDE = 8
 """Pixels per latent cell."""
 
-NoiseSource = Literal["cpu", "device"]
 
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """Unit normal draws of one pair.
-
-    Attributes:
-        image: Added to the reference image, times the noise augmentation strength.
-        latents: Initial noise of one tile.
-    """
-
-    image: Float32[Tensor, "1 3 H W"]
-    latents: Float32[Tensor, "t 4 h w"]
+Noise = tuple[Float32[Tensor, "1 3 H W"], Float32[Tensor, "t 4 h w"]]
+"""Unit normal draws of one pair: added to the reference image (times the noise augmentation
+strength), and the initial latents of one tile."""
 
 
 def draw_noise(
@@ -36,7 +25,7 @@ def draw_noise(
     width: int,
     tile_size: int,
     device: torch.device | str,
-    source: NoiseSource = "cpu",
+    source: Literal["cpu", "device"] = "cpu",
     device_dtype: torch.dtype = torch.float32,
 ) -> Noise:
     """Draw the image noise, then the latents of one tile, from one seeded generator.
@@ -59,7 +48,7 @@ def draw_noise(
     image = torch.randn((1, 3, height, width), generator=generator, device=place)
     shape = (1, tile_size, LATENT_CHANNELS, height // LATENT_STRIDE, width // LATENT_STRIDE)
     latents = torch.randn(shape, generator=generator, device=place, dtype=dtype)[0]
-    return Noise(image=image.to(device), latents=latents.to(device, torch.float32))
+    return image.to(device), latents.to(device, torch.float32)
 
 
 def repeat_to_length(tile: Float32[Tensor, "t 4 h w"], frames: int) -> Float32[Tensor, "f 4 h w"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from dispose_stages.models.compilation import (
     use_folder,
 )
 from dispose_stages.models.temporal_convolution import channels_last
-from dispose_stages.sample.clip import ClipInputs, Networks, SamplingParameters, sample_clip
+from dispose_stages.sample.clip import ClipInputs, Networks, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.inputs import clip_inputs
 from dispose_stages.sample.memory import Placement, Rung, ladder
@@ -48,12 +47,6 @@ from dispose_stages.weights.verification import find_file
 _logger = logging.getLogger(__name__)
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 """Precision of weights and activations."""
-
-
-def _parameters(params: SampleParams) -> SamplingParameters:
-    return SamplingParameters(
-        **{f.name: getattr(params, f.name) for f in fields(SamplingParameters)}
-    )
 
 
 class SampleWorker:
@@ -115,20 +108,20 @@ class SampleWorker:
             dtype=self._networks.dtype,
             executor=self._threads,
         )
-        return {"inputs": inputs, "parameters": _parameters(params)}
+        return {"inputs": inputs, "params": params}
 
     def compute(
         self,
         *,
         inputs: ClipInputs,
-        parameters: SamplingParameters,
+        params: SampleParams,
         progress: Progress | None = None,
     ) -> Latents:
         """Denoise one clip.
 
         Args:
             inputs: Of the clip.
-            parameters: Of the row.
+            params: Of the unit.
             progress: Where to go on from, and what is done with each new state; None: from the
                 start, and nothing.
 
@@ -137,7 +130,7 @@ class SampleWorker:
                 ``not_finite`` where the networks gave no number.
             InterruptedUnitError: The job was asked to stop; the state is saved.
         """
-        noise = self._noise(inputs, parameters)
+        noise = self._noise(inputs, params)
         progress = progress or Progress(None, lambda _: None)
 
         def attempt(rung: Rung) -> Tensor:
@@ -145,7 +138,7 @@ class SampleWorker:
             return sample_clip(
                 inputs,
                 self._networks,
-                parameters,
+                params,
                 noise,
                 rung,
                 state=progress.state,
@@ -158,15 +151,15 @@ class SampleWorker:
             _logger.info("sampled on memory rung %r", rung)
             return Latents(_finite(latents.cpu().numpy()))
 
-    def _noise(self, inputs: ClipInputs, parameters: SamplingParameters) -> Noise:
+    def _noise(self, inputs: ClipInputs, params: SampleParams) -> Noise:
         height, width = inputs.image.shape[-2:]
         return draw_noise(
-            parameters.seed,
+            params.seed,
             height=height,
             width=width,
-            tile_size=parameters.tile_size,
+            tile_size=params.tile_size,
             device=self._networks.device,
-            source=parameters.noise,
+            source=params.noise,
             device_dtype=self._networks.dtype,
         )
 

@@ -33,6 +33,16 @@ class SampleParams(Params):
     condition_fps: int = 7
     reference_frame: int | None = None
 
+    @property
+    def guided(self) -> bool:
+        """Whether any frame's guidance scale exceeds 1.
+
+        Otherwise only the conditional half is run: a scale of 1 returns exactly that half. (The
+        original fails there, golden Q3.) A scale below 1 would weaken the condition; it is read
+        as 1, as in the field's pipelines.
+        """
+        return max(self.guidance_min, self.guidance_max) > 1.0
+
 
 def plan(row: RowPlan) -> None:
     """The latents of a row's clip."""

@@ -12,7 +12,7 @@ import pytest
 
 from dispose_stages.artifacts import Latents
 from dispose_stages.batch import runner
-from dispose_stages.batch.job import EXIT_DONE, EXIT_UNFINISHED, Surroundings, perform_shard
+from dispose_stages.batch.job import EXIT_DONE, EXIT_UNFINISHED, perform_shard
 from dispose_stages.batch.lease import Lease
 from dispose_stages.batch.stage import ArtifactRepository
 from dispose_stages.batch.unit import Status
@@ -128,9 +128,8 @@ def test_waiting_ends_when_the_job_is_asked_to_stop(run):
         passed.append(1)
         return 1000.0 + len(passed)
 
-    surroundings = Surroundings(environ={}, now=now)
     name = next(iter(run.plan.shards("pose")))
-    options = {"stage": stage, "deadline": 1200.0, "surroundings": surroundings}
+    options = {"stage": stage, "deadline": 1200.0, "now": now}
     assert perform_shard("pose", run.layout.root, name, **options) == EXIT_UNFINISHED
     assert len(stage.order) == 3
     assert stage.lease.held

@@ -41,8 +41,9 @@ def sample_once() -> Tensor:
 
 def sample_plainly() -> Tensor:
     """Every condition of every tile anew at every step."""
-    inputs, networks, noise = tiny_inputs(FRAMES), tiny_networks(), tiny_noise()
-    conditions, embedding = condition_clip(inputs, networks, PARAMETERS, noise.image, RUNG)
+    inputs, networks = tiny_inputs(FRAMES), tiny_networks()
+    image_noise, tile_noise = tiny_noise()
+    conditions, embedding = condition_clip(inputs, networks, PARAMETERS, image_noise, RUNG)
 
     def predict(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor]) -> list[Tensor]:
         return [
@@ -62,7 +63,7 @@ def sample_plainly() -> Tensor:
     levels = noise_levels(PARAMETERS.num_inference_steps, *networks.noise_range)
     tiles = plan_tiles(FRAMES, PARAMETERS.tile_size, PARAMETERS.tile_overlap)
     return denoise(
-        initial_state(repeat_to_length(noise.latents, FRAMES), levels),
+        initial_state(repeat_to_length(tile_noise, FRAMES), levels),
         predict,
         levels,
         TileBlender(tiles, FRAMES, device="cpu"),

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dispose_stages.artifacts import BODY_KEYPOINTS, Frame, MotionField
+from dispose_stages.artifacts import BODY_KEYPOINTS, Frame
 from dispose_stages.config import Motion, Parameters
 from dispose_stages.errors import Reason, UnitError, WarningCode
-from dispose_stages.motion.alignment import AlignedPair, AlignmentBounds, align_pair
 from dispose_stages.motion.facts import pair_facts, pair_warnings
 from dispose_stages.motion.stage import STAGE
 from dispose_stages.motion.unit import motion_params
-from tests.motion.test_alignment import body, still, video
+from tests.motion.test_alignment import align, body, still, video
 from tests.motion.test_motion_stage import (
     HEIGHT,
     REFERENCE_KEY,
@@ -25,8 +24,6 @@ from tests.motion.test_motion_stage import (
     pose,
 )
 from tests.toy_run import compute
-
-STRICT = AlignmentBounds(allow_no_person=False)
 
 
 def nobody(seed: int = 5, visible: int = 18) -> Frame:
@@ -43,41 +40,27 @@ def showing(*keypoints: int) -> Frame:
     return frame
 
 
-def refusal(*arguments: object, **options: object) -> UnitError:
+def refusal(*arguments: object, **changes: object) -> UnitError:
     with pytest.raises(UnitError) as caught:
-        align_pair(*arguments, **options)  # type: ignore[arg-type]
+        align(*arguments, **changes)
     return caught.value
-
-
-def field_of(pair: AlignedPair) -> MotionField:
-    """The artifact around an aligned pair."""
-    return MotionField(
-        poses=pair.poses,
-        person=pair.person,
-        cmp_flow=np.zeros((0, 2, 192, 192), np.int16),
-        height=192,
-        width=128,
-        scale=pair.alignment.scale,
-        shift=pair.alignment.shift,
-        residual=pair.alignment.residual,
-    )
 
 
 @pytest.mark.parametrize("visible", [0, 1, 2, 4])
 def test_a_reference_without_a_person_is_refused(visible: int) -> None:
     """Nobody found and hardly anything visible: refused with the remedy, unless it is allowed."""
-    error = refusal(still(nobody(visible=visible)), video(body()), bounds=STRICT)
+    error = refusal(still(nobody(visible=visible)), video(body()), allow_no_person=False)
     assert error.reason is Reason.NO_PERSON_REFERENCE
     assert "use a picture of one person" in str(error)
     if visible > 2:
-        align_pair(still(nobody(visible=visible)), video(nobody()))
+        align(still(nobody(visible=visible)), video(nobody()))
 
 
 @pytest.mark.parametrize("frame", [body(), nobody(0, visible=5), nobody(0), showing(0, 1, 8, 11)])
 def test_somebody_is_not_nobody(frame: Frame) -> None:
     """Neither where the detector found one nor where it missed one that shows."""
-    allowed = align_pair(still(frame), video(body()))
-    assert align_pair(still(frame), video(body()), bounds=STRICT).alignment == allowed.alignment
+    allowed = align(still(frame), video(body()))
+    assert align(still(frame), video(body()), allow_no_person=False).scale == allowed.scale
 
 
 @pytest.mark.parametrize(
@@ -88,7 +71,7 @@ def test_one_or_two_keypoints_are_named(keypoints: tuple[int, ...], names: str) 
     """A fit to next to nothing fails for that cause, not for a scale of 1e-15."""
     reference = showing(*keypoints)
     reference.keypoints[0, keypoints, 1] = 0.4  # eyes at one height give no scale either
-    error = refusal(still(reference), video(body(), body(seed=3)), bounds=STRICT)
+    error = refusal(still(reference), video(body(), body(seed=3)), allow_no_person=False)
     assert error.reason is Reason.POSE_TOO_SPARSE
     assert f"only {names} for" in str(error)
     assert "use a picture that shows more" in str(error)
@@ -96,8 +79,8 @@ def test_one_or_two_keypoints_are_named(keypoints: tuple[int, ...], names: str) 
 
 def test_two_keypoints_that_fit_are_fitted() -> None:
     """The original's numbers stay where they are within bounds."""
-    alignment = align_pair(still(showing(1, 8)), video(body(scale=(0.5, 0.5)))).alignment
-    assert alignment.scale[1] == pytest.approx(2)
+    pair = align(still(showing(1, 8)), video(body(scale=(0.5, 0.5))))
+    assert pair.scale[1] == pytest.approx(2)
 
 
 PERSON = body(scale=(0.5, 0.5))
@@ -115,20 +98,20 @@ def test_frames_without_a_person_do_not_enter_the_corrected_fit(
     frames: list[Frame], rule: str
 ) -> None:
     """Size and place are those of the frames with one; the poses of all frames are moved."""
-    pair = align_pair(still(), video(*frames), rule, found_only=True)
-    np.testing.assert_allclose(pair.alignment.scale, (2, 2), rtol=1e-12)
+    pair = align(still(), video(*frames), person=rule, fit_found_persons=True)
+    np.testing.assert_allclose(pair.scale, (2, 2), rtol=1e-12)
     assert len(pair.poses) == 5
 
 
 @pytest.mark.parametrize("frames", SITUATIONS.values(), ids=SITUATIONS.keys())
 def test_the_official_fit_looks_at_them_and_the_pair_is_warned_of(frames: list[Frame]) -> None:
     """As in the original the figure changes; that it does is said, and by the corrected fit not."""
-    official = align_pair(still(), video(*frames))
-    assert abs(official.alignment.scale[1] - 2) > 0.1
+    official = align(still(), video(*frames))
+    assert abs(official.scale[1] - 2) > 0.1
     expected = (WarningCode.FIT_WITHOUT_PERSON,)
-    assert pair_warnings(field_of(official), "first", found_only=False) == expected
-    corrected = align_pair(still(), video(*frames), found_only=True)
-    assert pair_warnings(field_of(corrected), "first", found_only=True) == ()
+    assert pair_warnings(official, "first", found_only=False) == expected
+    corrected = align(still(), video(*frames), fit_found_persons=True)
+    assert pair_warnings(corrected, "first", found_only=True) == ()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +126,14 @@ def test_the_official_fit_looks_at_them_and_the_pair_is_warned_of(frames: list[F
 )
 def test_what_changes_nothing_is_not_warned_of(frames: list[Frame], warned: bool) -> None:
     """A few percent are the limit; a video in which nobody is ever found is beyond it."""
-    field = field_of(align_pair(still(), video(*frames), bounds=AlignmentBounds(0, 1e-9, 1e9, 9)))
+    field = align(
+        still(),
+        video(*frames),
+        min_visible_keypoints=0,
+        min_alignment_scale=1e-9,
+        max_alignment_scale=1e9,
+        max_alignment_residual=9,
+    )
     codes = (WarningCode.FIT_WITHOUT_PERSON,) if warned else ()
     assert pair_warnings(field, "first", found_only=False) == codes
 
@@ -151,13 +141,15 @@ def test_what_changes_nothing_is_not_warned_of(frames: list[Frame], warned: bool
 @pytest.mark.parametrize("rule", ["first", "largest", "tracked", "index:0"])
 def test_a_corrected_fit_needs_somebody(rule: str) -> None:
     """Where nobody is found in any frame there is nothing to fit."""
-    reason = refusal(still(), video(nobody(), nobody(6)), rule, found_only=True).reason
+    reason = refusal(
+        still(), video(nobody(), nobody(6)), person=rule, fit_found_persons=True
+    ).reason
     assert reason in {Reason.NO_SINGLE_PERSON_FRAME, Reason.PERSON_LOST}
 
 
 def test_facts_of_a_pair() -> None:
     """Scores of the persons, what is visible, the line, and how much of the video is empty."""
-    field = field_of(align_pair(still(), video(PERSON, nobody(), PERSON, PERSON), found_only=True))
+    field = align(still(), video(PERSON, nobody(), PERSON, PERSON), fit_found_persons=True)
     facts = pair_facts(field)
     assert facts["reference_score"] == facts["driver_score"] == 0.9
     assert facts["reference_keypoints"] == 18
@@ -169,7 +161,7 @@ def test_facts_of_a_pair() -> None:
 
 def test_the_reference_is_warned_of_where_it_was_allowed() -> None:
     """With `allow_no_person` the original's numbers come with a warning."""
-    field = field_of(align_pair(still(nobody(visible=5)), video(body(5))))
+    field = align(still(nobody(visible=5)), video(body(5)))
     assert WarningCode.NO_PERSON_REFERENCE in pair_warnings(field, "first", found_only=False)
     assert pair_facts(field)["reference_score"] == 0
 

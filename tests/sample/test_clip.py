@@ -17,7 +17,6 @@ from dispose_stages.sample.binding import BoundNetwork, guidance_contexts
 from dispose_stages.sample.clip import (
     ClipInputs,
     Networks,
-    SamplingParameters,
     condition_clip,
     sample_clip,
 )
@@ -25,6 +24,7 @@ from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.memory import Rung, ladder
 from dispose_stages.sample.predict import Predictor
 from dispose_stages.sample.reference import added_time_ids
+from dispose_stages.sample.unit import SampleParams
 from tests.sample.tiny_clip import (
     PARAMETERS,
     plain_predict,
@@ -52,7 +52,7 @@ def distance(actual: Tensor, expected: Tensor) -> float:
 def sample(
     inputs: ClipInputs | None = None,
     networks: Networks | None = None,
-    parameters: SamplingParameters = PARAMETERS,
+    parameters: SampleParams = PARAMETERS,
     rung: Rung = RUNG,
     **options: Any,
 ) -> Tensor:
@@ -61,12 +61,12 @@ def sample(
 
 
 def double_precision_predictor(
-    parameters: SamplingParameters, rung: Rung
+    parameters: SampleParams, rung: Rung
 ) -> tuple[Any, ClipInputs, Networks, Tensor, Tensor]:
     """The predictor of a clip, its inputs, networks, image latent and embedding, in float64."""
     inputs = tiny_inputs(FRAMES, torch.float64)
     networks = tiny_networks(torch.float64)
-    image_noise = tiny_noise().image
+    image_noise, _ = tiny_noise()
     conditions, embedding = condition_clip(inputs, networks, parameters, image_noise, rung)
     bound = [
         BoundNetwork(
@@ -111,7 +111,7 @@ def tiles_and_latents() -> tuple[list[Tensor], Tensor, Tensor]:
 )
 def test_once_per_clip_equals_the_plain_form(changes: Any, tile_batch: int) -> None:
     """Conditions per clip, constants and stacked tiles against all per tile and step (float64)."""
-    parameters = replace(PARAMETERS, **changes)
+    parameters = PARAMETERS.model_copy(update=changes)
     predictor, inputs, networks, image_latent, embedding = double_precision_predictor(
         parameters, Rung("together", tile_batch, frame_chunk=2)
     )
@@ -134,7 +134,7 @@ def test_once_per_clip_equals_the_plain_form(changes: Any, tile_batch: int) -> N
 @pytest.mark.parametrize("compat", ["official", "corrected"])
 def test_halves_in_sequence_equal_halves_together(compat: Any) -> None:
     """Running the halves alone keeps the order of temporal contexts of the pair (Q0, float64)."""
-    parameters = replace(PARAMETERS, compat=compat)
+    parameters = PARAMETERS.model_copy(update={"compat": compat})
     tiles, noisy, timestep = tiles_and_latents()
     results = [
         torch.stack(
@@ -150,7 +150,7 @@ def test_halves_in_sequence_equal_halves_together(compat: Any) -> None:
 def test_compat_changes_the_prediction() -> None:
     """The order of temporal contexts is no rounding matter."""
     official = sample()
-    corrected = sample(parameters=replace(PARAMETERS, compat="corrected"))
+    corrected = sample(parameters=PARAMETERS.model_copy(update={"compat": "corrected"}))
     assert distance(official, corrected) > 10 * ROUNDING
 
 
@@ -159,7 +159,9 @@ def test_everything_constant_is_computed_once(steps: int) -> None:
     """Per clip: pose frames, embeddings, constants. Per step: the time. Per tile: a run."""
     calls: dict[str, int] = {}
     networks = with_counters(tiny_networks(), calls)
-    sample(networks=networks, parameters=replace(PARAMETERS, num_inference_steps=steps))
+    sample(
+        networks=networks, parameters=PARAMETERS.model_copy(update={"num_inference_steps": steps})
+    )
     tiles = len(plan_tiles(FRAMES, PARAMETERS.tile_size, PARAMETERS.tile_overlap))
     assert calls == {
         "pose_net frames": FRAMES,
@@ -222,9 +224,11 @@ def test_weak_guidance_runs_the_conditional_half_alone() -> None:
     sizes: list[int] = []
     unet: Any = networks.unet
     handle = unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    parameters = replace(PARAMETERS, compat="corrected", guidance_min=1.0, guidance_max=1.0)
+    parameters = PARAMETERS.model_copy(
+        update={"compat": "corrected", "guidance_min": 1.0, "guidance_max": 1.0}
+    )
     alone = sample(networks=with_counters(networks, calls), parameters=parameters)
-    both = sample(parameters=replace(parameters, guidance_max=1.0 + 1e-6))
+    both = sample(parameters=parameters.model_copy(update={"guidance_max": 1.0 + 1e-6}))
     handle.remove()
     assert set(sizes[: calls["unet"]]) == {1}
     assert set(sizes[calls["unet"] :]) == {2}
@@ -233,10 +237,10 @@ def test_weak_guidance_runs_the_conditional_half_alone() -> None:
 
 def test_guidance_rises_over_the_frames() -> None:
     """Only frames whose scale differs may differ after one step in a single tile."""
-    one_step = replace(PARAMETERS, num_inference_steps=1)
+    one_step = PARAMETERS.model_copy(update={"num_inference_steps": 1})
     inputs = tiny_inputs(4)
     flat = sample(inputs, parameters=one_step)
-    ramp = sample(inputs, parameters=replace(one_step, guidance_max=4.0))
+    ramp = sample(inputs, parameters=one_step.model_copy(update={"guidance_max": 4.0}))
     differs = (flat != ramp).flatten(1).any(1).tolist()
     assert differs == [False, True, True, True]
 
@@ -321,8 +325,8 @@ def test_the_loop_never_waits_for_the_device() -> None:
         visible=inputs.visible.to(device),
         correspondence=inputs.correspondence.to(device),
     )
-    noise = replace(noise, image=noise.image.to(device), latents=noise.latents.to(device))
-    result = sample_clip(moved, on_meta, PARAMETERS, noise, RUNG)
+    image_noise, tile_noise = (draw.to(device) for draw in noise)
+    result = sample_clip(moved, on_meta, PARAMETERS, (image_noise, tile_noise), RUNG)
     assert result.device == device
     with pytest.raises(RuntimeError):
         result.sum().item()  # what the test relies on
@@ -334,13 +338,15 @@ def test_the_loop_never_waits_for_the_device() -> None:
 def test_numeric_conditions_change_the_clip_and_their_defaults_do_not(changes: Any) -> None:
     """Each of them reaches the networks; naming the default changes nothing."""
     plain = sample()
-    defaults = replace(PARAMETERS, control_scale=1.0, motion_bucket_id=127, condition_fps=7)
+    defaults = PARAMETERS.model_copy(
+        update={"control_scale": 1.0, "motion_bucket_id": 127, "condition_fps": 7}
+    )
     assert torch.equal(plain, sample(parameters=defaults))
-    assert not torch.equal(plain, sample(parameters=replace(PARAMETERS, **changes)))
+    assert not torch.equal(plain, sample(parameters=PARAMETERS.model_copy(update=changes)))
 
 
 def test_a_scale_of_nothing_is_the_plain_model() -> None:
     """Residuals times zero are no residuals."""
     without = replace(tiny_inputs(FRAMES), fields=None, correspondence=None)
-    silent = sample(parameters=replace(PARAMETERS, control_scale=0.0))
+    silent = sample(parameters=PARAMETERS.model_copy(update={"control_scale": 0.0}))
     assert distance(silent, sample(without)) <= ROUNDING

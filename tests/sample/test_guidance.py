@@ -2,7 +2,9 @@
 
 import torch
 
-from dispose_stages.sample.guidance import guidance_scales, guide, needs_guidance
+from dispose_stages.config import Parameters, Sampling
+from dispose_stages.sample.guidance import guidance_scales, guide
+from dispose_stages.sample.unit import SampleParams
 
 
 def test_scales_rise_linearly_over_the_clip() -> None:
@@ -12,10 +14,15 @@ def test_scales_rise_linearly_over_the_clip() -> None:
 
 def test_guidance_is_needed_above_one() -> None:
     """One frame above 1 is enough; at 1 the conditional half is the result."""
-    assert needs_guidance(1.0, 1.5)
-    assert needs_guidance(2.0, 0.5)
-    assert not needs_guidance(1.0, 1.0)
-    assert not needs_guidance(0.0, 0.5)
+
+    def guided(lowest: float, highest: float) -> bool:
+        parameters = Parameters(guidance_min=lowest, guidance_max=highest)
+        return SampleParams.of(parameters, Sampling()).guided
+
+    assert guided(1.0, 1.5)
+    assert guided(2.0, 0.5)
+    assert not guided(1.0, 1.0)
+    assert not guided(0.0, 0.5)
 
 
 def test_each_frame_is_guided_by_its_own_scale() -> None:

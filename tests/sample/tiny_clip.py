@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dispose_stages.config import Parameters, Sampling
 from dispose_stages.models.context import GuidanceBatch
-from dispose_stages.sample.clip import ClipInputs, Networks, SamplingParameters
+from dispose_stages.sample.clip import ClipInputs, Networks
 from dispose_stages.sample.noise import Noise, draw_noise
+from dispose_stages.sample.unit import SampleParams
 from tests.parity.sampling_networks import build_networks, build_vae
 
 HEIGHT, WIDTH = 128, 64
@@ -65,7 +67,9 @@ META: dict[str, Any] = {
         "use_karras_sigmas": True,
     },
 }
-PARAMETERS = SamplingParameters(seed=5, tile_size=4, tile_overlap=2, num_inference_steps=3)
+PARAMETERS = SampleParams.of(
+    Parameters(seed=5, tile_size=4, tile_overlap=2, num_inference_steps=3), Sampling()
+)
 
 
 @cache
@@ -102,7 +106,7 @@ def tiny_inputs(frames: int, dtype: torch.dtype = torch.float32) -> ClipInputs:
     )
 
 
-def tiny_noise(parameters: SamplingParameters = PARAMETERS) -> Noise:
+def tiny_noise(parameters: SampleParams = PARAMETERS) -> Noise:
     return draw_noise(
         parameters.seed,
         height=HEIGHT,
@@ -115,7 +119,7 @@ def tiny_noise(parameters: SamplingParameters = PARAMETERS) -> Noise:
 def plain_predict(
     inputs: ClipInputs,
     networks: Networks,
-    parameters: SamplingParameters,
+    parameters: SampleParams,
     *,
     image_latent: Tensor,
     embedding: Tensor,

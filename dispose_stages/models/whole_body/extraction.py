@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from dispose_stages.artifacts import Frame
-from dispose_stages.models.dwpose import DWPose
 from dispose_stages.models.whole_body import detection, estimation
 from dispose_stages.models.whole_body.prefetch import prefetch
 
@@ -42,17 +41,6 @@ class PoseNetworks:
     detector_size: tuple[int, int] = (640, 640)
     estimator_size: tuple[int, int] = (384, 288)
     batch_size: int = 8
-
-    @classmethod
-    def of(cls, model: DWPose, batch_size: int) -> PoseNetworks:
-        """Both as they were loaded."""
-        return cls(
-            detector=model.detect,
-            estimator=model.estimate,
-            detector_size=model.detector.input_size,
-            estimator_size=model.estimator.input_size,
-            batch_size=batch_size,
-        )
 
 
 @dataclass(frozen=True, slots=True)

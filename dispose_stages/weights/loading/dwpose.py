@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
+from jaxtyping import Float32
 
 from dispose_stages.errors import DeviceError, WeightsError
-from dispose_stages.models.dwpose import DWPose, OnnxNetwork
+from dispose_stages.models.dwpose import OnnxNetwork
+from dispose_stages.models.whole_body.estimation import SimCC
+from dispose_stages.models.whole_body.extraction import PoseNetworks
 
 _logger = logging.getLogger(__name__)
 
@@ -26,7 +30,7 @@ def load_dwpose(
     allow_cpu: bool,
     threads: int = 0,
     batch_size: int = 8,
-) -> DWPose:
+) -> PoseNetworks:
     """Load both networks.
 
     Args:
@@ -41,13 +45,24 @@ def load_dwpose(
         WeightsError: A file is missing or unusable.
         DeviceError: ``cuda`` was asked for and is not there.
     """
-    networks = [
+    yolox, simcc = (
         open_network(
             path, device=device, allow_cpu=allow_cpu, threads=threads, batch_size=batch_size
         )
         for path in (detector, estimator)
-    ]
-    return DWPose(*networks)
+    )
+
+    def estimate(crops: Float32[np.ndarray, "b 3 h w"]) -> SimCC:
+        x, y = simcc(crops)[:2]
+        return x, y
+
+    return PoseNetworks(
+        detector=lambda images: yolox(images)[0],
+        estimator=estimate,
+        detector_size=yolox.input_size,
+        estimator_size=simcc.input_size,
+        batch_size=batch_size,
+    )
 
 
 def open_network(

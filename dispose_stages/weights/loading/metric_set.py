@@ -48,16 +48,14 @@ class MetricNetworks:
     @cached_property
     def pose(self) -> PoseNetworks:
         """The pipeline's own DWPose."""
-        batch = self._config.pose.batch_size
-        model = load_dwpose(
+        return load_dwpose(
             find_file(self._root, layout.DETECTOR),
             find_file(self._root, layout.WHOLE_BODY),
             device=self._device,
             allow_cpu=self._config.compute.allow_cpu,
             threads=self._threads,
-            batch_size=batch,
+            batch_size=self._config.pose.batch_size,
         )
-        return PoseNetworks.of(model, batch)
 
     @cached_property
     def decoder(self) -> VaeDecoder:

@@ -26,7 +26,7 @@ from dispose_stages.sample.inputs import clip_inputs
 from dispose_stages.sample.noise import draw_noise
 from tests.parity.case import Case, Check, Family, max_abs, relative_to_peak
 from tests.parity.families.motion import formula_cmp
-from tests.parity.families.pose import raster_checks, recorded_frame
+from tests.parity.families.pose import OFFICIAL, raster_checks, recorded_frame
 from tests.parity.families.sampling_runs import RUNG, sampling_parameters, without_gradients
 from tests.parity.sampling_networks import build_networks, build_vae, decoder
 
@@ -65,17 +65,7 @@ def _motion(case: Case, image: np.ndarray) -> MotionField:
         _driving_frames(case), indices, *(int(v) for v in meta["video_hw"]), float(meta["avg_fps"])
     )
     reference = PoseTrack.from_frames([recorded_frame(case, "ref_")], [0], height, width, 0.0)
-    pair = align_pair(reference, driving)
-    tracks = MotionField(
-        poses=pair.poses,
-        person=pair.person,
-        cmp_flow=np.empty((0, 2, 0, 0), dtype=np.int16),
-        height=height,
-        width=width,
-        scale=pair.alignment.scale,
-        shift=pair.alignment.shift,
-        residual=pair.alignment.residual,
-    )
+    tracks = align_pair(reference, driving, OFFICIAL)
     points, visible = tracks.body_track()
     impulses = sparse_impulses(points, visible, height, width, compat="official")
     network = formula_cmp(prefix=meta["cmp_prefix"], salt=case.salt)

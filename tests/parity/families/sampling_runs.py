@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dispose_stages.config import Parameters, Sampling
 from dispose_stages.correspondence.embedding import keypoint_embedding
 from dispose_stages.models.video_decoder import decode_chunks, to_pixels
 from dispose_stages.sample import denoise
@@ -18,13 +19,13 @@ from dispose_stages.sample.binding import guidance_contexts
 from dispose_stages.sample.clip import (
     ClipInputs,
     Networks,
-    SamplingParameters,
     condition_clip,
     sample_clip,
 )
 from dispose_stages.sample.memory import Rung
-from dispose_stages.sample.noise import Noise, draw_noise
+from dispose_stages.sample.noise import draw_noise
 from dispose_stages.sample.reference import added_time_ids, clip_pixels, normalise_image
+from dispose_stages.sample.unit import SampleParams
 from tests.parity.case import Case, Check, Family, max_abs, relative_to_peak
 from tests.parity.sampling_networks import CLIP_MEAN, CLIP_STD, build_networks, build_vae, decoder
 
@@ -62,11 +63,13 @@ class Recorder:
                 handle.remove()
 
 
-def sampling_parameters(meta: dict[str, Any]) -> SamplingParameters:
+def sampling_parameters(meta: dict[str, Any]) -> SampleParams:
     """Of a run; what it passed beyond the usual stands in `extra`."""
     meta = {**meta, **meta.get("extra", {})}
     scale = meta.get("guidance_scale")
-    return SamplingParameters(
+    return SampleParams.of(
+        Parameters(),
+        Sampling(),
         seed=meta["seed"],
         tile_size=meta["tile_size"],
         tile_overlap=meta.get("tile_overlap", meta.get("frames_overlap")),
@@ -117,7 +120,7 @@ def _decode_checks(case: Case, vae: Any, latents: Tensor, prefix: str = "") -> I
 
 
 def _condition_checks(
-    case: Case, inputs: ClipInputs, networks: Networks, parameters: SamplingParameters
+    case: Case, inputs: ClipInputs, networks: Networks, parameters: SampleParams
 ) -> Iterator[Check]:
     image_noise = torch.from_numpy(case["image_noise"])
     conditions, embedding = condition_clip(
@@ -144,17 +147,17 @@ def _condition_checks(
     yield Check("added_time_ids", max_abs(ids, case["added_time_ids"]), 1e-6)
 
 
-def _noise_checks(case: Case, parameters: SamplingParameters) -> Iterator[Check]:
+def _noise_checks(case: Case, parameters: SampleParams) -> Iterator[Check]:
     height, width = case["image_u8"].shape[:2]
-    drawn = draw_noise(
+    image, latents = draw_noise(
         parameters.seed,
         height=height,
         width=width,
         tile_size=parameters.tile_size,
         device="cpu",
     )
-    yield Check("image_noise", max_abs(drawn.image, case["image_noise"]), 1e-5)
-    yield Check("init_noise", max_abs(drawn.latents, case["init_noise"][0]), 1e-5)
+    yield Check("image_noise", max_abs(image, case["image_noise"]), 1e-5)
+    yield Check("init_noise", max_abs(latents, case["init_noise"][0]), 1e-5)
 
 
 def replay_generator(case: Case) -> Iterator[Check]:
@@ -175,10 +178,7 @@ def replay_pipeline(case: Case) -> Iterator[Check]:
     networks = build_networks(meta, case.salt, vae=vae)
     inputs = _inputs(case, embedding)
     yield from _condition_checks(case, inputs, networks, parameters)
-    noise = Noise(
-        image=torch.from_numpy(case["image_noise"]),
-        latents=torch.from_numpy(case["init_noise"][0]),
-    )
+    noise = torch.from_numpy(case["image_noise"]), torch.from_numpy(case["init_noise"][0])
     recorder, states = Recorder(), []
     with recorder.listening(networks):
         sample_clip(inputs, networks, parameters, noise, RUNG, after_step=states.append)

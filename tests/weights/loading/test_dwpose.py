@@ -71,8 +71,8 @@ def test_all_outputs_in_order(tmp_path):
     estimator = write_network(tmp_path / "estimator.onnx", "N", outputs=("zz", "aa"))
     model = load_dwpose(detector, estimator, device="cpu", allow_cpu=False, batch_size=2)
     mean = images(3).mean(axis=2)
-    np.testing.assert_allclose(model.detect(images(3)), mean, rtol=1e-5, atol=1e-6)
-    simcc_x, simcc_y = model.estimate(images(3))
+    np.testing.assert_allclose(model.detector(images(3)), mean, rtol=1e-5, atol=1e-6)
+    simcc_x, simcc_y = model.estimator(images(3))
     np.testing.assert_allclose(simcc_x, mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(simcc_y, 2 * mean, rtol=1e-5, atol=1e-6)
 
