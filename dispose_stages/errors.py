@@ -51,6 +51,8 @@ class WarningCode(StrEnum):
     """Nobody was found in the reference; it was animated as `motion.allow_no_person` wants it."""
     FIT_WITHOUT_PERSON = "fit_without_person"
     """Driving frames in which nobody was found decide size or place of the figure in all frames."""
+    DAMAGED_VIDEO = "damaged_video"
+    """Frames of the driving video are missing or patched up by the decoder (smears, grey areas)."""
 
 
 class DisposeError(Exception):

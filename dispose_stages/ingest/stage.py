@@ -18,7 +18,7 @@ from dispose_stages.atomic import canonical_json, readable_json, write_text
 from dispose_stages.batch.stage import Stage
 from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import Compute
-from dispose_stages.errors import Reason, UnitError
+from dispose_stages.errors import Reason, UnitError, WarningCode
 from dispose_stages.ingest.unit import REVISION, IngestParams
 from dispose_stages.store.files import FileState
 from dispose_stages.store.media import MediaProbe, check_frame, damage_of, probe_file, probe_media
@@ -67,7 +67,13 @@ class ProbeCache:
 
 
 def _result(probe: MediaProbe) -> Result:
-    return Result(key=probe.digest, digest=probe.content_digest, facts=asdict(probe))
+    damaged = probe.missing_frames or probe.damaged_frames
+    return Result(
+        key=probe.digest,
+        digest=probe.content_digest,
+        facts=asdict(probe),
+        warnings=(WarningCode.DAMAGED_VIDEO,) if damaged else (),
+    )
 
 
 class Prober:

@@ -20,7 +20,7 @@ from dispose_stages.geometry.frames import effective_stride
 from dispose_stages.store.decoding.limits import SizeLimits
 from dispose_stages.store.decoding.pool import ask_once
 from dispose_stages.store.files import check_file, file_digest
-from dispose_stages.store.video import VideoReader, damage_message
+from dispose_stages.store.video import VideoReader, damage_message, damaged_from
 
 _AS_SHOWN = "as shown, 1"
 """Enters the keys of what hangs on a video whose frames differ from those that were read before
@@ -92,7 +92,7 @@ def damage_of(path: Path, probe: MediaProbe) -> str:
     parts = []
     if probe.missing_frames:
         total = max(probe.frames, probe.first_missing + probe.missing_frames)
-        parts.append(f"damaged from frame {probe.first_missing} of {total} on")
+        parts.append(damaged_from(path, probe.first_missing, total))
     if probe.damaged_frames:
         parts.append(f"{probe.damaged_frames} frames are patched up by the decoder")
     return f"{path}: {', '.join(parts)}" if parts else ""

@@ -50,7 +50,14 @@ def damage_message(path: Path, first: int, total: int, used: int) -> str:
         used: Frames that reading parameters choose before it.
     """
     remedy = f"; max_frames={used} would use what is before" if used else ""
-    return f"{path}: damaged from frame {first} of {total} on{remedy}"
+    return f"{path}: {damaged_from(path, first, total)}{remedy}"
+
+
+def damaged_from(path: Path, first: int, total: int) -> str:
+    """Where the damage of a video begins; the total is left out where the file cannot hold it."""
+    # A damaged header promises anything, and no frame takes less than a byte.
+    of_total = f" of {total}" if total <= path.stat().st_size else ""
+    return f"damaged from frame {first}{of_total} on"
 
 
 class VideoReader:

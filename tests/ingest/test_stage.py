@@ -12,17 +12,18 @@ from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.stage import Context
 from dispose_stages.batch.unit import Status
 from dispose_stages.config import Config
-from dispose_stages.errors import Reason, UnitError
+from dispose_stages.errors import Reason, UnitError, WarningCode
 from dispose_stages.ingest import stage as module
 from dispose_stages.ingest.stage import STAGE
 from dispose_stages.store.artifacts import ArtifactStore
 from tests.toy_run import compute, plan_run, ready
 
 
-def write_video(path, frames=5):
+def write_video(path, frames=5, options=()):
     """A 48 x 32 clip at 10 fps."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo"]
-    command += ["-pix_fmt", "rgb24", "-s", "48x32", "-r", "10", "-i", "-", "-c:v", "libx264", path]
+    command += ["-pix_fmt", "rgb24", "-s", "48x32", "-r", "10", "-i", "-", "-c:v", "libx264"]
+    command += [*options, path]
     pixels = np.random.default_rng(0).integers(0, 255, (frames, 32, 48, 3), dtype=np.uint8)
     subprocess.run(command, input=pixels.tobytes(), check=True)
 
@@ -56,6 +57,18 @@ def test_facts_of_media(run):
     assert (image["kind"], image["height"], image["width"], image["frames"]) == ("image", 20, 30, 1)
     entry = entries["i0.png"]
     assert entry.key == entry.digest == image["digest"]
+
+
+def test_damaged_videos_are_warned_of(run, tmp_path):
+    """Its rows may run as far as it goes, and say so; so does what is remembered of the file."""
+    path = tmp_path / "media" / "v0.mp4"
+    write_video(path, frames=20, options=["-movflags", "+faststart"])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    entries = perform(run)
+    assert entries["v0.mp4"].warnings == (WarningCode.DAMAGED_VIDEO,)
+    assert {entries[name].warnings for name in ("v1.mp4", "i0.png", "i1.png")} == {()}
+    assert perform(run) == entries
 
 
 def test_files_are_opened_once(run, monkeypatch):

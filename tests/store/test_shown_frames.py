@@ -306,7 +306,7 @@ def test_a_container_that_promises_too_much(clip: Path, tmp_path: Path) -> None:
         probe = probe_media(path)
         assert damaged(probe) == (0x7FFFFFF0 - probe.frames, probe.frames)
         assert probe.reader == "av"
-        assert "max_frames=" in message_of(path)
+        assert f"damaged from frame {probe.frames} on; max_frames=" in message_of(path)
 
 
 def test_patched_up_frames_are_counted(clip: Path, tmp_path: Path) -> None:
