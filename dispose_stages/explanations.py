@@ -130,5 +130,11 @@ WARNINGS: Mapping[WarningCode, Explanation] = {
         "Look at the result's size and place; cut such frames off with `start_frame` and "
         "`max_frames`, or use `compat: corrected`, which leaves them out of the fit.",
     ),
+    WarningCode.DAMAGED_VIDEO: Explanation(
+        "Frames of the driving video are missing behind those that are used, or the decoder "
+        "patched them up: smears, grey areas, figures cut in two.",
+        "Look at the result, and at the log of `ingest` for the frames; copy the file again, or "
+        "use only what is whole (`start_frame`, `max_frames`).",
+    ),
 }
 """Of every warning that a result may carry."""
