@@ -94,21 +94,35 @@ def read_stage_weights(layout: RunLayout, stage: str) -> str:
     """Digest over the checkpoint files a stage loads; empty for a stage without any.
 
     Raises:
-        StoreError: The weights have not been fingerprinted.
+        StoreError: The weights have not been fingerprinted, or those of the stage were missing.
     """
     if stage == "ingest":
         return ""
     try:
-        stages = read_record(layout.weights, *_WEIGHTS, lambda content: dict(content["stages"]))
+        digests = read_weights(layout)
     except StoreError as error:
         raise StoreError(f"{error} (`dispose fingerprint` writes it)") from None
-    return str(stages.get(stage, ""))
+    if stage not in digests:
+        raise StoreError(
+            f"checkpoint files of {stage} were missing when {layout.weights} was written; run the "
+            "pipeline again, which says which"
+        )
+    return digests[stage]
+
+
+def read_weights(layout: RunLayout) -> dict[str, str]:
+    """Stage to the digest over its checkpoint files, where they were all there.
+
+    Raises:
+        StoreError: The weights have not been fingerprinted.
+    """
+    return read_record(layout.weights, *_WEIGHTS, lambda content: dict(content["stages"]))
 
 
 def forget_damaged_weights(layout: RunLayout) -> None:
     """Remove the digests if they cannot be trusted, so that their rule makes them anew."""
     try:
-        read_stage_weights(layout, "pose")
+        read_weights(layout)
     except StoreError:
         layout.weights.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ from dispose_stages.batch.audit import STORED_STAGES, ShardId
 from dispose_stages.batch.control import Control
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger, Shard
-from dispose_stages.batch.run_files import read_pairs, read_run_config, read_stage_weights
+from dispose_stages.batch.run_files import read_pairs, read_run_config, read_weights
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.errors import (
@@ -94,7 +94,7 @@ class Verification:
         yield from self._small(layout.summary, PlanSummary.read, remove=False)
         yield from self._small(layout.pairs, lambda _: read_pairs(layout), remove=False)
         yield from self._small(layout.control, Control.read, remove=False)
-        yield from self._small(layout.weights, lambda _: read_stage_weights(layout, "pose"))
+        yield from self._small(layout.weights, lambda _: read_weights(layout))
         yield from self._small(layout.index, _read_index)
         for path in sorted(layout.shard("x", "x").parents[1].glob("*/*.json")):
             yield from self._small(path, Shard.read, remove=False)

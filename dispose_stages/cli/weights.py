@@ -8,11 +8,15 @@ import click
 
 from dispose_stages.cli.options import config_option
 from dispose_stages.cli.terminal import say
+from dispose_stages.cli.weights_download import download
 
 
 @click.group()
 def weights() -> None:
-    """List, check and make the checkpoints in the folder `models.root`."""
+    """List, fetch, check and make the checkpoints in the folder `models.root`."""
+
+
+weights.add_command(download)
 
 
 @weights.command("list")

@@ -17,7 +17,7 @@ CMP = "ckpt_iter_42000.pth.tar"
 DETECTOR = "dwpose/yolox_l.onnx"
 WHOLE_BODY = "dwpose/dw-ll_ucoco_384.onnx"
 
-_HUB = "https://huggingface.co/"
+HUB = "https://huggingface.co/"
 _CMP_FOLDER = "experiments/semiauto_annot/resnet50_vip+mpii_liteflow/checkpoints"
 
 
@@ -29,11 +29,30 @@ class Place:
         path: Below ``models.root``, with slashes.
         size: Published size in bytes; None where another size is no error.
         at_least: Fewer bytes cannot hold the weights.
+        sha256: Of the published file, where it is known; empty elsewhere.
     """
 
     path: str
     size: int | None = None
     at_least: int = 1
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A tensor that tells this model from those it is taken for.
+
+    Attributes:
+        tensor: Its name.
+        shape: In the published file; empty where the name alone tells.
+    """
+
+    tensor: str
+    shape: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        """For a message."""
+        return f"{self.tensor} {list(self.shape)}" if self.shape else self.tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +62,38 @@ class CheckpointFile:
     Attributes:
         places: Accepted places, best first; the first one's path is the file's name in this
             package.
-        published: Where to get it.
+        repository: On the hub, ``owner/name``.
         stages: The stages that read it.
+        folder: In the repository.
+        below: What of a place's path stands for that folder.
         licence_needed: The publisher asks for consent before the download.
+        mark: What the published file holds and others of its form do not.
     """
 
     places: tuple[Place, ...]
-    published: str
+    repository: str
     stages: frozenset[str]
+    folder: str = ""
+    below: str = ""
     licence_needed: bool = False
+    mark: Mark | None = None
 
     @property
     def name(self) -> str:
         """The expected path."""
         return self.places[0].path
+
+    @property
+    def published(self) -> str:
+        """Where to get it."""
+        return f"{HUB}{self.repository}" + (f" ({self.folder})" if self.folder else "")
+
+    def published_path(self, place: Place) -> str | None:
+        """Path in the repository of the file for a place; None if that is no place of it."""
+        if not place.path.startswith(self.below):
+            return None
+        path = place.path.removeprefix(self.below)
+        return f"{self.folder}/{path}" if self.folder else path
 
     def describe_size(self) -> str:
         """Published size of the expected file, or the least it can have, in words."""
@@ -93,10 +130,15 @@ def _weights(
 
 
 def _svd() -> Iterable[CheckpointFile]:
-    url = f"{_HUB}stabilityai/{SVD}"
-
-    def file(places: tuple[Place, ...], *stages: str) -> CheckpointFile:
-        return CheckpointFile(places, url, frozenset(stages), licence_needed=True)
+    def file(places: tuple[Place, ...], *stages: str, mark: Mark | None = None) -> CheckpointFile:
+        return CheckpointFile(
+            places,
+            f"stabilityai/{SVD}",
+            frozenset(stages),
+            below=f"{SVD}/",
+            licence_needed=True,
+            mark=mark,
+        )
 
     vae, encoder = f"{SVD}/vae", f"{SVD}/image_encoder"
     vae_weights = _weights(SVD, "vae", 97_742_847, half_size=195_531_910)
@@ -104,21 +146,24 @@ def _svd() -> Iterable[CheckpointFile]:
     # The UNet's own weights are not read: MimicMotion brings them.
     yield file((Place(f"{SVD}/unet/config.json"),), "sample")
     yield file((Place(f"{vae}/config.json"),), "sample", "mux", "score")
-    yield file(vae_weights, "sample", "mux", "score")
+    vae_mark = Mark("decoder.time_conv_out.weight", (3, 3, 3, 1, 1))
+    yield file(vae_weights, "sample", "mux", "score", mark=vae_mark)
     yield file((Place(f"{encoder}/config.json"),), "sample")
-    yield file(encoder_weights, "sample")
+    yield file(encoder_weights, "sample", mark=Mark("visual_projection.weight", (1024, 1280)))
     yield file((Place(f"{SVD}/scheduler/scheduler_config.json"),), "sample")
     yield file((Place(f"{SVD}/feature_extractor/preprocessor_config.json"),), "sample")
 
 
 def _sd15() -> Iterable[CheckpointFile]:
-    url = f"{_HUB}stable-diffusion-v1-5/stable-diffusion-v1-5"
+    repository, below = "stable-diffusion-v1-5/stable-diffusion-v1-5", f"{SD15}/"
     stages = frozenset({"correspondence"})
     # Several publishers mirror these files, with headers of different length.
+    attention = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    words = "text_model.embeddings.token_embedding.weight"
     weights = (
-        _weights(SD15, "unet", 859_520_964),
-        _weights(SD15, "vae", 83_653_863),
-        _weights(SD15, "text_encoder", 123_060_480),
+        (_weights(SD15, "unet", 859_520_964), Mark(attention, (1280, 768))),
+        (_weights(SD15, "vae", 83_653_863), Mark("post_quant_conv.weight", (4, 4, 1, 1))),
+        (_weights(SD15, "text_encoder", 123_060_480), Mark(words, (49408, 768))),
     )
     plain = (
         "unet/config.json",
@@ -131,31 +176,43 @@ def _sd15() -> Iterable[CheckpointFile]:
         "scheduler/scheduler_config.json",
     )
     for path in plain:
-        yield CheckpointFile((Place(f"{SD15}/{path}"),), url, stages)
-    for places in weights:
-        yield CheckpointFile(places, url, stages)
+        yield CheckpointFile((Place(f"{SD15}/{path}"),), repository, stages, below=below)
+    for places, mark in weights:
+        yield CheckpointFile(places, repository, stages, below=below, mark=mark)
 
 
 def _single_files() -> Iterable[CheckpointFile]:
-    dwpose = f"{_HUB}yzd-v/DWPose"
-    for name, size in ((DETECTOR, 216_746_733), (WHOLE_BODY, 134_399_116)):
+    for name, size, sha256 in (
+        (DETECTOR, 216_746_733, "7860ae79de6c89a3c1eb72ae9a2756c0ccfbe04b7791bb5880afabd97855a411"),
+        (
+            WHOLE_BODY,
+            134_399_116,
+            "724f4ff2439ed61afb86fb8a1951ec39c6220682803b4a8bd4f598cd913b1843",
+        ),
+    ):
         # Both spellings of the folder are in use.
-        places = Place(name, size), Place(name.replace("dwpose/", "DWPose/"), size)
-        yield CheckpointFile(places, dwpose, frozenset({"pose", "score"}))
+        spellings = name, name.replace("dwpose/", "DWPose/")
+        places = tuple(Place(path, size, sha256=sha256) for path in spellings)
+        yield CheckpointFile(places, "yzd-v/DWPose", frozenset({"pose", "score"}), below="dwpose/")
     cmp_size = 228_465_722
     cmp_places = (
         Place(CMP, cmp_size),
         Place(f"mimicmotion/modules/cmp/{_CMP_FOLDER}/{CMP}", cmp_size),
         Place(f"models/cmp/{_CMP_FOLDER}/{CMP}", cmp_size),
     )
-    cmp_url = f"{_HUB}MyNiuuu/MOFA-Video-Hybrid (models/cmp/{_CMP_FOLDER})"
-    yield CheckpointFile(cmp_places, cmp_url, frozenset({"motion"}))
+    yield CheckpointFile(
+        cmp_places,
+        "MyNiuuu/MOFA-Video-Hybrid",
+        frozenset({"motion"}),
+        folder=f"models/cmp/{_CMP_FOLDER}",
+    )
     sample = frozenset({"sample"})
     mimic = (Place(MIMIC_MOTION, 3_049_867_447),)
-    yield CheckpointFile(mimic, f"{_HUB}tencent/MimicMotion", sample)
+    yield CheckpointFile(mimic, "tencent/MimicMotion", sample)
     # The exact size is not known here; the parameters alone take this much.
     dispose = (Place(DISPOSE, None, 2_740_558_404),)
-    yield CheckpointFile(dispose, f"{_HUB}lihxxx/DisPose", sample)
+    mark = Mark("controlnet_cond_embedding.conv_in_flow.weight")
+    yield CheckpointFile(dispose, "lihxxx/DisPose", sample, mark=mark)
 
 
 FILES: tuple[CheckpointFile, ...] = (*_single_files(), *_svd(), *_sd15())

@@ -23,6 +23,7 @@ from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.run_files import write_stage_weights
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status
+from dispose_stages.config import STAGES
 from dispose_stages.store.artifacts import ArtifactStore
 from tests.bench.size import size
 from tests.workflow.conftest import REPOSITORY, Workspace, fake_bundle, make_workspace
@@ -100,7 +101,7 @@ def sparse_media(root: Path, images: int, videos: int) -> None:
 
 def lay_out_results(layout: RunLayout, store: ArtifactStore) -> None:
     """Everything that the jobs of a planned run would have left."""
-    write_stage_weights(layout, "tiny", {})
+    write_stage_weights(layout, "tiny", dict.fromkeys(STAGES, ""))
     summary = PlanSummary.read(layout.summary)
     for stage, names in summary.shards.items():
         for name in names:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import zipfile
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -13,10 +17,41 @@ from dispose_stages.errors import WeightsError
 from dispose_stages.weights import layout
 from dispose_stages.weights.bundle import MARKER, bundle_name, write_marker
 from dispose_stages.weights.digests import DigestCache, stage_digest
-from dispose_stages.weights.layout import FILES, Place, files_of
-from dispose_stages.weights.verification import find_file, missing_files, stage_files, verify
+from dispose_stages.weights.layout import FILES, CheckpointFile, Mark, Place, files_of
+from dispose_stages.weights.recognition import wrong_form
+from dispose_stages.weights.verification import (
+    complete_stages,
+    find_file,
+    problems_of,
+    stage_files,
+    verify,
+)
 
 STAGES = ("pose", "motion", "correspondence", "sample", "mux", "score")
+
+
+def write_form(path: Path, file: CheckpointFile, size: int) -> None:
+    """A sparse file of that size which is of the published form as far as a look can tell."""
+    if path.suffix == ".json":
+        path.write_text("{}".ljust(size))
+        return
+    with path.open("wb") as stream:
+        if path.suffix == ".safetensors":
+            name, shape = (file.mark.tensor, file.mark.shape) if file.mark else ("w", ())
+            entry = {"dtype": "F16", "shape": shape, "data_offsets": [0, size // 2]}
+            header = json.dumps({name: entry}).encode()
+            stream.write(len(header).to_bytes(8, "little") + header)
+        elif path.suffix in {".bin", ".pth", ".tar"}:
+            archive = BytesIO()
+            with zipfile.ZipFile(archive, "w") as entries:
+                entries.writestr("archive/data.pkl", file.mark.tensor if file.mark else "w")
+            # A zip may be preceded by anything; its directory stands at the end.
+            stream.write(b"PK\x03\x04")
+            stream.seek(size - len(archive.getvalue()))
+            stream.write(archive.getvalue())
+        elif path.suffix == ".onnx":
+            stream.write(b"\x08")
+        stream.truncate(max(size, stream.tell()))
 
 
 def lay_out(root: Path, *, choice: int = 0, full_size: bool = True) -> None:
@@ -25,8 +60,10 @@ def lay_out(root: Path, *, choice: int = 0, full_size: bool = True) -> None:
         place: Place = file.places[min(choice, len(file.places) - 1)]
         path = root / place.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as stream:
-            stream.truncate((place.size or place.at_least) if full_size else 1)
+        if full_size:
+            write_form(path, file, place.size or place.at_least)
+        else:
+            path.write_bytes(b"\0")
 
 
 def test_layout_is_free_of_heavy_imports() -> None:
@@ -93,7 +130,7 @@ def test_marked_bundles_have_their_own_sizes(tmp_path: Path) -> None:
     """Small files are right in a marked folder, empty ones nowhere."""
     lay_out(tmp_path, full_size=False)
     assert bundle_name(tmp_path) == "official"
-    assert len(missing_files(tmp_path)) > 5
+    assert len(problems_of(tmp_path)) > 5
     write_marker(tmp_path, "tiny", seed=0)
     verify(tmp_path, None, "tiny")
     os.truncate(tmp_path / layout.CMP, 0)
@@ -160,3 +197,93 @@ def test_damaged_cache_is_rebuilt(tmp_path: Path) -> None:
         cache.write_text(content)
         assert stage_digest(tmp_path / "a", "mux", DigestCache(cache)) == expected
     assert stage_digest(tmp_path / "a", "ingest", DigestCache(cache)) == ""
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+PAGE = b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>"
+UNET = f"{layout.SD15}/unet/diffusion_pytorch_model.fp16.safetensors"
+VAE = f"{layout.SVD}/vae/diffusion_pytorch_model.fp16.safetensors"
+
+
+def reason_for(root: Path, name: str) -> str:
+    """What is said of a file; of no other anything."""
+    (problem,) = problems_of(root)
+    assert problem.path == root / name
+    return problem.reason
+
+
+@pytest.mark.parametrize("name", [file.name for file in FILES])
+@pytest.mark.parametrize(("content", "word"), [(POINTER, "Git LFS"), (PAGE, "web page")])
+def test_what_downloads_leave_is_named(
+    tmp_path: Path, name: str, content: bytes, word: str
+) -> None:
+    """A pointer and a sign-in page, in the place of any file, in any bundle."""
+    lay_out(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    assert word in reason_for(tmp_path, name)
+    write_marker(tmp_path, "tiny")
+    assert word in str(problems_of(tmp_path, published=False)[0])
+
+
+@pytest.mark.parametrize("name", [file.name for file in FILES if not file.name.endswith("txt")])
+def test_a_file_that_ends_early_is_named(tmp_path: Path, name: str) -> None:
+    """Whether its size is known or only what it holds."""
+    lay_out(tmp_path)
+    os.truncate(tmp_path / name, max(1, (tmp_path / name).stat().st_size - 1000))
+    if name.endswith("json"):
+        (tmp_path / name).write_text('{"half": ')
+    assert "cut short" in reason_for(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", [UNET, layout.DISPOSE, layout.DETECTOR])
+def test_another_form_is_named(tmp_path: Path, name: str) -> None:
+    """Bytes that are no checkpoint at all, of the right size."""
+    lay_out(tmp_path)
+    size = (tmp_path / name).stat().st_size
+    (tmp_path / name).write_bytes(b"\xff" * 100)
+    os.truncate(tmp_path / name, size)
+    assert reason_for(tmp_path, name).startswith("not a")
+
+
+def test_another_model_is_named(tmp_path: Path) -> None:
+    """Both ONNX files swapped, and the decoder of Stable Diffusion where that of SVD belongs."""
+    lay_out(tmp_path)
+    write_form(tmp_path / layout.DETECTOR, FILES[0], 134_399_116)
+    assert f"it has the size of {layout.WHOLE_BODY}" in reason_for(tmp_path, layout.DETECTOR)
+    lay_out(tmp_path)
+    sd = next(file for file in FILES if file.name.startswith(f"{layout.SD15}/vae/diff"))
+    write_form(tmp_path / VAE, sd, 195_531_910)
+    assert "another model: decoder.time_conv_out" in reason_for(tmp_path, VAE)
+    lay_out(tmp_path)
+    dispose = next(file for file in FILES if file.name == layout.DISPOSE)
+    mimic = replace(dispose, mark=Mark("unet.conv_in.weight"))
+    write_form(tmp_path / layout.DISPOSE, mimic, 3_000_000_000)
+    assert "another model: controlnet" in reason_for(tmp_path, layout.DISPOSE)
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.mark], ids=lambda file: file.name)
+def test_marks_are_of_the_networks(file: CheckpointFile) -> None:
+    """The small bundle has the published networks' tensors, of other widths."""
+    small = Path(__file__).parents[2] / "bundles/small"
+    assert wrong_form(small / file.name, replace(file, mark=Mark(file.mark.tensor))) is None
+
+
+def test_a_remedy_names_what_is_needed(tmp_path: Path) -> None:
+    """The command brings exactly the stages' files."""
+    lay_out(tmp_path)
+    (tmp_path / layout.DETECTOR).unlink()
+    with pytest.raises(WeightsError) as caught:
+        verify(tmp_path, {"pose"}, "official")
+    command = f"`dispose weights download --root {tmp_path} --stage pose`"
+    assert command in str(caught.value)
+    with pytest.raises(WeightsError, match=rf"--root {tmp_path}` brings"):
+        verify(tmp_path, None, "official")
+
+
+def test_complete_stages_are_those_with_all_files(tmp_path: Path) -> None:
+    """A stage without a file is left out; without any stage there is nothing to go on with."""
+    lay_out(tmp_path)
+    (tmp_path / layout.CMP).unlink()
+    assert complete_stages(tmp_path, "official") == [s for s in STAGES if s != "motion"]
+    with pytest.raises(WeightsError, match="does not exist"):
+        complete_stages(tmp_path / "none", "official")

@@ -19,9 +19,10 @@ from dispose_stages.batch.index import write_rejects
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.outcomes import RunOutcomes
-from dispose_stages.batch.run_files import write_stage_weights
+from dispose_stages.batch.run_files import read_run_config, write_stage_weights
 from dispose_stages.batch.unit import Result
 from dispose_stages.errors import Reason, UnitError
+from dispose_stages.weights.verification import complete_stages
 
 
 class FakeStage:
@@ -105,7 +106,8 @@ def main(arguments):
     command, options = arguments[0], dict(zip(arguments[1::2], arguments[2::2], strict=True))
     layout = RunLayout(Path(options["--run-dir"]))
     if command == "fingerprint":
-        write_stage_weights(layout, "tiny", {})
+        stages = complete_stages(Path(read_run_config(layout).models.root), "tiny")
+        write_stage_weights(layout, "tiny", dict.fromkeys(stages, ""))
         return 0
     if command == "report":
         page = options["--only"] == "page"

@@ -115,13 +115,14 @@ def settle_settings():
 
 
 def begin_run():
-    """Check the weights and write the plan down, once it is certain that jobs will run."""
+    """Check the weights that jobs will read and write the plan down, once jobs will run."""
     from dispose_stages.batch.slurm import cancel_orphans
     from dispose_stages.weights.verification import verify
 
     current = this_run()
     try:
-        verify(Path(current.config.models.root), None, current.config.models.bundle)
+        stages = {job.rule.name for job in workflow.dag.needrun_jobs()}
+        verify(Path(current.config.models.root), stages, current.config.models.bundle)
         current.commit()
     except DisposeError as error:
         raise refusal(error) from None
