@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from dispose_stages.config_limits import Limits, Pilot
 from dispose_stages.config_models import Bundle, Models, expand_bundle, with_bundle_defaults
 from dispose_stages.config_score import Score
 from dispose_stages.config_section import Section, describe_validation_error, plain_number
@@ -236,6 +237,8 @@ class Config(Section):
     score: Score = Score()
     compute: Compute = Compute()
     shards: Shards = Shards()
+    pilot: Pilot = Pilot()
+    limits: Limits = Limits()
 
     @property
     def run_dir(self) -> Path:

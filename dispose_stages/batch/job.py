@@ -85,6 +85,7 @@ class ShardJob:
     def perform(self, config: Config, device: str, lease: Lease) -> int:
         """Run the shard and write what is to be written; returns the exit status."""
         self._attempt.device = device
+        lease.say(device=device)
         self._stats.attempts.append(self._attempt)
         self._attempt.outcome = Outcome.ERROR  # unless something better is known
         try:
@@ -211,7 +212,7 @@ def perform_shard(
     shard = Shard.read(layout.shard(stage_name, shard_name))
     if deadline is None:
         deadline = find_deadline(os.environ)
-    switch = StopSwitch(deadline, now)
+    switch = StopSwitch(deadline, now, layout.halt)
     lease = Lease(
         layout.running(stage_name, shard_name),
         {

@@ -37,6 +37,11 @@ class RunLayout:
         """Held by the one main process that works on the run."""
         return self.root / "plan" / "run.lock"
 
+    @property
+    def halt(self) -> Path:
+        """There while jobs should end because the command's budget is spent; says why."""
+        return self.root / "plan" / "halt"
+
     def shard(self, stage: str, shard: str) -> Path:
         """Units of one job."""
         return self.root / "plan" / stage / f"{shard}.json"

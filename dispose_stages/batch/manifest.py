@@ -58,6 +58,7 @@ class Row:
         truth_video: Absolute path of the true video where there is one; decides nothing but scores.
         units: Role to id of the units it needs, once it is planned.
         extra: Cells of all other columns, for users of the videos; part of no id and no key.
+        held: Whether a pilot of other rows holds it back.
     """
 
     line: int
@@ -69,6 +70,7 @@ class Row:
     units: Mapping[str, str] = field(default_factory=dict)
     reference_frame: int | None = None
     truth_video: str = ""
+    held: bool = False
 
     @property
     def clip(self) -> str:

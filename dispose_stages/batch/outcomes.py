@@ -39,6 +39,8 @@ class PairStatus(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"
     PENDING = "pending"
+    HELD = "held"
+    """Not of the pilot; the rest of the manifest follows when the run is no pilot any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class RowCounts:
     failed: int = 0
     rejected: int = 0
     pending: int = 0
+    held: int = 0
 
     @classmethod
     def of(cls, pairs: Iterable[PairStatus], rejects: Iterable[RowProblem]) -> RowCounts:
@@ -79,11 +82,12 @@ class RowCounts:
 
     @property
     def total(self) -> int:
-        """All rows."""
+        """All rows but those that a pilot holds back."""
         return self.delivered + self.failed + self.rejected + self.pending
 
     def __str__(self) -> str:
         others = {"failed": self.failed, "rejected": self.rejected, "pending": self.pending}
+        others["held back"] = self.held
         told = [f"{count} {name}" for name, count in others.items() if count]
         return ", ".join([f"{self.delivered} of {self.total} rows delivered", *told])
 
@@ -196,7 +200,8 @@ class RunOutcomes:
             if waiting is None and (result is None or result.status is not Status.DONE):
                 waiting = role
         stage = ROLES[waiting or "mux"]
-        return Outcome(pair, PairStatus.PENDING, stage, pair.units.get(waiting or "mux", ""))
+        status = PairStatus.HELD if pair.held else PairStatus.PENDING
+        return Outcome(pair, status, stage, pair.units.get(waiting or "mux", ""))
 
 
 def _needed_roles(pair: Row) -> list[str]:

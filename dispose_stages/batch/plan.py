@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from dispose_stages.batch.manifest import Manifest, Row
+from dispose_stages.batch.pilot import chosen_rows, released_units
 from dispose_stages.batch.sharding import (
     ROUTE_BITS,
     settle_shard_count,
@@ -64,6 +65,7 @@ def build_plan(
     *,
     stamps: Mapping[str, Mapping[str, str]] | None = None,
     previous_counts: Mapping[str, int] | None = None,
+    settled: Mapping[str, Collection[str]] | None = None,
 ) -> Plan:
     """All units of a run and the number of shards of each stage.
 
@@ -72,6 +74,10 @@ def build_plan(
         manifest: Its checked rows.
         stamps: Stage to unit id (or ``*``) to token, renewed by forced re-runs.
         previous_counts: Shards per stage of the last plan of this run.
+        settled: Stage to units that earlier commands brought to an end; a pilot keeps them.
+
+    Raises:
+        ManifestError: A pilot asks for a row that cannot run.
     """
     planners = [importlib.import_module(f"dispose_stages.{stage}.unit").plan for stage in STAGES]
     clips = len({(row.reference_image, row.driving_video) for row in manifest.rows})
@@ -85,15 +91,26 @@ def build_plan(
             plan.units[unit.stage].setdefault(unit.id, unit)
         roles = {role: unit.id for role, unit in needed.units.items()}
         plan.rows.append(replace(row, units=roles))
+    if config.pilot.chosen:
+        chosen = chosen_rows(config.pilot, manifest)
+        none: dict[str, Collection[str]] = {stage: () for stage in STAGES}
+        plan.units = released_units(plan.units, plan.rows, chosen, settled or none)
+        plan.rows = [replace(row, held=row.pair_id not in chosen) for row in plan.rows]
     for stage in STAGES:
-        wanted = shard_count(
-            len(plan.units[stage]),
-            config.shards.seconds_per_unit.get(stage, 1.0),
-            config.shards.minutes,
-            config.shards.maximum,
-        )
-        plan.shard_counts[stage] = settle_shard_count(wanted, (previous_counts or {}).get(stage))
+        plan.shard_counts[stage] = _shards_of(plan, stage, config, previous_counts or {})
     return plan
+
+
+def _shards_of(plan: Plan, stage: str, config: Config, previous: Mapping[str, int]) -> int:
+    wanted = shard_count(
+        len(plan.units[stage]),
+        config.shards.seconds_per_unit.get(stage, 1.0),
+        config.shards.minutes,
+        config.shards.maximum,
+    )
+    settled = settle_shard_count(wanted, previous.get(stage))
+    # A pilot after the whole leaves the whole's jobs as they are.
+    return max(settled, previous.get(stage, 1)) if config.pilot.chosen else settled
 
 
 def _hash64(text: str) -> int:

@@ -19,6 +19,7 @@ from dispose_stages.batch.control import Control, standing_requests
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Shard
 from dispose_stages.batch.manifest import Manifest, RowProblem, read_manifest, rejects_csv
+from dispose_stages.batch.pilot import settled_units
 from dispose_stages.batch.plan import Plan, build_plan, revision, upstream_shards
 from dispose_stages.batch.run_files import forget_damaged_weights, pairs_json
 from dispose_stages.batch.run_lock import RunLock
@@ -93,6 +94,7 @@ class PreparedRun:
         layout = self.layout
         self._lock = RunLock(layout.run_lock)
         self._lock.acquire()
+        layout.halt.unlink(missing_ok=True)
         self.control.write(layout.control)
         forget_damaged_weights(layout)
         for (stage, shard), text in self.shards.items():
@@ -152,14 +154,17 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
     forced = forced or Forced()
     for stage in sorted(forced.stages):
         control = control.with_stamp(stage)
-    counts = _previous_counts(layout)
-    plan = build_plan(config, manifest, stamps=control.stamps, previous_counts=counts)
+    former: dict[str, Any] = {
+        "previous_counts": _previous_counts(layout),
+        "settled": settled_units(layout) if config.pilot.chosen else None,
+    }
+    plan = build_plan(config, manifest, stamps=control.stamps, **former)
     by_shard = _units_by_shard(plan)
     again = [i for i in by_shard if str(layout.ledger(*i)) in forced.ledgers]
     if again:
         for stage, shard in again:
             control = control.with_stamp(stage, [unit.id for unit in by_shard[stage, shard]])
-        plan = build_plan(config, manifest, stamps=control.stamps, previous_counts=counts)
+        plan = build_plan(config, manifest, stamps=control.stamps, **former)
         by_shard = _units_by_shard(plan)
     unit_ids = {i: [unit.id for unit in units] for i, units in by_shard.items()}
     store = ArtifactStore(Path(config.store))

@@ -49,6 +49,7 @@ def pairs_json(rows: Iterable[Row], rejects: Iterable[RowProblem] = ()) -> str:
             "parameters": row.parameters.model_dump(),
             "units": row.units,
             "extra": row.extra,
+            **({"held": True} if row.held else {}),
         }
         for row in rows
     )

@@ -30,9 +30,13 @@ def job_name_prefix(given: str | None, run_dir: Path) -> str:
         given: By the profile.
         run_dir: ``<results>/<run>``.
     """
-    digest = hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:10]
+    digest = _digest(run_dir)
     readable = re.sub(r"[^A-Za-z0-9-]+", "-", "-".join(filter(None, [given, run_dir.name])))
     return f"{readable[: LONGEST_PREFIX - 11].strip('-')}-{digest}"
+
+
+def _digest(run_dir: Path) -> str:
+    return hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:10]
 
 
 def _call(command: Sequence[str]) -> str:
@@ -58,9 +62,27 @@ def cancel_orphans(prefix: str, call: Command = _call) -> list[str]:
 
 
 def _find(prefix: str, call: Command) -> list[str]:
-    lines = call(["squeue", "--me", "--noheader", "--format", "%A|%j"]).splitlines()
-    jobs = (line.strip().partition("|") for line in lines)
-    return [number for number, _, name in jobs if name.startswith(f"{prefix}_")]
+    return [number for number, name in _jobs(call) if name.startswith(f"{prefix}_")]
+
+
+def _jobs(call: Command, *options: str) -> list[tuple[str, str]]:
+    """Number and name of this user's jobs."""
+    lines = call(["squeue", "--me", *options, "--noheader", "--format", "%A|%j"]).splitlines()
+    parts = (line.strip().partition("|") for line in lines)
+    return [(number, name) for number, _, name in parts]
+
+
+def cancel_waiting(run_dir: Path, call: Command = _call) -> list[str]:
+    """Cancel a run's jobs that have not begun; returns their numbers, none where SLURM is not."""
+    mark = f"-{_digest(run_dir)}_"
+    try:
+        waiting = _jobs(call, "--states", "PENDING")
+        jobs = [number for number, name in waiting if mark in name]
+        for start in range(0, len(jobs), _AT_ONCE):
+            call(["scancel", *jobs[start : start + _AT_ONCE]])
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return jobs
 
 
 def settle_status_command(given: str | None, call: Command = _call) -> str | None:

@@ -1,4 +1,4 @@
-"""When a job should end: asked to by a signal, or before the scheduler's time limit kills it."""
+"""When a job should end: asked to by a signal or a file, or before the time limit kills it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 _logger = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ MARGIN_SHARE = 0.05
 MARGIN_BOUNDS = (20.0, 120.0)
 """Time kept free at the end of a job: this share of what there was, within these seconds. The
 Snakemake around the job needs some of them to end after it."""
+HALT_POLL_SECONDS = 2.0
 
 
 def parse_time_left(text: str) -> float | None:
@@ -65,10 +67,18 @@ class StopSwitch:
     Args:
         deadline: Unix time at which the job is killed, if known.
         now: Clock, seconds since the epoch.
+        halt: A file that turns it on, on whichever machine the job runs.
     """
 
-    def __init__(self, deadline: float | None = None, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        deadline: float | None = None,
+        now: Callable[[], float] = time.time,
+        halt: Path | None = None,
+    ) -> None:
         self._now = now
+        self._halt = halt
+        self._looked = 0.0
         self._deadline = deadline
         self._unit_started = now()
         self._slowest = 0.0
@@ -92,7 +102,15 @@ class StopSwitch:
             expected = max(0.0, self._slowest - (now - self._unit_started))
             if now + expected + self.margin > self._deadline:
                 self.press("the time limit is near")
+        if not self.reason and self._halted():
+            self.press("the budget is spent")
         return bool(self.reason)
+
+    def _halted(self) -> bool:
+        if self._halt is None or abs(self._now() - self._looked) < HALT_POLL_SECONDS:
+            return False
+        self._looked = self._now()
+        return self._halt.exists()
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -13,7 +13,9 @@ from typing import Any
 import click
 
 from dispose_stages.atomic import readable_json, write_text_if_changed
+from dispose_stages.batch.budget import Budget, parse_until
 from dispose_stages.batch.layout import RunLayout
+from dispose_stages.cli.bounds import EXIT_BUDGET, BudgetWatch, confirm, pilot_settings
 from dispose_stages.cli.options import config_option
 from dispose_stages.cli.supervision import Supervised, supervise
 from dispose_stages.cli.terminal import say
@@ -52,6 +54,22 @@ HEALINGS = 2
     "--force", type=click.Choice(STAGES), help="Compute this stage anew, then what hangs on it."
 )
 @click.option("--pairs", help="Comma-separated ids: --force these pairs only.")
+@click.option("--only", metavar="IDS", help="A pilot: compute these pairs (comma-separated) only.")
+@click.option("--first", type=click.IntRange(min=1), help="A pilot: the first so many rows only.")
+@click.option("--sample", type=click.IntRange(min=1), help="A pilot: so many rows at random.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of --sample; 0 without.")
+@click.option(
+    "--max-gpu-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="HOURS",
+    help="Stop in order once this command's jobs have used so many.",
+)
+@click.option(
+    "--until-time",
+    metavar="TIME",
+    help="Stop in order at 18:30, or at a date and time such as 2026-11-27T18:30.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask about limits.confirm_gpu_hours.")
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would run.")
 @click.argument("extra", nargs=-1, metavar="[-- SNAKEMAKE_ARGUMENTS]")
 def run(
@@ -62,6 +80,13 @@ def run(
     settings: tuple[str, ...],
     force: str | None,
     pairs: str | None,
+    only: str | None,
+    first: int | None,
+    sample: int | None,
+    seed: int | None,
+    max_gpu_hours: float | None,
+    until_time: str | None,
+    yes: bool,
     dry_run: bool,
     extra: tuple[str, ...],
 ) -> None:
@@ -70,11 +95,17 @@ def run(
     A thin wrapper: `snakemake --profile profiles/local` does the same. Arguments after `--` go to
     snakemake, for instance `dispose run -- --until motion --keep-going`.
 
-    Exit status: 0 every row of the manifest was delivered, 3 some were, 4 none was, 1 the run did
-    not come about; 128 and the signal's number if one stopped it (Ctrl-C: 130, SIGTERM: 143); of a
-    dry run that of snakemake.
+    With --only, --first or --sample only a part is computed, in the same run: without them the
+    rest follows, and nothing is made twice. --dry-run says what would be computed, why, and what
+    it takes.
+
+    Exit status: 0 every row of the manifest (of a pilot: every row of it) was delivered, 3 some
+    were, 4 none was, 1 the run did not come about, 75 the budget was spent before the end; 128 and
+    the signal's number if one stopped it (Ctrl-C: 130, SIGTERM: 143); of a dry run that of
+    snakemake.
     """
-    values = parse_settings(settings)
+    values = merged(parse_settings(settings), pilot_settings(only, first, sample, seed))
+    budget = Budget(max_gpu_hours, parse_until(until_time) if until_time is not None else None)
     if manifest is not None:
         values["manifest"] = str(manifest)
     config = load_config(merged(read_config_file(config_file), values))
@@ -85,17 +116,27 @@ def run(
     files = [config_file, *([_write_overrides(values)] if values else [])]
     command = snakemake_command(profile, files, force=force, dry_run=dry_run, extra=extra)
     say(shlex.join(command), err=True)
-    ended = supervise(command, _say_stopping)
+    watch = BudgetWatch(Budget() if dry_run else budget, layout)
+    ended = _supervise(command, watch)
     for _ in range(HEALINGS):
-        if dry_run or ended.stopped_by or not _artifact_was_lost(layout):
+        if dry_run or ended.stopped_by or watch.spent or not _artifact_was_lost(layout):
             break
         say("an artifact was lost or damaged; planning once more to make it again", err=True)
-        ended = supervise(command, _say_stopping)
+        ended = _supervise(command, watch)
     status = ended.status if dry_run else exit_status(config, ended)
+    if status and watch.spent:
+        say(f"{watch.spent}; what is finished is kept, and the same command continues", err=True)
+        sys.exit(EXIT_BUDGET)
     if status and ended.stopped_by:
         status = 128 + ended.stopped_by
         say("stopped; what is finished is kept, and the same command continues", err=True)
     sys.exit(status)
+
+
+def _supervise(command: Sequence[str], watch: BudgetWatch) -> Supervised:
+    ended = supervise(command, _say_stopping, watch.begin)
+    watch.end()
+    return ended
 
 
 def _artifact_was_lost(layout: RunLayout) -> bool:

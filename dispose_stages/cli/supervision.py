@@ -40,12 +40,17 @@ class Supervised:
                 os.killpg(self.pid, number)
 
 
-def supervise(command: Sequence[str], on_stop: Callable[[signal.Signals], None]) -> Supervised:
+def supervise(
+    command: Sequence[str],
+    on_stop: Callable[[signal.Signals], None],
+    on_start: Callable[[Supervised], None] = lambda _: None,
+) -> Supervised:
     """Run a command to its end.
 
     Args:
         command: Program and arguments; its standard input is empty.
         on_stop: Called at the first signal that asks for a stop.
+        on_start: Called once the program runs.
     """
     run = Supervised()
 
@@ -70,6 +75,7 @@ def supervise(command: Sequence[str], on_stop: Callable[[signal.Signals], None])
         run.pid = process.pid
         if run.stopped_by is not None:  # before there was anybody to tell
             run.tell(signal.SIGINT)
+        on_start(run)
         status = process.wait()
     run.status = status if status >= 0 else 128 - status
     return run

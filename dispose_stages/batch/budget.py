@@ -1,0 +1,120 @@
+"""What one command may use: GPU hours and time; when they are spent, jobs end in order.
+
+Jobs look for the file `RunLayout.halt`, wherever they run; they finish the unit or save the
+denoising step they are at, as they do before a time limit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from dispose_stages.atomic import write_text
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.lease import read_lease
+from dispose_stages.batch.stats import JobStats, Outcome
+from dispose_stages.config import GPU_STAGES, STAGES
+from dispose_stages.errors import ConfigError
+
+_SLACK = 3600.0
+"""Statistics last written so long before the command began are not opened; clocks differ."""
+
+
+def parse_until(text: str, now: Callable[[], datetime] = datetime.now) -> float:
+    """Unix time of ``18:30`` (the next one) or ``2026-11-27 18:30``, in local time if not said.
+
+    Raises:
+        ConfigError: It is no time, or in the past.
+    """
+    try:
+        clock = datetime.strptime(text.strip(), "%H:%M").time()  # noqa: DTZ007 - local, as a clock shows it
+        until = datetime.combine(now().date(), clock)
+        if until <= now():
+            until += timedelta(days=1)
+    except ValueError:
+        try:
+            until = datetime.fromisoformat(text.strip())
+        except ValueError:
+            wanted = "write 18:30, or a date and time such as 2026-11-27T18:30"
+            raise ConfigError(f"--until-time {text!r} is no time; {wanted}") from None
+    if until.timestamp() <= now().timestamp():
+        raise ConfigError(f"--until-time {text!r} is past")
+    return until.timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a command may use.
+
+    Attributes:
+        gpu_hours: Of all its jobs together.
+        until: Unix time.
+    """
+
+    gpu_hours: float | None = None
+    until: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything is bounded."""
+        return self.gpu_hours is not None or self.until is not None
+
+    def spent(self, layout: RunLayout, began: float) -> str:
+        """What is spent, for people; empty while there is some left.
+
+        Args:
+            layout: Of the run.
+            began: Unix time at which the command began.
+        """
+        now = time.time()
+        if self.until is not None and now >= self.until:
+            return f"it is {datetime.fromtimestamp(now):%Y-%m-%d %H:%M}"  # noqa: DTZ006 - local
+        if self.gpu_hours is not None:
+            used = used_gpu_seconds(layout, began, now) / 3600
+            if used >= self.gpu_hours:
+                return f"{used:.2f} of {self.gpu_hours:g} GPU hours are used"
+        return ""
+
+
+def used_gpu_seconds(layout: RunLayout, began: float, now: float) -> float:
+    """Seconds on GPUs since a time: of attempts that ended, and of jobs that are alive."""
+    stems = {
+        path.with_name(path.name.partition(".")[0])
+        for stage in GPU_STAGES
+        for path in layout.stats(stage, "x").parent.glob("*.json")
+    }
+    return sum(_used(stem, began, now) for stem in stems)
+
+
+def _used(stem: Path, began: float, now: float) -> float:
+    """By one shard."""
+    lease = read_lease(stem.with_name(f"{stem.name}.running.json"))
+    seconds = 0.0
+    if lease is not None and lease.get("device") == "cuda":
+        seconds = now - max(began, float(lease["started"]))
+    path = stem.with_name(f"{stem.name}.json")
+    try:
+        attempts = JobStats.read(path).attempts if path.stat().st_mtime > began - _SLACK else []
+    except FileNotFoundError:
+        attempts = []
+    return seconds + sum(
+        attempt.seconds
+        for attempt in attempts
+        if attempt.device == "cuda"
+        and attempt.started >= began
+        and (lease is None or attempt.outcome is not Outcome.RUNNING)
+    )
+
+
+def halt(layout: RunLayout, why: str) -> None:
+    """Ask all jobs of the run to end."""
+    write_text(layout.halt, f"{why}\n")
+
+
+def living_jobs(layout: RunLayout) -> set[tuple[str, object, object]]:
+    """Jobs that hold a shard: path of its lease, process and when it began."""
+    paths = (p for s in STAGES for p in layout.stats(s, "x").parent.glob("*.running.json"))
+    found = ((str(path), read_lease(path)) for path in paths)
+    return {(path, lease.get("pid"), lease.get("started")) for path, lease in found if lease}

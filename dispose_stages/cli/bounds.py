@@ -1,0 +1,84 @@
+"""Part of a manifest, and a budget: the options of ``dispose run`` that bound it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from dispose_stages.cli.terminal import say
+from dispose_stages.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dispose_stages.batch.budget import Budget
+    from dispose_stages.batch.layout import RunLayout
+    from dispose_stages.cli.supervision import Supervised
+
+_POLL_SECONDS = 5.0
+_PATIENCE_SECONDS = 600.0
+"""For the units under way; then jobs are stopped as by Ctrl-C."""
+EXIT_BUDGET = 75
+"""Something is left; the same command continues (``EX_TEMPFAIL``), as of a job."""
+
+
+def pilot_settings(
+    only: str | None, first: int | None, sample: int | None, seed: int | None
+) -> dict[str, Any]:
+    """The configuration's section `pilot` as the options say it; empty if they say nothing."""
+    if seed is not None and sample is None:
+        raise ConfigError("--seed belongs to --sample")
+    given = {"first": first, "sample": sample, "seed": seed}
+    pilot: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if only is not None:
+        pilot["only"] = [name for part in only.split(",") if (name := part.strip())]
+        if not pilot["only"]:
+            raise ConfigError("--only names no pair")
+    return {"pilot": pilot} if pilot else {}
+
+
+class BudgetWatch:
+    """Looks at what a command has used, and stops it in order when its budget is spent.
+
+    Args:
+        budget: Of the command.
+        layout: Of the run.
+
+    Attributes:
+        spent: What is spent; empty while there is some left.
+    """
+
+    def __init__(self, budget: Budget, layout: RunLayout) -> None:
+        self._budget = budget
+        self._layout = layout
+        self._began = time.time()
+        self._ended = threading.Event()
+        self.spent = ""
+
+    def begin(self, run: Supervised) -> None:
+        """Watch a program that has just begun, until `end` is called."""
+        self._ended = threading.Event()
+        if self._budget:
+            threading.Thread(target=self._watch, args=(run,), daemon=True).start()
+
+    def end(self) -> None:
+        """The program has ended."""
+        self._ended.set()
+
+    def _watch(self, run: Supervised) -> None:
+        from dispose_stages.batch.budget import halt, living_jobs
+        from dispose_stages.batch.slurm import cancel_waiting
+
+        while not (spent := self._budget.spent(self._layout, self._began)):
+            if self._ended.wait(_POLL_SECONDS):
+                return
+        self.spent = spent
+        say(f"the budget is spent: {spent}; jobs save what they have", err=True)
+        halt(self._layout, spent)
+        cancel_waiting(self._layout.root)
+        running, latest = living_jobs(self._layout), time.monotonic() + _PATIENCE_SECONDS
+        while running & living_jobs(self._layout) and time.monotonic() < latest:
+            if self._ended.wait(1.0):
+                return
+        # What is alive now has begun after the halt and has nothing to save.
+        run.tell(signal.SIGINT)
