@@ -30,7 +30,7 @@ def parse_until(text: str, now: Callable[[], datetime] = datetime.now) -> float:
         ConfigError: It is no time, or in the past.
     """
     try:
-        clock = datetime.strptime(text.strip(), "%H:%M").time()  # noqa: DTZ007 - local, as a clock shows it
+        clock = datetime.strptime(text.strip(), "%H:%M").time()
         until = datetime.combine(now().date(), clock)
         if until <= now():
             until += timedelta(days=1)
@@ -70,7 +70,7 @@ class Budget:
         """
         now = time.time()
         if self.until is not None and now >= self.until:
-            return f"it is {datetime.fromtimestamp(now):%Y-%m-%d %H:%M}"  # noqa: DTZ006 - local
+            return f"it is {datetime.fromtimestamp(now):%Y-%m-%d %H:%M}"
         if self.gpu_hours is not None:
             used = used_gpu_seconds(layout, began, now) / 3600
             if used >= self.gpu_hours:

@@ -93,7 +93,7 @@ def build_plan(
         plan.rows.append(replace(row, units=roles))
     if config.pilot.chosen:
         chosen = chosen_rows(config.pilot, manifest)
-        none: dict[str, Collection[str]] = {stage: () for stage in STAGES}
+        none: dict[str, Collection[str]] = dict.fromkeys(STAGES, ())
         plan.units = released_units(plan.units, plan.rows, chosen, settled or none)
         plan.rows = [replace(row, held=row.pair_id not in chosen) for row in plan.rows]
     for stage in STAGES:

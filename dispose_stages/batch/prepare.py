@@ -39,14 +39,16 @@ class Forced:
     Attributes:
         stages: All units of these.
         ledgers: All units of the shards that write these files.
+        units: Stage to some of its units.
     """
 
     stages: frozenset[str] = frozenset()
     ledgers: frozenset[str] = frozenset()
+    units: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether anything is forced."""
-        return bool(self.stages or self.ledgers)
+        return bool(self.stages or self.ledgers or self.units)
 
     @classmethod
     def of(cls, targets: Iterable[str], *, everything: bool = False) -> Forced:
@@ -154,6 +156,8 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
     forced = forced or Forced()
     for stage in sorted(forced.stages):
         control = control.with_stamp(stage)
+    for stage, names in forced.units.items():
+        control = control.with_stamp(stage, names)
     former: dict[str, Any] = {
         "previous_counts": _previous_counts(layout),
         "settled": settled_units(layout) if config.pilot.chosen else None,

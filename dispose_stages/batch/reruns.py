@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from dispose_stages.batch.audit import ShardId
@@ -43,22 +43,28 @@ def renew_stamps(layout: RunLayout, stage: str, pair_ids: Collection[str] | None
         StoreError: The run was never planned.
         RunBusyError: Another process works on it.
     """
-    units = None if pair_ids is None else _units_of(layout, stage, set(pair_ids))
+    units = None if pair_ids is None else units_of(layout, stage, pair_ids)
     with _holding(layout):
         standing_requests(layout)[0].with_stamp(stage, units).write(layout.control)
     return len(units or ())
 
 
-def _units_of(layout: RunLayout, stage: str, wanted: set[str]) -> list[str]:
-    units_of = {row.pair_id: row.units for row in read_pairs(layout)}
-    if unknown := sorted(wanted - units_of.keys()):
+def units_of(layout: RunLayout, stage: str, pair_ids: Iterable[str]) -> list[str]:
+    """A stage's units that some pairs need.
+
+    Raises:
+        ManifestError: The run has no such pair.
+        StoreError: The run was never planned.
+    """
+    wanted, known = set(pair_ids), {row.pair_id: row.units for row in read_pairs(layout)}
+    if unknown := sorted(wanted - known.keys()):
         raise ManifestError(f"{layout.root} has no pair {', '.join(unknown)}")
     # Roles are called after their stage: `pose`, `pose_image`, `pose_video`.
     return sorted(
         {
             unit
             for pair in wanted
-            for role, unit in units_of[pair].items()
+            for role, unit in known[pair].items()
             if role == stage or role.startswith(f"{stage}_")
         }
     )

@@ -5,7 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from dispose_stages.cli.terminal import say
 from dispose_stages.errors import ConfigError
@@ -22,10 +27,70 @@ EXIT_BUDGET = 75
 """Something is left; the same command continues (``EX_TEMPFAIL``), as of a job."""
 
 
-def pilot_settings(
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What of a manifest a command is to compute, and at what price.
+
+    Attributes:
+        settings: Of the configuration: its section `pilot`, if there is to be one.
+        budget: What it may use.
+        yes: Whether it goes on without asking.
+    """
+
+    settings: dict[str, Any]
+    budget: Budget
+    yes: bool
+
+
+_OPTIONS = (
+    click.option("--only", metavar="IDS", help="A pilot: these pairs (comma-separated) only."),
+    click.option("--first", type=click.IntRange(min=1), help="A pilot: the first rows only."),
+    click.option("--sample", type=click.IntRange(min=1), help="A pilot: rows drawn at random."),
+    click.option("--seed", type=click.IntRange(min=0), help="Of --sample; 0 without."),
+    click.option(
+        "--max-gpu-hours",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="HOURS",
+        help="Stop in order once this command's jobs have used so many.",
+    ),
+    click.option(
+        "--until-time",
+        metavar="TIME",
+        help="Stop in order at 18:30, or at a date and time such as 2026-11-27T18:30.",
+    ),
+    click.option("--yes", is_flag=True, help="Do not ask about limits.confirm_gpu_hours."),
+)
+
+
+def bounded(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that make the argument `bounds` of a command."""
+
+    @wraps(command)
+    def with_bounds(
+        *,
+        max_gpu_hours: float | None,
+        until_time: str | None,
+        yes: bool,
+        only: str | None,
+        first: int | None,
+        sample: int | None,
+        seed: int | None,
+        **others: Any,
+    ) -> None:
+        from dispose_stages.batch.budget import Budget, parse_until
+
+        until = parse_until(until_time) if until_time is not None else None
+        settings = _pilot_settings(only, first, sample, seed)
+        command(bounds=Bounds(settings, Budget(max_gpu_hours, until), yes), **others)
+
+    for option in reversed(_OPTIONS):
+        with_bounds = option(with_bounds)
+    return with_bounds
+
+
+def _pilot_settings(
     only: str | None, first: int | None, sample: int | None, seed: int | None
 ) -> dict[str, Any]:
-    """The configuration's section `pilot` as the options say it; empty if they say nothing."""
     if seed is not None and sample is None:
         raise ConfigError("--seed belongs to --sample")
     given = {"first": first, "sample": sample, "seed": seed}

@@ -13,9 +13,11 @@ from typing import Any
 import click
 
 from dispose_stages.atomic import readable_json, write_text_if_changed
-from dispose_stages.batch.budget import Budget, parse_until
+from dispose_stages.batch.budget import Budget
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.cli.bounds import EXIT_BUDGET, BudgetWatch, confirm, pilot_settings
+from dispose_stages.batch.prepare import Forced
+from dispose_stages.cli.bounds import EXIT_BUDGET, Bounds, BudgetWatch, bounded
+from dispose_stages.cli.forecast import confirm, forecast_lines
 from dispose_stages.cli.options import config_option
 from dispose_stages.cli.supervision import Supervised, supervise
 from dispose_stages.cli.terminal import say
@@ -54,25 +56,10 @@ HEALINGS = 2
     "--force", type=click.Choice(STAGES), help="Compute this stage anew, then what hangs on it."
 )
 @click.option("--pairs", help="Comma-separated ids: --force these pairs only.")
-@click.option("--only", metavar="IDS", help="A pilot: compute these pairs (comma-separated) only.")
-@click.option("--first", type=click.IntRange(min=1), help="A pilot: the first so many rows only.")
-@click.option("--sample", type=click.IntRange(min=1), help="A pilot: so many rows at random.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of --sample; 0 without.")
-@click.option(
-    "--max-gpu-hours",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="HOURS",
-    help="Stop in order once this command's jobs have used so many.",
-)
-@click.option(
-    "--until-time",
-    metavar="TIME",
-    help="Stop in order at 18:30, or at a date and time such as 2026-11-27T18:30.",
-)
-@click.option("--yes", is_flag=True, help="Do not ask about limits.confirm_gpu_hours.")
+@bounded
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would run.")
 @click.argument("extra", nargs=-1, metavar="[-- SNAKEMAKE_ARGUMENTS]")
-def run(
+def run(  # noqa: PLR0913 - one for an option
     *,
     profile: Path,
     config_file: Path,
@@ -80,13 +67,7 @@ def run(
     settings: tuple[str, ...],
     force: str | None,
     pairs: str | None,
-    only: str | None,
-    first: int | None,
-    sample: int | None,
-    seed: int | None,
-    max_gpu_hours: float | None,
-    until_time: str | None,
-    yes: bool,
+    bounds: Bounds,
     dry_run: bool,
     extra: tuple[str, ...],
 ) -> None:
@@ -104,19 +85,23 @@ def run(
     the signal's number if one stopped it (Ctrl-C: 130, SIGTERM: 143); of a dry run that of
     snakemake.
     """
-    values = merged(parse_settings(settings), pilot_settings(only, first, sample, seed))
-    budget = Budget(max_gpu_hours, parse_until(until_time) if until_time is not None else None)
+    values = merged(parse_settings(settings), bounds.settings)
     if manifest is not None:
         values["manifest"] = str(manifest)
     config = load_config(merged(read_config_file(config_file), values))
     layout = RunLayout(config.run_dir)
+    forced = Forced.of([force] if force is not None else [])
     if pairs is not None:
-        _force_pairs(layout, force, pairs.split(","), dry_run=dry_run)
+        forced = _force_pairs(layout, force, pairs.split(","), dry_run=dry_run)
         force = None
+    if dry_run:
+        say("\n".join(forecast_lines(config, forced)))
+    else:
+        confirm(config, forced, yes=bounds.yes)
     files = [config_file, *([_write_overrides(values)] if values else [])]
     command = snakemake_command(profile, files, force=force, dry_run=dry_run, extra=extra)
     say(shlex.join(command), err=True)
-    watch = BudgetWatch(Budget() if dry_run else budget, layout)
+    watch = BudgetWatch(Budget() if dry_run else bounds.budget, layout)
     ended = _supervise(command, watch)
     for _ in range(HEALINGS):
         if dry_run or ended.stopped_by or watch.spent or not _artifact_was_lost(layout):
@@ -233,14 +218,16 @@ def _no_row_can_run(config: Config) -> bool:
         return False
 
 
-def _force_pairs(layout: RunLayout, stage: str | None, pairs: list[str], *, dry_run: bool) -> None:
-    """Make one stage's units of some pairs stale, once."""
-    from dispose_stages.batch.reruns import renew_stamps
+def _force_pairs(
+    layout: RunLayout, stage: str | None, pairs: list[str], *, dry_run: bool
+) -> Forced:
+    """Make one stage's units of some pairs stale, once; on a dry run only say what would be."""
+    from dispose_stages.batch.reruns import renew_stamps, units_of
 
     if stage is None:
         raise ConfigError("--pairs needs --force STAGE")
     if dry_run:
-        say(f"{stage} of {len(pairs)} pairs would be computed anew", err=True)
-        return
+        return Forced(units={stage: units_of(layout, stage, pairs)})
     units = renew_stamps(layout, stage, pairs)
     say(f"{units} units of {stage} are computed anew", err=True)
+    return Forced()

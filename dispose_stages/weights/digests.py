@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
@@ -53,10 +54,9 @@ class DigestCache:
         """
         path = path.absolute()
         try:
+            if known := self.known(path):
+                return known
             status = path.stat()
-            known = self._entries.get(str(path))
-            if known and known[:2] == [status.st_size, status.st_mtime_ns]:
-                return str(known[2]), str(known[3])
             _logger.info("reading %s (%.2f GB)", path, status.st_size / 1e9)
             name, value = content_identity(path)
         except OSError as error:
@@ -64,6 +64,30 @@ class DigestCache:
         self._entries[str(path)] = [status.st_size, status.st_mtime_ns, name, value]
         write_text(self.path, readable_json({"format": _FORMAT, "files": self._entries}))
         return name, value
+
+    def known(self, path: Path) -> tuple[str, str] | None:
+        """What `identity` would say, if the file need not be read for it."""
+        with suppress(OSError):
+            status = path.absolute().stat()
+            entry = self._entries.get(str(path.absolute()))
+            if entry and entry[:2] == [status.st_size, status.st_mtime_ns]:
+                return str(entry[2]), str(entry[3])
+        return None
+
+    def known_digest(self, root: Path, stage: str) -> str | None:
+        """What `stage_digest` would say, if no file need be read for it.
+
+        Raises:
+            WeightsError: A file is missing.
+        """
+        contents = [self.known(path) for path in stage_files(root, stage)]
+        return None if None in contents else _digest_of(contents)
+
+
+def _digest_of(contents: Sequence[tuple[str, str] | None]) -> str:
+    """Of a stage that loads files of these names and contents; empty for none."""
+    listed = [list(content) for content in contents if content is not None]
+    return hashlib.sha256(canonical_json(listed).encode()).hexdigest() if listed else ""
 
 
 def stage_digest(root: Path, stage: str, cache: DigestCache) -> str:
@@ -75,11 +99,7 @@ def stage_digest(root: Path, stage: str, cache: DigestCache) -> str:
     Raises:
         WeightsError: A file is missing, or is no true conversion.
     """
-    files = stage_files(root, stage)
-    if not files:
-        return ""
-    contents = [list(cache.identity(path)) for path in files]
-    return hashlib.sha256(canonical_json(contents).encode()).hexdigest()
+    return _digest_of([cache.identity(path) for path in stage_files(root, stage)])
 
 
 def digest_stages(root: Path, stages: Iterable[str], cache: DigestCache) -> dict[str, str]:

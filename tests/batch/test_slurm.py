@@ -4,6 +4,7 @@ import subprocess
 from dispose_stages.batch.slurm import (
     LONGEST_PREFIX,
     cancel_orphans,
+    cancel_waiting,
     job_name_prefix,
     settle_status_command,
 )
@@ -54,6 +55,26 @@ def test_thousands_of_jobs_fit_on_the_command_line():
     slurm = Slurm("".join(f"{i}|p_a\n" for i in range(1201)))
     assert len(cancel_orphans("p", slurm)) == 1201
     assert [len(each) for each in slurm.cancelled] == [500, 500, 201]
+
+
+def test_only_what_waits_of_this_run_is_cancelled(tmp_path):
+    """Asked for by state, told by the run's folder, whatever prefix the profile gives."""
+    mine, other = (job_name_prefix("dispose", tmp_path / name) for name in ("mine", "other"))
+    slurm = Slurm(f"1|{mine}_aa\n2|{other}_aa\n3|bash\n")
+    asked = []
+    found = cancel_waiting(tmp_path / "mine", lambda c: asked.append(list(c)) or slurm(c))
+    assert found == ["1"]
+    assert asked[0][2:4] == ["--states", "PENDING"]
+    assert slurm.cancelled == [["1"]]
+
+
+def test_without_slurm_nothing_waits(tmp_path):
+    """A budget that is spent on a workstation looks for no jobs there."""
+
+    def absent(command):
+        raise FileNotFoundError(command[0])
+
+    assert cancel_waiting(tmp_path, absent) == []
 
 
 def test_nothing_to_cancel_calls_nothing():

@@ -20,7 +20,7 @@ def calls(monkeypatch, tmp_path):
     """Commands that would have been run; each succeeds."""
     calls = []
 
-    def called(command, on_stop):
+    def called(command, on_stop, on_start=None):
         calls.append(command)
         return Supervised(status=0)
 
@@ -72,9 +72,10 @@ def test_a_wrong_configuration_starts_nothing(calls):
     assert calls.commands == []
 
 
-def test_a_dry_run_has_snakemakes_status(calls, monkeypatch):
+def test_a_dry_run_has_snakemakes_status(calls, tmp_path):
     """Nothing is delivered by looking."""
-    assert dispose_run(calls, "--dry-run").exit_code == 0
+    manifest = plan_run(tmp_path).config.manifest
+    assert dispose_run(calls, "--dry-run", "--manifest", manifest).exit_code == 0
     assert calls.commands[0][-1] == "--dry-run"
 
 
@@ -140,10 +141,14 @@ def test_single_pairs_are_forced_by_their_units(calls, tmp_path):
 
 
 def test_forcing_single_pairs_on_a_dry_run_renews_nothing(calls, tmp_path):
-    """It only says how many."""
+    """It only says how many: of four the pose of the image and that of the video."""
     run = plan_run(tmp_path)
-    result = dispose_run(calls, "-n", "--force", "pose", "--pairs", "i0_v0")
-    assert "pose of 1 pairs would be" in result.output
+    run.perform_all()
+    settings = [f"{key}={getattr(run.config, key)}" for key in ("manifest", "results", "store")]
+    given = [word for setting in settings for word in ("--set", setting)]
+    result = dispose_run(calls, "-n", "--force", "pose", "--pairs", "i0_v0", *given)
+    (line,) = (line for line in result.output.splitlines() if line.startswith("pose "))
+    assert "2 forced" in line
     assert not run.layout.control.exists()
 
 

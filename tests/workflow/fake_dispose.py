@@ -3,7 +3,8 @@
 Every artifact's content follows from parameters and upstream content, as real ones' does; every
 computation adds a line to ``calls.log``. ``FAKE_FAIL=stage:label`` makes a unit fail;
 ``FAKE_BREAK=stage`` makes the job of a stage crash. ``FAKE_SECONDS`` makes units slow; what each
-is about to write is noted in ``begun.log``.
+is about to write is noted in ``begun.log``. ``FAKE_DEVICE`` is what stages with networks say they
+ran on.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import time
 from pathlib import Path
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
+from dispose_stages.batch import job
 from dispose_stages.batch.index import write_rejects
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.run_files import read_run_config, write_stage_weights
 from dispose_stages.batch.unit import Result
+from dispose_stages.config import GPU_STAGES
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.weights.verification import complete_stages
 
@@ -118,6 +121,8 @@ def main(arguments):
         return 0
     if os.environ.get("FAKE_BREAK") == command:
         return 1
+    if command in GPU_STAGES and (device := os.environ.get("FAKE_DEVICE")):
+        job.settle_device = lambda *_: device
     return perform_shard(
         command,
         layout.root,

@@ -1,0 +1,239 @@
+"""What a command would compute, unit by unit, and why; nothing is run or written.
+
+A unit's key is known as far as the digests of what it reads are, from the ledgers and the store.
+Where something upstream has to be computed first, what is below it counts as to be computed too,
+for the same reason; it may turn out to be there (`docs/decisions/0001-keys-follow-content.md`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dispose_stages.batch.audit import STORED_STAGES, ShardId
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Ledger, Shard, artifact_key
+from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.plan import revision
+from dispose_stages.batch.prepare import PreparedRun
+from dispose_stages.batch.run_files import read_pairs, read_stage_weights
+from dispose_stages.batch.summary import PlanSummary
+from dispose_stages.batch.unit import Result, Status, Unit
+from dispose_stages.config import GPU_STAGES, STAGES
+from dispose_stages.errors import StoreError, WeightsError
+from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.files import FileState
+from dispose_stages.store.shelf import VideoShelf
+from dispose_stages.weights.digests import DigestCache
+
+CACHED = ""
+"""Instead of a reason: the result is there."""
+KEPT = "failed before, kept"
+NEW, LOST, FORCED = "new", "lost", "forced"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a command would do with a unit.
+
+    Attributes:
+        why: Why it is computed; `CACHED`; `KEPT` where a failure stays what it is.
+        digest: Of its result, where that is known.
+    """
+
+    why: str
+    digest: str | None = None
+
+    @property
+    def computes(self) -> bool:
+        """Whether the unit is computed."""
+        return self.why not in {CACHED, KEPT}
+
+
+@dataclass(slots=True)
+class Former:
+    """What earlier commands left of a run.
+
+    Attributes:
+        units: (stage, id) to the unit as it was planned, with the revision of that plan.
+        results: (stage, id) to what came of it.
+        roles: Pair to its units.
+        weights: Stage to digest of its checkpoints.
+        signature: Of the sizes and times of their files.
+        plans: Jobs as they were planned.
+        looked: File of ``ingest`` to when its ledger was written, nanoseconds.
+    """
+
+    units: dict[tuple[str, str], tuple[Unit, int]] = field(default_factory=dict)
+    results: dict[tuple[str, str], Result] = field(default_factory=dict)
+    roles: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    signature: str = ""
+    plans: dict[ShardId, str] = field(default_factory=dict)
+    looked: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, layout: RunLayout) -> Former:
+        """Everything that can be read; damaged files count as absent."""
+        former = cls()
+        for stage in STAGES:
+            for path in layout.shard(stage, "x").parent.glob("*.json"):
+                with suppress(StoreError):
+                    shard = Shard.read(path)
+                    former.units |= {(stage, u.id): (u, shard.revision) for u in shard.units}
+            for path in layout.ledger(stage, "x").parent.glob("*.json"):
+                with suppress(StoreError):
+                    found = Ledger.read(path).units
+                    former.results |= {(stage, name): result for name, result in found.items()}
+                    if stage == "ingest":
+                        former.looked |= dict.fromkeys(found, path.stat().st_mtime_ns)
+        with suppress(StoreError):
+            former.roles = {row.pair_id: row.units for row in read_pairs(layout)}
+            summary = PlanSummary.read(layout.summary)
+            former.signature = summary.weights
+            former.plans = {
+                (stage, name): shard.plan
+                for stage, shards in summary.shards.items()
+                for name, shard in shards.items()
+            }
+        with suppress(StoreError):
+            former.weights = {s: read_stage_weights(layout, s) for s in GPU_STAGES}
+        return former
+
+
+def forecast(prepared: PreparedRun) -> dict[str, dict[str, Verdict]]:
+    """What would become of every unit, by stage and id."""
+    return _Forecast(prepared).verdicts()
+
+
+class _Forecast:
+    def __init__(self, prepared: PreparedRun) -> None:
+        self._run = prepared
+        self._former = Former.read(prepared.layout)
+        self._store = ArtifactStore(Path(prepared.config.store))
+        self._shelf = VideoShelf(prepared.layout.videos)
+        same = self._former.signature == prepared.summary.weights and self._former.weights
+        self._weights = self._former.weights if same else _known_weights(prepared)
+        self._present = {stage: frozenset(self._store.keys(stage)) for stage in STORED_STAGES}
+        self._user = _first_users(prepared.plan.rows)
+        self._found: dict[str, dict[str, Verdict]] = {stage: {} for stage in STAGES}
+
+    def verdicts(self) -> dict[str, dict[str, Verdict]]:
+        for stage in STAGES:  # upstream first
+            for name, units in self._run.plan.shards(stage).items():
+                plan = self._run.summary.shards[stage][name].plan
+                again = plan != self._former.plans.get((stage, name))
+                for unit in units:
+                    self._found[stage][unit.id] = self._verdict(unit, again=again)
+        return self._found
+
+    def _verdict(self, unit: Unit, *, again: bool) -> Verdict:
+        """Of a unit, everything upstream being judged; `again`: its job runs in any case."""
+        above = {role: self._found[of][name] for role, (of, name) in unit.upstream.items()}
+        result = self._former.results.get((unit.stage, unit.id))
+        if not again and result is not None and result.status in {Status.FAILED, Status.BLOCKED}:
+            return Verdict(KEPT)
+        for verdict in above.values():
+            if verdict.digest is None:
+                return Verdict(verdict.why)
+        if unit.stage == "ingest":
+            return self._ingested(unit, result)
+        digests = {role: verdict.digest or "" for role, verdict in above.items()}
+        weights = self._weights.get(unit.stage)
+        if weights is None:
+            return Verdict(self._why(unit, result, ""))
+        now = revision(unit.stage)
+        key = artifact_key(unit, revision=now, weights=weights, upstream=digests)
+        digest = self._digest_of(unit, key, result)
+        if digest is not None:
+            return Verdict(CACHED, digest)
+        lost = result is not None and result.status is Status.DONE and result.key == key
+        return Verdict(self._why(unit, result, key), result.digest if lost and result else None)
+
+    def _ingested(self, unit: Unit, result: Result | None) -> Verdict:
+        """Of a file: known while it is older than what was said of it."""
+        if result is None or result.status is not Status.DONE:
+            return Verdict("failed before" if result is not None else NEW)
+        former = self._former.units.get((unit.stage, unit.id))
+        if former is not None and former[0].stamp != unit.stamp:
+            return Verdict(FORCED)
+        state = FileState.of(unit.source("media"))
+        looked = self._former.looked[unit.id]
+        if state is None or max(state.modified_ns, state.changed_ns) > looked:
+            return Verdict("changed file")
+        return Verdict(CACHED, result.digest)
+
+    def _digest_of(self, unit: Unit, key: str, result: Result | None) -> str | None:
+        """Digest of the unit's result if it is there."""
+        if unit.stage == "mux":
+            return self._shelf.digest(unit.id, key)
+        if key not in self._present[unit.stage]:
+            return None
+        if result is not None and result.status is Status.DONE and result.key == key:
+            return result.digest
+        return self._store.digest(unit.stage, key)
+
+    def _why(self, unit: Unit, result: Result | None, key: str) -> str:
+        known = self._former.units.get((unit.stage, unit.id))
+        if known is None:
+            return self._what_differs(unit)
+        former, revised = known
+        now = revision(unit.stage)
+        causes = {
+            FORCED: former.stamp != unit.stamp,
+            NEW: result is None,
+            "failed before": result is not None and result.status is not Status.DONE,
+            f"revision {revised}→{now}": revised != now,
+            "weights": self._weights.get(unit.stage) != self._former.weights.get(unit.stage),
+            LOST: result is not None and result.key == key,
+        }
+        return next((why for why, holds in causes.items() if holds), "what it reads")
+
+    def _what_differs(self, unit: Unit) -> str:
+        """From the unit that its first pair had instead, in the last plan."""
+        pair_id, role = self._user[unit.stage, unit.id]
+        former = self._former.units.get(
+            (unit.stage, self._former.roles.get(pair_id, {}).get(role, ""))
+        )
+        if former is None:
+            return NEW
+        before, after = former[0], unit
+        names = sorted(before.params.keys() | after.params.keys())
+        changed = [n for n in names if before.params.get(n) != after.params.get(n)]
+        if changed:
+            return f"parameter {', '.join(changed)}"
+        if before.sources != after.sources:
+            return "source"
+        reasons = (self._found[of][name].why for of, name in unit.upstream.values())
+        return next((why for why in reasons if why not in {CACHED, KEPT}), "what it reads")
+
+
+def _first_users(rows: list[Row]) -> dict[tuple[str, str], tuple[str, str]]:
+    users: dict[tuple[str, str], tuple[str, str]] = {}
+    for row in rows:
+        for role, unit in row.units.items():
+            users.setdefault((role.partition("_")[0], unit), (row.pair_id, role))
+    return users
+
+
+def _known_weights(prepared: PreparedRun) -> Mapping[str, str]:
+    """Digests of the checkpoints of stages, as far as their files need not be read for it."""
+    cache = DigestCache(Path(prepared.config.store) / "weights.json")
+    known: dict[str, str] = {}
+    for stage in GPU_STAGES:
+        with suppress(WeightsError):
+            digest = cache.known_digest(Path(prepared.config.models.root), stage)
+            if digest is not None:
+                known[stage] = digest
+    return known
+
+
+def reasons(verdicts: Mapping[str, Verdict]) -> Iterator[tuple[str, int]]:
+    """Reasons to compute with the numbers of units, the commonest first."""
+    counts: dict[str, int] = {}
+    for verdict in verdicts.values():
+        if verdict.computes:
+            counts[verdict.why] = counts.get(verdict.why, 0) + 1
+    yield from sorted(counts.items(), key=lambda item: (-item[1], item[0]))

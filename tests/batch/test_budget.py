@@ -1,0 +1,91 @@
+"""What a command has used, and when it is too much."""
+
+import time
+from datetime import datetime
+
+import pytest
+
+from dispose_stages.batch.budget import (
+    Budget,
+    halt,
+    living_jobs,
+    parse_until,
+    used_gpu_seconds,
+)
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.lease import Lease
+from dispose_stages.batch.stats import Attempt, JobStats, Outcome
+from dispose_stages.batch.stopping import StopSwitch
+from dispose_stages.errors import ConfigError
+
+NOON = datetime(2026, 11, 27, 12, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("18:30", datetime(2026, 11, 27, 18, 30)),
+        ("06:00", datetime(2026, 11, 28, 6, 0)),
+        ("12:00", datetime(2026, 11, 28, 12, 0)),
+        ("2026-12-01 07:15", datetime(2026, 12, 1, 7, 15)),
+        ("2026-12-01", datetime(2026, 12, 1)),
+    ],
+)
+def test_times_as_people_write_them(text, wanted):
+    """A time of day is the next one; a date alone is its beginning."""
+    assert parse_until(text, lambda: NOON) == wanted.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("text", "what"), [("tomorrow", "no time"), ("25:00", "no time"), ("2026-11-27", "past")]
+)
+def test_times_that_are_none(text, what):
+    """A typed error says what to write."""
+    with pytest.raises(ConfigError, match=what):
+        parse_until(text, lambda: NOON)
+
+
+def attempt(began, seconds, device="cuda", outcome=Outcome.DONE):
+    return Attempt(1, device=device, started=began, seconds=seconds, outcome=outcome)
+
+
+def test_ended_and_living_jobs_count_once(tmp_path):
+    """Attempts before the command, on CPUs, and what a living job last said of itself do not."""
+    layout, began = RunLayout(tmp_path), time.time() - 100
+    old = attempt(began - 500, 400)
+    JobStats({}, [old, attempt(began + 1, 30), attempt(began + 40, 7, device="cpu")]).write(
+        layout.stats("sample", "0-of-2")
+    )
+    killed = attempt(began + 5, 11, outcome=Outcome.RUNNING)
+    JobStats({}, [killed]).write(layout.stats("sample", "1-of-2"))
+    assert used_gpu_seconds(layout, began, time.time()) == pytest.approx(41)
+    JobStats({}, [attempt(began + 60, 20, outcome=Outcome.RUNNING)]).write(
+        layout.stats("mux", "0-of-1")
+    )
+    with Lease(layout.running("mux", "0-of-1"), {"device": "cuda"}) as lease:
+        assert lease.acquire()
+        assert len(living_jobs(layout)) == 1
+        now = time.time() + 50
+        assert used_gpu_seconds(layout, began, now) == pytest.approx(41 + 50, abs=2)
+    assert living_jobs(layout) == set()
+
+
+def test_a_spent_budget_says_what_of(tmp_path):
+    """And nothing before."""
+    layout, began = RunLayout(tmp_path), time.time() - 10
+    JobStats({}, [attempt(began + 1, 3600)]).write(layout.stats("sample", "0-of-1"))
+    assert Budget(gpu_hours=1.5).spent(layout, began) == ""
+    assert "1.00 of 0.5 GPU hours" in Budget(gpu_hours=0.5).spent(layout, began)
+    assert Budget(until=time.time() + 60).spent(layout, began) == ""
+    assert "it is " in Budget(until=time.time() - 1).spent(layout, began)
+    assert not Budget()
+
+
+def test_jobs_heed_the_halt_wherever_they_run(tmp_path):
+    """The file is looked for again and again, and its absence stops nothing."""
+    layout, clock = RunLayout(tmp_path), iter(range(0, 1000, 10))
+    switch = StopSwitch(now=lambda: float(next(clock)), halt=layout.halt)
+    assert not switch()
+    halt(layout, "enough")
+    assert switch()
+    assert switch.reason == "the budget is spent"

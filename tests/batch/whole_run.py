@@ -1,0 +1,48 @@
+"""A run that is planned as `dispose run` plans it, and whose jobs compute without networks."""
+
+from pathlib import Path
+
+from dispose_stages.batch.job import perform_shard
+from dispose_stages.batch.plan import revision
+from dispose_stages.batch.prepare import Forced, PreparedRun, prepare_run
+from dispose_stages.batch.run_files import write_stage_weights
+from dispose_stages.config import STAGES
+from tests.workflow.conftest import write_manifest
+from tests.workflow.fake_dispose import FakeStage
+
+
+def settings(folder: Path, images=("a.png", "b.png"), videos=("x.mp4", "y.mp4"), **more) -> dict:
+    """A configuration below a folder; jobs want it to be the working directory."""
+    manifest = write_manifest(folder / "media", list(images), list(videos))
+    models = folder / "models"
+    models.mkdir(exist_ok=True)
+    return {
+        "manifest": str(manifest),
+        "results": str(folder / "results"),
+        "store": str(folder / "store"),
+        "models": {"bundle": "tiny", "root": str(models)},
+        "compute": {"device": "cpu"},
+        **more,
+    }
+
+
+def compute(values: dict, forced: Forced | None = None, *, stages=STAGES) -> PreparedRun:
+    """Plan a run and bring all its jobs to an end."""
+    prepared = prepare_run(values, forced)
+    prepared.commit()
+    write_stage_weights(prepared.layout, "tiny", dict.fromkeys(STAGES, "w"))
+    for stage in stages:
+        for name in prepared.plan.shards(stage):
+            code = FakeStage(stage)
+            code.revision = revision(stage)
+            assert perform_shard(stage, prepared.layout.root, name, stage=code) == 0
+    prepared.release()
+    return prepared
+
+
+def calls() -> list[str]:
+    """What was computed since the last look, sorted."""
+    path = Path("calls.log")
+    lines = sorted(path.read_text().splitlines()) if path.exists() else []
+    path.unlink(missing_ok=True)
+    return lines
