@@ -8,7 +8,13 @@ from pathlib import Path
 import click
 
 from dispose_stages.atomic import write_text
-from dispose_stages.cli.options import config_option
+from dispose_stages.cli.options import (
+    EXISTING_FILE,
+    FOLDER,
+    config_option,
+    profile_option,
+    settings_option,
+)
 from dispose_stages.cli.run import run as run_command
 from dispose_stages.cli.table import table_of
 from dispose_stages.cli.terminal import say
@@ -24,27 +30,15 @@ _DEMO_FRAMES = 12
 @click.argument("what", metavar="demo|tiktok|unseen|damage|MANIFEST")
 @click.option(
     "--root",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder of the videos, for tiktok (sequences 00335 to 00340) and unseen (all of them).",
 )
-@click.option(
-    "--profile",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("profiles/local"),
-    show_default=True,
-    help="Where to run, as of `dispose run`.",
-)
+@profile_option
 @config_option
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a configuration key, such as score.metrics=[frames,pose,fid].",
-)
+@settings_option
 @click.option(
     "--write",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    type=EXISTING_FILE,
     help="With damage: the document whose table is replaced (docs/benchmark.md).",
 )
 @click.argument("extra", nargs=-1, metavar="[-- SNAKEMAKE_ARGUMENTS]")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dispose_stages.cli.options import FOLDER
 from dispose_stages.cli.terminal import say
 
 
@@ -14,7 +15,7 @@ from dispose_stages.cli.terminal import say
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file is outdated.")
 @click.option(
     "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("config"),
     show_default=True,
     help="Where the files lie.",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dispose_stages.cli.logs import configure_logging, unit_progress
-from dispose_stages.cli.options import run_dir_argument
+from dispose_stages.cli.options import EXISTING_FILE, FILE, FOLDER, run_dir_argument
 from dispose_stages.cli.terminal import say
 from dispose_stages.errors import ExportError
 
@@ -28,7 +28,7 @@ _EXTRAS = {"mlcroissant": "mlcroissant", "c2pa": "c2pa-python"}
     "--to",
     "folder",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder of the data set: new, empty, or of the same export that was interrupted.",
 )
 @click.option(
@@ -69,18 +69,18 @@ _EXTRAS = {"mlcroissant": "mlcroissant", "c2pa": "c2pa-python"}
 @click.option("--unlicensed-ok", is_flag=True, help="Licence, consent and source may be absent.")
 @click.option(
     "--takedown",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="List of digests of sources that must not appear, beside <results>/takedown.txt.",
 )
 @click.option(
     "--about",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="YAML file with name, description, creators, licence, citation … of the data set.",
 )
 @click.option(
     "--sign",
     nargs=2,
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    type=EXISTING_FILE,
     metavar="CERTIFICATES KEY",
     help="Sign the videos (C2PA) with this certificate chain and private key (PEM files). Signed "
     "videos differ from export to export.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dispose_stages.cli.options import FOLDER
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     "run_dirs",
     multiple=True,
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="A run; all runs in the same folder count. May be repeated for runs in other folders.",
 )
 @click.option(
     "--store",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="The store. Default: the one of the first run.",
 )
 @click.option(

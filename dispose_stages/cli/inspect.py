@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dispose_stages.batch.unit import Status
-from dispose_stages.cli.options import run_dir_option
+from dispose_stages.cli.options import FOLDER, run_dir_option
 from dispose_stages.cli.terminal import say
 from dispose_stages.errors import StoreError
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @run_dir_option
 @click.option(
     "--preview",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Also write pictures of poses, motion fields and correspondence into this folder.",
 )
 @click.option(

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dispose_stages.cli.options import config_option
+from dispose_stages.cli.options import FILE, FOLDER, config_option
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
     from dispose_stages.batch.manifest import Manifest, RowProblem
     from dispose_stages.config import Compute
     from dispose_stages.store.media import MediaProbe
+
+_output_option = click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=FILE,
+    help="The manifest to write; its paths are relative to its folder where they can be.",
+)
 
 
 @click.group()
@@ -25,7 +33,7 @@ def manifest() -> None:
 
 
 @manifest.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @config_option
 @click.option("--shallow", is_flag=True, help="Do not open media; only see whether they exist.")
 def check(*, file: Path, config_file: Path, shallow: bool) -> None:
@@ -104,15 +112,9 @@ def problem_table(problems: Iterable[RowProblem]) -> Iterable[str]:
 
 
 @manifest.command()
-@click.argument("images", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("videos", type=click.Path(file_okay=False, path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The manifest to write; its paths are relative to its folder where they can be.",
-)
+@click.argument("images", type=FOLDER)
+@click.argument("videos", type=FOLDER)
+@_output_option
 def cross(*, images: Path, videos: Path, output: Path) -> None:
     """Pair every image of the folder IMAGES with every video of the folder VIDEOS."""
     from dispose_stages.atomic import write_text
@@ -124,14 +126,8 @@ def cross(*, images: Path, videos: Path, output: Path) -> None:
 
 
 @manifest.command(name="self")
-@click.argument("videos", type=click.Path(file_okay=False, path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The manifest to write; its paths are relative to its folder where they can be.",
-)
+@click.argument("videos", type=FOLDER)
+@_output_option
 @click.option(
     "--reference-frame",
     type=click.IntRange(min=0),

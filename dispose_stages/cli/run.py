@@ -18,7 +18,7 @@ from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.prepare import Forced
 from dispose_stages.cli.bounds import EXIT_BUDGET, Bounds, BudgetWatch, bounded
 from dispose_stages.cli.forecast import confirm, forecast_lines
-from dispose_stages.cli.options import config_option
+from dispose_stages.cli.options import FILE, config_option, profile_option, settings_option
 from dispose_stages.cli.supervision import Supervised, supervise
 from dispose_stages.cli.terminal import say
 from dispose_stages.config import STAGES, Config, load_config
@@ -32,26 +32,14 @@ HEALINGS = 2
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
-@click.option(
-    "--profile",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("profiles/local"),
-    show_default=True,
-    help="Where to run: profiles/local, profiles/slurm, or one of your own.",
-)
+@profile_option
 @config_option
 @click.option(
     "--manifest",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="The pairs; short for --set manifest=FILE.",
 )
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a configuration key, such as parameters.seed=7. May be repeated.",
-)
+@settings_option
 @click.option(
     "--force", type=click.Choice(STAGES), help="Compute this stage anew, then what hangs on it."
 )

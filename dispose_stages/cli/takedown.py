@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dispose_stages.cli.options import FOLDER
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
     "--results",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("results"),
     show_default=True,
     help="Folder whose runs are looked through.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dispose_stages.cli.options import FILE
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--settings",
             "settings_file",
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=FILE,
             default=Path("config/train.yaml"),
             show_default=True,
             help="Settings of the training.",

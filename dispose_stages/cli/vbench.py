@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dispose_stages.cli.options import run_dir_argument
+from dispose_stages.cli.options import FILE, FOLDER, run_dir_argument
 from dispose_stages.cli.terminal import say
 
 
@@ -21,7 +21,7 @@ def vbench() -> None:
     "--to",
     "folder",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Empty folder for `vbench evaluate --videos_path`.",
 )
 def export(*, run_dir: Path, folder: Path) -> None:
@@ -34,7 +34,7 @@ def export(*, run_dir: Path, folder: Path) -> None:
 
 @vbench.command(name="import")
 @run_dir_argument
-@click.argument("results", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("results", type=FILE)
 def import_(*, run_dir: Path, results: Path) -> None:
     """Take in the JSON that VBench wrote (…_eval_results.json); `dispose table` shows it."""
     from dispose_stages.benchmark.vbench import import_results

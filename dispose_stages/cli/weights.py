@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dispose_stages.cli.options import config_option
+from dispose_stages.cli.options import FOLDER, config_option
 from dispose_stages.cli.terminal import say
 from dispose_stages.cli.weights_download import download
 
@@ -37,7 +37,7 @@ def list_files() -> None:
 @config_option
 @click.option(
     "--root",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder to check instead of models.root, as the published weights.",
 )
 def check(*, config_file: Path, root: Path | None) -> None:
@@ -57,9 +57,7 @@ def check(*, config_file: Path, root: Path | None) -> None:
 
 
 @weights.command("make-tiny")
-@click.argument(
-    "root", type=click.Path(file_okay=False, path_type=Path), default=Path("models/tiny")
-)
+@click.argument("root", type=FOLDER, default=Path("models/tiny"))
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random weights.")
 def make_tiny_bundle(*, root: Path, seed: int) -> None:
     """Write small random checkpoints in the published layout to ROOT (models/tiny).

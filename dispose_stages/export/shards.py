@@ -10,6 +10,7 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,18 +61,16 @@ class HashedFile(io.RawIOBase):
 
 
 @contextmanager
-def hashed_file(path: Path, found: dict[str, FileFacts], name: str) -> Iterator[HashedFile]:
-    """A new file that gets its name, and an entry in `found`, once it is whole."""
+def hashed_file(path: Path) -> Iterator[HashedFile]:
+    """A new file that gets its name once it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
         with temporary.open("wb") as stream:
-            hashed = HashedFile(stream)
-            yield hashed
+            yield HashedFile(stream)
         commit(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    found[name] = hashed.facts
 
 
 def place_of(layout: Layout, split: str, number: int) -> str:
@@ -97,8 +96,12 @@ def write_shard(
         samples: In order.
         schema: Of the records.
     """
-    files: dict[str, FileFacts] = {}
     records: list[Record] = []
+    writers: Mapping[Layout, Callable[[Path, str, Iterator[Sample]], dict[str, FileFacts]]] = {
+        Layout.WEBDATASET: _write_tar,
+        Layout.VIDEOFOLDER: _write_folder,
+        Layout.PARQUET: partial(_write_parquet, schema=schema),
+    }
 
     def noted() -> Iterator[Sample]:
         for sample in samples:
@@ -108,24 +111,17 @@ def write_shard(
             records.append(sample.record)
             yield sample
 
-    _WRITERS[layout](folder, place, noted(), schema, files)
+    files = writers[layout](folder, place, noted())
     if not records:  # every pair has lost something since the index was written
         path = folder / place
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-        files.clear()
+        return {}, []
     return files, records
 
 
-def _write_tar(
-    folder: Path,
-    place: str,
-    samples: Iterator[Sample],
-    schema: pa.Schema,
-    files: dict[str, FileFacts],
-) -> None:
-    del schema
+def _write_tar(folder: Path, place: str, samples: Iterator[Sample]) -> dict[str, FileFacts]:
     with (
-        hashed_file(folder / place, files, place) as output,
+        hashed_file(folder / place) as output,
         tarfile.TarFile(None, "w", output, tarfile.PAX_FORMAT, copybufsize=_BLOCK) as tar,
     ):
         for sample in samples:
@@ -135,16 +131,11 @@ def _write_tar(
                 info = tarfile.TarInfo(f"{sample.key}.{ending}")  # time 0, owner 0
                 info.size = len(members[ending])
                 tar.addfile(info, io.BytesIO(members[ending]))
+    return {place: output.facts}
 
 
-def _write_folder(
-    folder: Path,
-    place: str,
-    samples: Iterator[Sample],
-    schema: pa.Schema,
-    files: dict[str, FileFacts],
-) -> None:
-    del schema
+def _write_folder(folder: Path, place: str, samples: Iterator[Sample]) -> dict[str, FileFacts]:
+    files = {}
     path = folder / place
     temporary = temporary_name(path)
     temporary.mkdir(parents=True)
@@ -162,6 +153,7 @@ def _write_folder(
     shutil.rmtree(path, ignore_errors=True)
     temporary.replace(path)
     fsync_directory(path.parent)
+    return files
 
 
 def parquet_schema(schema: pa.Schema, endings: Iterable[str]) -> pa.Schema:
@@ -190,14 +182,10 @@ def _feature(field: pa.Field) -> dict[str, str]:
 
 
 def _write_parquet(
-    folder: Path,
-    place: str,
-    samples: Iterator[Sample],
-    schema: pa.Schema,
-    files: dict[str, FileFacts],
-) -> None:
+    folder: Path, place: str, samples: Iterator[Sample], *, schema: pa.Schema
+) -> dict[str, FileFacts]:
     with ExitStack() as stack:
-        output = stack.enter_context(hashed_file(folder / place, files, place))
+        output = stack.enter_context(hashed_file(folder / place))
         writer, rows, size = None, [], 0
         for sample in samples:
             if writer is None:
@@ -211,6 +199,7 @@ def _write_parquet(
                 rows, size = [], 0
         if writer is not None and rows:
             writer.write_table(pa.Table.from_pylist(rows, schema=writer.schema))
+    return {place: output.facts}
 
 
 def _row(sample: Sample) -> dict[str, Any]:
@@ -221,10 +210,3 @@ def _row(sample: Sample) -> dict[str, Any]:
             {"bytes": content, "path": name} if ending in _MEDIA else content
         )
     return row
-
-
-_WRITERS: Mapping[Layout, Callable[..., None]] = {
-    Layout.WEBDATASET: _write_tar,
-    Layout.VIDEOFOLDER: _write_folder,
-    Layout.PARQUET: _write_parquet,
-}

@@ -90,27 +90,28 @@ def _without(folder: Path, dataset: DataSet, gone: Iterable[Record]) -> dict[str
             (folder / place).unlink(missing_ok=True)
             files.pop(place, None)
         elif dataset.settings.layout is Layout.WEBDATASET:
-            _rewrite_tar(folder, place, keys, files)
+            files[place] = _rewrite_tar(folder / place, keys)
         else:
-            _rewrite_parquet(folder, place, keys, files)
+            files[place] = _rewrite_parquet(folder / place, keys)
     return files
 
 
-def _rewrite_tar(folder: Path, place: str, keys: set[str], files: dict[str, FileFacts]) -> None:
+def _rewrite_tar(path: Path, keys: set[str]) -> FileFacts:
     with (
-        tarfile.open(folder / place) as source,
-        hashed_file(folder / place, files, place) as output,
+        tarfile.open(path) as source,
+        hashed_file(path) as output,
         tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
         for member in source:
             if member.name.partition(".")[0] not in keys:
                 tar.addfile(member, source.extractfile(member))
+    return output.facts
 
 
-def _rewrite_parquet(folder: Path, place: str, keys: set[str], files: dict[str, FileFacts]) -> None:
+def _rewrite_parquet(path: Path, keys: set[str]) -> FileFacts:
     with (
-        pq.ParquetFile(folder / place) as source,
-        hashed_file(folder / place, files, place) as output,
+        pq.ParquetFile(path) as source,
+        hashed_file(path) as output,
         pq.ParquetWriter(output, source.schema_arrow, compression="none") as writer,
     ):
         for number in range(source.num_row_groups):
@@ -118,3 +119,4 @@ def _rewrite_parquet(folder: Path, place: str, keys: set[str], files: dict[str, 
             kept = group.filter(pc.invert(pc.is_in(group["key"], value_set=pa.array(sorted(keys)))))
             if len(kept):
                 writer.write_table(kept)
+    return output.facts

@@ -33,11 +33,9 @@ SVD_UNET: Json = {
     "up_block_types": ["UpBlockSpatioTemporal", *["CrossAttnUpBlockSpatioTemporal"] * 3],
 }
 
-SVD_VAE: Json = {
-    "_class_name": "AutoencoderKLTemporalDecoder",
+_VAE: Json = {
     "block_out_channels": [32, 32, 32, 32],
     "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "force_upcast": True,
     "in_channels": 3,
     "latent_channels": 4,
     "layers_per_block": 1,
@@ -45,6 +43,8 @@ SVD_VAE: Json = {
     "sample_size": 64,
     "scaling_factor": 0.18215,
 }
+
+SVD_VAE: Json = _VAE | {"_class_name": "AutoencoderKLTemporalDecoder", "force_upcast": True}
 
 SVD_IMAGE_ENCODER: Json = {
     "architectures": ["CLIPVisionModelWithProjection"],
@@ -117,16 +117,8 @@ SD_UNET: Json = {
     "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
 }
 
-SD_VAE: Json = {
+SD_VAE: Json = _VAE | {
     "_class_name": "AutoencoderKL",
-    "block_out_channels": [32, 32, 32, 32],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "in_channels": 3,
-    "latent_channels": 4,
-    "layers_per_block": 1,
-    "out_channels": 3,
-    "sample_size": 64,
-    "scaling_factor": 0.18215,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
 }
 
