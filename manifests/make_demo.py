@@ -16,7 +16,8 @@ from pathlib import Path
 
 import cv2
 
-from dispose_stages.store.video_writer import Encoding, VideoWriter
+from dispose_stages.config import Encoding
+from dispose_stages.store.video_writer import VideoWriter
 from dispose_stages.training.world.scene import Scene, random_scene
 
 FOLDER = Path(__file__).parent / "media"
@@ -66,8 +67,9 @@ def render_reference(shot: Shot, folder: Path) -> None:
 def render_driver(shot: Shot, folder: Path) -> None:
     """Write one clip."""
     scene = shot.scene()
-    encoding = Encoding(fps=shot.fps, crf=20, threads=1)
-    with VideoWriter(folder / shot.name, HEIGHT, WIDTH, encoding) as writer:
+    encoding = Encoding(crf=20)
+    path = folder / shot.name
+    with VideoWriter(path, HEIGHT, WIDTH, shot.fps, encoding, threads=1) as writer:
         for frame in range(shot.frames):
             writer.write(scene.render(frame).image)
 

@@ -31,7 +31,7 @@ from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.provenance import DIGITAL_SOURCE_TYPE
 from dispose_stages.store.shelf import DeliveredVideo, StagedVideo, VideoShelf
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import AudioTrack, Encoding, VideoWriter
+from dispose_stages.store.video_writer import AudioTrack, VideoWriter
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.svd import load_vae
 
@@ -109,7 +109,8 @@ class MuxWorker:
             self._shelf.staging(unit.id, unit.key, f".{params.container}"),
             height,
             width,
-            Encoding(params.fps, params.crf, params.preset, params.pixel_format, params.container),
+            params.fps,
+            params.encoding,
             tags=tags_of(unit, self._context),
             audio=_audio(unit, params, len(latents) - 1, self._context.config.compute),
         )
@@ -147,7 +148,7 @@ class MuxWorker:
                     Image.fromarray(frame).save(frames_folder / f"{writer.frames:05d}.png")
                 writer.write(frame)
         height, width, _ = writer.shape
-        fps = writer.encoding.fps
+        fps = writer.fps
         size = (writer.frames, height, width, fps)
         return StagedVideo(writer.path, *size, frames_folder, metadata=writer.tags)
 

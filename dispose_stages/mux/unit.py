@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Compat, Precision
+from dispose_stages.config import Compat, Encoding, Precision
 
 REVISION = 3
 """Raised when the file this stage makes changes."""
@@ -28,6 +28,11 @@ class MuxParams(Params):
     container: Literal["mp4", "mkv"]
     png_frames: bool
     copy_audio: bool
+
+    @property
+    def encoding(self) -> Encoding:
+        """How frames become a file."""
+        return Encoding.model_validate(self.model_dump(include=set(Encoding.model_fields)))
 
 
 def plan(row: RowPlan) -> None:

@@ -19,12 +19,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from jaxtyping import UInt8
 
 from dispose_stages.atomic import replacing
+from dispose_stages.config import Encoding
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.store.ffmpeg import ffmpeg_binary
 
@@ -36,27 +37,6 @@ STORAGE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """What ffmpeg may say of the disk it writes to; nothing of that is the unit's fault."""
 _STDERR_LINES = 20
 _EXACT_SCALING = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How frames become a file.
-
-    Attributes:
-        fps: Frames per second.
-        crf: x264 quality; lower is better.
-        preset: x264 speed.
-        pixel_format: ``yuv420p`` plays everywhere and needs even sizes.
-        container: File format.
-        threads: Encoder threads; part of the file's identity.
-    """
-
-    fps: float
-    crf: int = 18
-    preset: str = "medium"
-    pixel_format: Literal["yuv420p", "yuv444p"] = "yuv420p"
-    container: Literal["mp4", "mkv"] = "mp4"
-    threads: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +65,11 @@ class VideoWriter:
         path: Where the file appears.
         height: Of the frames, pixels.
         width: Likewise.
+        fps: Frames per second.
         encoding: How they are encoded.
         tags: Metadata; names are lower-case identifiers, values any text.
         audio: Sound to add.
+        threads: Of the encoder; part of the file's identity.
 
     Raises:
         ValueError: An odd size with ``yuv420p``, or a tag's name.
@@ -98,9 +80,12 @@ class VideoWriter:
         path: Path,
         height: int,
         width: int,
+        fps: float,
         encoding: Encoding,
+        *,
         tags: Mapping[str, str] | None = None,
         audio: AudioTrack | None = None,
+        threads: int = 4,
     ) -> None:
         if encoding.pixel_format == "yuv420p" and (height % 2 or width % 2):
             raise ValueError(f"{encoding.pixel_format} needs even sizes, not {width} x {height}")
@@ -109,7 +94,9 @@ class VideoWriter:
                 raise ValueError(f"{name!r} does not name a tag")
         self.path = path
         self.shape = (height, width, 3)
+        self.fps = fps
         self.encoding = encoding
+        self.threads = threads
         self.tags = dict(tags or {})
         self.audio = audio
         self.frames = 0
@@ -126,9 +113,7 @@ class VideoWriter:
         return self
 
     def _start(self, temporary: Path) -> None:
-        command = encode_command(
-            temporary, self.shape[0], self.shape[1], self.encoding, self.tags, self.audio
-        )
+        command = encode_command(temporary, self)
         _logger.debug("%s", command)
         self._ffmpeg = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
             command,
@@ -229,23 +214,17 @@ def _tag_arguments(tags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def encode_command(
-    path: Path,
-    height: int,
-    width: int,
-    encoding: Encoding,
-    tags: Mapping[str, str],
-    audio: AudioTrack | None = None,
-) -> list[str]:
-    """Arguments that make ffmpeg read raw RGB frames from its standard input."""
+def encode_command(path: Path, writer: VideoWriter) -> list[str]:
+    """Arguments that make ffmpeg read a writer's raw RGB frames from its standard input."""
     import ffmpeg
 
+    (height, width, _), encoding, audio = writer.shape, writer.encoding, writer.audio
     source = ffmpeg.input(
         "pipe:",
         format="rawvideo",
         pix_fmt="rgb24",
         s=f"{width}x{height}",
-        framerate=repr(float(encoding.fps)),
+        framerate=repr(float(writer.fps)),
     )
     picture = source.video.filter(
         "scale", out_color_matrix="bt709", out_range="tv", flags=_EXACT_SCALING
@@ -259,11 +238,11 @@ def encode_command(
         "vcodec": "libx264",
         "crf": encoding.crf,
         "preset": encoding.preset,
-        "threads": encoding.threads,
+        "threads": writer.threads,
         "map_metadata": -1,
         "fflags": "+bitexact",
         "flags": "+bitexact",
-        **_tag_arguments(tags),
+        **_tag_arguments(writer.tags),
     }
     if encoding.container == "mp4":
         options["movflags"] = "+faststart+use_metadata_tags"

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from dispose_stages.artifacts import Frame
+from dispose_stages.config import Encoding
 from dispose_stages.geometry.drawing import draw_pose
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.models.whole_body import detection, estimation
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import Encoding, VideoWriter
+from dispose_stages.store.video_writer import VideoWriter
 from tests.bench.size import size
 from tests.geometry.plain_drawing import plain_pose
 
@@ -61,7 +62,7 @@ def image():
 def clip(tmp_path_factory, image):
     """The frame, moving."""
     path = tmp_path_factory.mktemp("bench") / "clip.mp4"
-    with VideoWriter(path, HEIGHT, WIDTH, Encoding(fps=30.0, preset="veryfast")) as writer:
+    with VideoWriter(path, HEIGHT, WIDTH, 30.0, Encoding(preset="veryfast")) as writer:
         for shift in range(CLIP_FRAMES):
             writer.write(np.ascontiguousarray(np.roll(image, 4 * shift, axis=1)))
     return path

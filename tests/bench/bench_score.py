@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 import pytest
 
+from dispose_stages.config import Encoding
 from dispose_stages.score import disco, drift, similarity, temporal
 from dispose_stages.score.clip import DEFINITIONS, FramePair, clip_values, scan_clip
 from dispose_stages.score.frechet import FeatureMoments, frechet_distance
 from dispose_stages.score.statistics import estimates
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import Encoding, VideoWriter
+from dispose_stages.store.video_writer import VideoWriter
 from tests.bench.size import size
 
 pytestmark = pytest.mark.bench
@@ -45,7 +46,7 @@ def videos(tmp_path_factory):
     noise = rng.integers(0, 12, image.shape, dtype=np.uint8)
     paths = folder / "truth.mp4", folder / "result.mp4"
     for path, added in zip(paths, (0, noise), strict=True):
-        with VideoWriter(path, HEIGHT, WIDTH, Encoding(fps=15.0, preset="veryfast")) as writer:
+        with VideoWriter(path, HEIGHT, WIDTH, 15.0, Encoding(preset="veryfast")) as writer:
             for index in range(FRAMES):
                 frame = cv2.add(np.roll(image, 3 * index, axis=1), added)
                 writer.write(np.ascontiguousarray(frame, dtype=np.uint8))

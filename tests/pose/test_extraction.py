@@ -7,9 +7,10 @@ import threading
 import numpy as np
 import pytest
 
+from dispose_stages.config import Encoding
 from dispose_stages.models.whole_body.extraction import extract_pose, extract_poses
 from dispose_stages.models.whole_body.prefetch import prefetch
-from dispose_stages.store.video_writer import Encoding, VideoWriter
+from dispose_stages.store.video_writer import VideoWriter
 from tests.pose import fakes
 
 
@@ -202,7 +203,7 @@ def test_memory_of_a_stored_video_of_many_frames(tmp_path, record_property):
     peaks = {}
     for count in (500, 30_000):
         path = tmp_path / f"{count}.mp4"
-        with VideoWriter(path, 64, 96, Encoding(fps=25.0, preset="ultrafast")) as writer:
+        with VideoWriter(path, 64, 96, 25.0, Encoding(preset="ultrafast")) as writer:
             for index in range(count):
                 writer.write(fakes.scene(64, 96, (index % 50, 10, index % 50 + 30, 50)))
         frames, peaks[count] = peak_megabytes(path)

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from dispose_stages.batch.stage import Context, InterruptedUnitError
-from dispose_stages.config import Config
+from dispose_stages.config import Config, Encoding
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.pose.stage import STAGE, PoseWorker
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.ffmpeg import ffmpeg_binary
-from dispose_stages.store.video_writer import Encoding, VideoWriter
+from dispose_stages.store.video_writer import VideoWriter
 from tests.pose import fakes
 from tests.store.clips import run_ffmpeg
 from tests.toy_run import compute, ready
@@ -56,7 +56,7 @@ def reason_of(call, *arguments, **options):
 
 def write_video(path, frames=12, fps=25.0, height=HEIGHT, width=WIDTH, box=BOX):
     """A clip of one standing rectangle."""
-    with VideoWriter(path, height, width, Encoding(fps=fps, preset="ultrafast", crf=1)) as writer:
+    with VideoWriter(path, height, width, fps, Encoding(preset="ultrafast", crf=1)) as writer:
         for _ in range(frames):
             writer.write(fakes.scene(height, width, box))
     return path

@@ -10,12 +10,12 @@ import pytest
 from dispose_stages.artifacts import Frame, Latents, MotionField, PoseTrack, Scores
 from dispose_stages.batch.stage import Context, InterruptedUnitError
 from dispose_stages.batch.unit import Result
-from dispose_stages.config import load_config
+from dispose_stages.config import Encoding, load_config
 from dispose_stages.score import similarity
 from dispose_stages.score.stage import STAGE, ScoreWorker
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import Encoding, VideoWriter
+from dispose_stages.store.video_writer import VideoWriter
 from tests.score import small_networks
 from tests.toy_run import compute, ready
 
@@ -34,8 +34,8 @@ def clip(seed=0, count=COUNT):
 
 
 def write_video(path, frames):
-    encoding = Encoding(fps=15.0, crf=1, preset="ultrafast", pixel_format="yuv444p")
-    with VideoWriter(path, *frames[0].shape[:2], encoding) as writer:
+    encoding = Encoding(crf=1, preset="ultrafast", pixel_format="yuv444p")
+    with VideoWriter(path, *frames[0].shape[:2], 15.0, encoding) as writer:
         for frame in frames:
             writer.write(np.ascontiguousarray(frame))
 

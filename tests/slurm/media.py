@@ -6,7 +6,8 @@ from pathlib import Path
 
 import cv2
 
-from dispose_stages.store.video_writer import Encoding, VideoWriter
+from dispose_stages.config import Encoding
+from dispose_stages.store.video_writer import VideoWriter
 from dispose_stages.training.world.scene import random_scene
 
 HEIGHT, WIDTH = 256, 144
@@ -21,8 +22,9 @@ def write_pairs(folder: Path, images: int, videos: int) -> Path:
         cv2.imwrite(str(folder / f"i{i}.png"), scene.render(0).image[..., ::-1])
     for v in range(videos):
         scene = random_scene(1017 + v, height=HEIGHT, width=WIDTH, frames=FRAMES, motion="dance")
-        encoding = Encoding(fps=24.0, threads=1)
-        with VideoWriter(folder / f"v{v}.mp4", HEIGHT, WIDTH, encoding) as writer:
+        with VideoWriter(
+            folder / f"v{v}.mp4", HEIGHT, WIDTH, 24.0, Encoding(), threads=1
+        ) as writer:
             for frame in range(FRAMES):
                 writer.write(scene.render(frame).image)
     lines = ["pair_id,reference_image,driving_video"]

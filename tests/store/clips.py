@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dispose_stages.config import Encoding
 from dispose_stages.store.decoding.facts import VideoFacts
 from dispose_stages.store.ffmpeg import ffmpeg_binary
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import Encoding, VideoWriter
+from dispose_stages.store.video_writer import VideoWriter
 
 HEIGHT, WIDTH = 64, 96
 _BITS = 8
@@ -34,7 +35,7 @@ def number_of(frame: np.ndarray) -> int:
 
 def write_clip(path: Path, frames: int, fps: float = 30.0) -> Path:
     """A clip of numbered frames."""
-    with VideoWriter(path, HEIGHT, WIDTH, Encoding(fps=fps, preset="ultrafast")) as writer:
+    with VideoWriter(path, HEIGHT, WIDTH, fps, Encoding(preset="ultrafast")) as writer:
         for number in range(frames):
             writer.write(numbered_frame(number))
     return path

@@ -6,19 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dispose_stages.config import Encoding
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.store import video_writer
 from dispose_stages.store.ffmpeg import ffmpeg_binary
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import AudioTrack, Encoding, VideoWriter
+from dispose_stages.store.video_writer import AudioTrack, VideoWriter
 from tests.store.clips import HEIGHT, WIDTH, facts_of, number_of, numbered_frame, run_ffmpeg
 
-FAST = Encoding(fps=15.0, preset="ultrafast")
+FAST = Encoding(preset="ultrafast")
 
 
 def write(path: Path, frames: int = 12, encoding: Encoding = FAST, **options: object) -> Path:
     """Numbered frames, encoded."""
-    with VideoWriter(path, HEIGHT, WIDTH, encoding, **options) as writer:  # type: ignore[arg-type]
+    with VideoWriter(path, HEIGHT, WIDTH, 15.0, encoding, **options) as writer:  # type: ignore[arg-type]
         for number in range(frames):
             writer.write(numbered_frame(number))
     return path
@@ -65,11 +66,10 @@ def test_format(tmp_path: Path) -> None:
 
 def test_bytes_are_reproducible(tmp_path: Path) -> None:
     """Two encodes of the same frames are the same file, whatever its name."""
-    encoding = Encoding(fps=29.97)
     tags = {"pair_id": "a", "seed": "42"}
-    first = write(tmp_path / "a.mp4", 30, encoding, tags=tags).read_bytes()
-    assert write(tmp_path / "b.mp4", 30, encoding, tags=tags).read_bytes() == first
-    assert write(tmp_path / "b.mp4", 30, encoding, tags={"seed": "43"}).read_bytes() != first
+    first = write(tmp_path / "a.mp4", 30, Encoding(), tags=tags).read_bytes()
+    assert write(tmp_path / "b.mp4", 30, Encoding(), tags=tags).read_bytes() == first
+    assert write(tmp_path / "b.mp4", 30, Encoding(), tags={"seed": "43"}).read_bytes() != first
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
@@ -80,7 +80,7 @@ def test_tags_take_any_text(tmp_path: Path, container: str) -> None:
         "note": "two\nlines = é 漢字 %s",
         "empty": "",
     }
-    encoding = Encoding(fps=15.0, preset="ultrafast", container=container)  # type: ignore[arg-type]
+    encoding = Encoding(preset="ultrafast", container=container)  # type: ignore[arg-type]
     path = write(tmp_path / f"x.{container}", 2, encoding, tags=tags)
     actual = {name.lower(): value for name, value in tags_of(path).items()}
     assert actual["pair_id"] == tags["pair_id"]
@@ -93,11 +93,11 @@ def test_settings_reach_the_encoder(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     sizes = []
     for crf in (10, 40):
-        with VideoWriter(tmp_path / "x.mp4", HEIGHT, WIDTH, Encoding(15.0, crf=crf)) as writer:
+        with VideoWriter(tmp_path / "x.mp4", HEIGHT, WIDTH, 15.0, Encoding(crf=crf)) as writer:
             writer.write(noise)
         sizes.append((tmp_path / "x.mp4").stat().st_size)
     assert sizes[0] > 2 * sizes[1]
-    encoding = Encoding(15.0, pixel_format="yuv444p", container="mkv")
+    encoding = Encoding(pixel_format="yuv444p", container="mkv")
     path = write(tmp_path / "x.mkv", 3, encoding)
     text = described(path)
     assert "matroska" in text
@@ -107,9 +107,9 @@ def test_settings_reach_the_encoder(tmp_path: Path) -> None:
 def test_odd_sizes(tmp_path: Path) -> None:
     """Sizes that the pixel format cannot hold are refused before anything is written."""
     with pytest.raises(ValueError, match="even sizes"):
-        VideoWriter(tmp_path / "x.mp4", 63, 96, FAST)
-    odd = Encoding(15.0, pixel_format="yuv444p")
-    with VideoWriter(tmp_path / "x.mp4", 63, 95, odd) as writer:
+        VideoWriter(tmp_path / "x.mp4", 63, 96, 15.0, FAST)
+    odd = Encoding(pixel_format="yuv444p")
+    with VideoWriter(tmp_path / "x.mp4", 63, 95, 15.0, odd) as writer:
         writer.write(np.zeros((63, 95, 3), np.uint8))
     assert facts_of(tmp_path / "x.mp4").width == 95
 
@@ -117,11 +117,11 @@ def test_odd_sizes(tmp_path: Path) -> None:
 def test_wrong_frames_and_tags(tmp_path: Path) -> None:
     """A frame of another size or dtype, or a tag's name with odd characters, is a defect."""
     with pytest.raises(ValueError, match="does not name a tag"):
-        VideoWriter(tmp_path / "x.mp4", HEIGHT, WIDTH, FAST, tags={"a=b": "c"})
+        VideoWriter(tmp_path / "x.mp4", HEIGHT, WIDTH, 15.0, FAST, tags={"a=b": "c"})
     for frame in (np.zeros((HEIGHT, WIDTH, 4), np.uint8), np.zeros((HEIGHT, WIDTH, 3))):
         with (
             pytest.raises(ValueError, match="a frame of"),
-            VideoWriter(tmp_path / "x.mp4", HEIGHT, WIDTH, FAST) as writer,
+            VideoWriter(tmp_path / "x.mp4", HEIGHT, WIDTH, 15.0, FAST) as writer,
         ):
             writer.write(frame)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
@@ -131,7 +131,7 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     """Whoever stops half-way leaves neither a half file nor a temporary one."""
     path = write(tmp_path / "x.mp4")
     before = path.read_bytes()
-    writer = VideoWriter(path, HEIGHT, WIDTH, FAST)
+    writer = VideoWriter(path, HEIGHT, WIDTH, 15.0, FAST)
 
     def stop_half_way() -> None:
         with writer:
@@ -147,7 +147,7 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_no_frames(tmp_path: Path) -> None:
     """A video without frames is not delivered."""
-    with pytest.raises(UnitError) as caught, VideoWriter(tmp_path / "x.mp4", 64, 64, FAST):
+    with pytest.raises(UnitError) as caught, VideoWriter(tmp_path / "x.mp4", 64, 64, 15.0, FAST):
         pass
     assert caught.value.reason in {Reason.NO_FRAMES, Reason.ENCODE_FAILED}
     assert not list(tmp_path.iterdir())
@@ -159,7 +159,7 @@ def test_a_failing_encoder_says_why(
 ) -> None:
     """ffmpeg's last words go to the log, whether it dies at once or while frames come."""
     with pytest.raises(UnitError, match=r"status \d+; its words are in the job's log") as caught:
-        write(tmp_path / "x.mp4", frames, Encoding(fps=15.0, preset="no-such-speed"))
+        write(tmp_path / "x.mp4", frames, Encoding.model_construct(preset="no-such-speed"))
     assert caught.value.reason is Reason.ENCODE_FAILED
     assert "preset" in caplog.text
     assert not list(tmp_path.iterdir())

@@ -11,23 +11,6 @@ from dispose_stages.training.world.body import Joints
 
 
 @dataclass(frozen=True, slots=True)
-class Camera:
-    """Where a figure stands in the image.
-
-    Attributes:
-        x: Column of the figure's origin, pixels.
-        ground: Row of the floor below it, pixels.
-        scale: Pixels per body height.
-        tilt: Angle by which the camera looks down, radians.
-    """
-
-    x: float
-    ground: float
-    scale: float
-    tilt: float = 0.15
-
-
-@dataclass(frozen=True, slots=True)
 class ProjectedJoints:
     """`Joints` in pixels; depths and facing vectors in body heights, z towards the camera."""
 
@@ -45,14 +28,24 @@ class ProjectedJoints:
     scale: float
 
 
-def project(joints: Joints, camera: Camera) -> ProjectedJoints:
-    """See the joints through a camera."""
-    cosine, sine = np.cos(camera.tilt), np.sin(camera.tilt)
+def project(
+    joints: Joints, *, x: float, ground: float, scale: float, tilt: float
+) -> ProjectedJoints:
+    """See the joints through a camera.
+
+    Args:
+        joints: In body heights.
+        x: Column of the figure's origin, pixels.
+        ground: Row of the floor below it, pixels.
+        scale: Pixels per body height.
+        tilt: Angle by which the camera looks down, radians.
+    """
+    cosine, sine = np.cos(tilt), np.sin(tilt)
 
     def pixels(points: np.ndarray) -> np.ndarray:
         height = points[..., 1] * cosine - points[..., 2] * sine
-        column = camera.x + camera.scale * points[..., 0]
-        return np.stack([column, camera.ground - camera.scale * height], axis=-1)
+        column = x + scale * points[..., 0]
+        return np.stack([column, ground - scale * height], axis=-1)
 
     def tilted(vector: np.ndarray) -> np.ndarray:
         x, y, z = np.moveaxis(vector, -1, 0)
@@ -72,5 +65,5 @@ def project(joints: Joints, camera: Camera) -> ProjectedJoints:
         chest_facing=tilted(joints.chest_facing),
         trunk_depth=0.5 * (joints.pelvis[:, 2] + joints.neck[:, 2]),
         head_depth=0.5 * (joints.chin[:, 2] + joints.crown[:, 2]),
-        scale=camera.scale,
+        scale=scale,
     )

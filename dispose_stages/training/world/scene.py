@@ -14,7 +14,7 @@ from dispose_stages.training.world.figure import Figure, figure_layers
 from dispose_stages.training.world.flow import layer_flow
 from dispose_stages.training.world.layer import Layer
 from dispose_stages.training.world.motion import MOTIONS, random_motion
-from dispose_stages.training.world.projection import Camera, ProjectedJoints, project
+from dispose_stages.training.world.projection import ProjectedJoints, project
 
 OUTSIDE, OCCLUDED, VISIBLE = 0, 1, 2
 """Flags of a keypoint, as in COCO."""
@@ -162,8 +162,9 @@ def place_actor(
     ground = floor - rng.uniform(0, 1) * slack_y
     if not whole:
         ground += rng.uniform(-0.1, 0.25) * height
-    camera = Camera(float(x), float(ground), float(scale), tilt=float(rng.uniform(0.08, 0.25)))
-    return figure, project(joints, camera)
+    tilt = float(rng.uniform(0.08, 0.25))
+    seen = project(joints, x=float(x), ground=float(ground), scale=float(scale), tilt=tilt)
+    return figure, seen
 
 
 def _box(actor: Actor, frame: int, size: tuple[int, ...]) -> Float[np.ndarray, "4"]:
