@@ -1,6 +1,6 @@
 """One job: a shard of one stage, from its plan file to its ledger.
 
-Around `dispose_stages.batch.runner.ShardRun` this module settles what depends on the machine
+Around `dispose_stages.batch.runner.Runner` this module settles what depends on the machine
 (device, threads, GPU, time limit), keeps other jobs off the shard, and writes what outlives the
 process: statistics, the ledger of an unfinished job, and last, by rename, the ledger itself.
 """
@@ -24,7 +24,7 @@ from dispose_stages.batch.lease import Lease
 from dispose_stages.batch.ledger import Ledger, Shard, read_upstream
 from dispose_stages.batch.machine import granted_threads, limit_threads, settle_device
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
-from dispose_stages.batch.runner import ShardFailedError, ShardRun
+from dispose_stages.batch.runner import Runner, ShardFailedError
 from dispose_stages.batch.stage import Context, Stage
 from dispose_stages.batch.stats import Attempt, JobStats, Outcome
 from dispose_stages.batch.stopping import StopSwitch, find_deadline
@@ -43,7 +43,7 @@ BAD_NODE_ATTEMPTS = 3
 """After so many attempts that failed as a whole, the units are at fault and the rest goes on."""
 SAVE_STATS_SECONDS = 30.0
 
-Progress = Callable[[int, int, str], None]
+OnProgress = Callable[[int, int, str], None]
 
 
 def load_stage(name: str) -> Stage:
@@ -51,7 +51,7 @@ def load_stage(name: str) -> Stage:
     return cast("Stage", importlib.import_module(f"dispose_stages.{name}.stage").STAGE)
 
 
-class ShardJob:
+class Job:
     """One attempt at a shard.
 
     Args:
@@ -70,7 +70,7 @@ class ShardJob:
         shard: Shard,
         switch: StopSwitch,
         attempt: int,
-        on_progress: Progress,
+        on_progress: OnProgress,
     ) -> None:
         self._stage = stage
         self._layout = layout
@@ -99,7 +99,7 @@ class ShardJob:
             )
             upstream = read_upstream(self._layout, self._shard)
             weights = read_stage_weights(self._layout, self._shard.stage)
-            run = ShardRun(
+            run = Runner(
                 self._stage,
                 self._shard,
                 upstream,
@@ -185,7 +185,7 @@ def perform_shard(
     attempt: int = 1,
     deadline: float | None = None,
     stage: Stage | None = None,
-    on_progress: Progress = lambda *_: None,
+    on_progress: OnProgress = lambda *_: None,
     now: Callable[[], float] = time.time,
 ) -> int:
     """Bring every unit of a shard to an outcome.
@@ -230,7 +230,7 @@ def perform_shard(
                 return EXIT_UNFINISHED
             with lease, _machine(config, stage_name, switch) as device:
                 code = stage or load_stage(stage_name)
-                job = ShardJob(code, layout, shard, switch, attempt, on_progress)
+                job = Job(code, layout, shard, switch, attempt, on_progress)
                 return job.perform(config, device, lease)
     except Exception as error:
         if not (fault := machine_fault(error)):

@@ -54,7 +54,7 @@ class ShardFailedError(DisposeError):
         self.ledger = ledger
 
 
-class ShardRun:
+class Runner:
     """One pass over the units of a shard.
 
     Args:

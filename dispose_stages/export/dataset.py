@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from dispose_stages.errors import ExportError
 from dispose_stages.export.selection import LeftOut, Omission, Record
 from dispose_stages.export.settings import ExportSettings, Extra, Layout
 from dispose_stages.export.shards import FileFacts
+from dispose_stages.records import parse, read_bytes
 from dispose_stages.store.files import file_digest
 
 FORMAT = "dispose-export"
@@ -119,7 +119,7 @@ class DataSet:
             ExportError: The folder holds none, or one of another version.
         """
         try:
-            content = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
+            content = parse(read_bytes(folder / EXPORT))
             if (content["format"], content["version"]) != (FORMAT, FORMAT_VERSION):
                 raise ExportError(f"{folder} holds a data set of another version")
             table = pq.read_table(folder / SAMPLES)

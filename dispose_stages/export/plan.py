@@ -25,7 +25,7 @@ FORMAT_VERSION = 1
 MAX_FILES = 100_000
 """Of a repository on the Hugging Face hub."""
 MAX_FILES_PER_FOLDER = 10_000
-"""Likewise."""
+"""Of such a repository."""
 _FILES_BESIDE = 10
 _POSE_BYTES_PER_FRAME = 2_000
 _FIELD_BYTES_PER_FRAME = 2 * 2 * 192 * 192

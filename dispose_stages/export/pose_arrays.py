@@ -18,7 +18,7 @@ def pose_arrays(
         poses: Of the motion field, reference first.
         person: Row of the driving person within each frame; -1 where it was not found.
         height: Of the video, pixels.
-        width: Likewise.
+        width: Of the video, pixels.
 
     Returns:
         ``keypoints`` (f - 1, 133, 2), ``(x, y)`` in pixels, NaN where the person was not found;
@@ -45,9 +45,9 @@ def trajectory_arrays(
 
     Args:
         poses: As in `pose_arrays`.
-        person: Likewise.
-        height: Likewise.
-        width: Likewise.
+        person: As in `pose_arrays`.
+        height: Of the video, pixels.
+        width: Of the video, pixels.
 
     Returns:
         ``points`` (f, 18, 2) in OpenPose order, ``(x, y)`` in pixels, frame 0 the reference, and

@@ -6,7 +6,6 @@ receipt per finished shard. ``SHA256SUMS`` is written last; a folder that has it
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from dispose_stages.export.samples import Sample, SampleMissingError, SampleRead
 from dispose_stages.export.selection import LeftOut, Omission, Record
 from dispose_stages.export.shards import FileFacts, write_shard
 from dispose_stages.export.signing import Certificate, Signer
+from dispose_stages.records import parse, read_bytes
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.shelf import VideoShelf
 
@@ -61,11 +61,11 @@ class Receipt:
     def read(cls, path: Path) -> Receipt | None:
         """The receipt, if there is one that can be used."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse(read_bytes(path))
             omissions = [Omission(p, LeftOut(r), d) for p, r, d in content["omissions"]]
             files = {name: (digest, size) for name, (digest, size) in content["files"].items()}
             return cls(content["place"], files, content["records"], omissions)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def is_whole(self, folder: Path) -> bool:
@@ -163,7 +163,7 @@ def _is_complete(folder: Path, identity: str) -> bool:
     if not (folder / SUMS).exists():
         return False
     try:
-        found = json.loads((folder / EXPORT).read_text(encoding="utf-8"))["identity"]
+        found = parse(read_bytes(folder / EXPORT))["identity"]
     except (OSError, ValueError, KeyError, TypeError):
         found = ""
     if found != identity:

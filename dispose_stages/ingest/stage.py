@@ -8,11 +8,12 @@ small and kept as ``store/ingest/<k2>/<key>.json``.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
 from dispose_stages.batch.stage import Stage
@@ -20,11 +21,13 @@ from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import Compute
 from dispose_stages.errors import Reason, UnitError, WarningCode
 from dispose_stages.ingest.unit import REVISION, IngestParams
+from dispose_stages.records import parse, read_bytes
 from dispose_stages.store.files import FileState
 from dispose_stages.store.media import MediaProbe, check_frame, damage_of, probe_file, probe_media
 from dispose_stages.store.sources import ContentMemory
 
 FORMAT = "dispose-probe"
+_PROBE = TypeAdapter(MediaProbe)
 _logger = logging.getLogger(__name__)
 
 
@@ -44,9 +47,9 @@ class ProbeCache:
         if state is None:
             return None
         try:
-            content = json.loads(self._path(unit, state).read_text(encoding="utf-8"))
-            facts = content["facts"]
-            probe = MediaProbe(**facts) if content["format"] == FORMAT else None
+            content = parse(read_bytes(self._path(unit, state)))
+            known = content["format"] == FORMAT
+            probe = _PROBE.validate_python(content["facts"]) if known else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return _result(probe) if probe is not None else None

@@ -37,7 +37,7 @@ class FaceInput:
 
     Attributes:
         height: Of its input, pixels.
-        width: Likewise.
+        width: Of its input, pixels.
         mean: Subtracted from values in 0 to 255.
         scale: Then divided by.
         bgr: Channels in OpenCV's order.

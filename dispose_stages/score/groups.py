@@ -142,7 +142,7 @@ def measure_identity(
 
     Args:
         frames: Each with the keypoints (pixels) and scores of its best detection.
-        reference: Likewise.
+        reference: The reference image, with the same.
         network: Faces to embeddings.
         wanted: By the network.
         batch: Faces at a time.

@@ -47,7 +47,7 @@ def describe(
     Args:
         params: Of the unit.
         height: Of the result, pixels.
-        width: Likewise.
+        width: Of the result, pixels.
         fps: Of the delivered video; None where none is looked at.
         driver_frames: Index in the driver of the frame that each frame of the result is made from
             and compared with.

@@ -6,7 +6,6 @@ Opens what the groups read: the video or its latents, the truth, the aligned pos
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -25,6 +24,7 @@ from dispose_stages.geometry.tiles import plan_tiles
 from dispose_stages.models.inception import SIDE as INCEPTION_SIDE
 from dispose_stages.models.video_decoder import decode_video
 from dispose_stages.models.whole_body.extraction import extract_poses
+from dispose_stages.records import parse
 from dispose_stages.score import features, groups
 from dispose_stages.score.faces import FaceInput
 from dispose_stages.score.measurement import Measurement, Missing, of_features
@@ -284,7 +284,7 @@ class ScoreRepository(ArtifactRepository):
         done = super()._done(unit, digest)
         found = self._store.attributes(unit.stage, unit.key)["values"]
         names, values, missing = found["metrics"], found["values"], found["missing"]
-        shared = json.loads(found["protocol"])["shared"]
+        shared = parse(found["protocol"].encode())["shared"]
         facts = {
             "values": {n: v for n, v, why in zip(names, values, missing, strict=True) if not why},
             "missing": {n: why for n, why in zip(names, missing, strict=True) if why},

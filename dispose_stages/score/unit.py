@@ -42,15 +42,15 @@ class ScoreParams(Params):
         against: How true frames are brought to the result's place, where they are compared with.
         definitions: Of what is compared with the truth.
         tile_size: Of the sampler, for the seams.
-        tile_overlap: Likewise.
+        tile_overlap: Of the sampler, for the seams.
         lpips_backbone: Network of LPIPS.
         window_frames: Of metrics of short clips.
-        window_stride: Likewise.
+        window_stride: Frames between their beginnings.
         identity_mean: Of the face network's input.
-        identity_scale: Likewise.
-        identity_bgr: Likewise.
+        identity_scale: By which it is divided.
+        identity_bgr: Whether it is blue, green, red.
         decode_chunk_size: Of the decoder, for frames before the codec.
-        precision: Likewise.
+        precision: Of the decoder's weights.
         reference_frame: Of the reference image.
     """
 

@@ -36,7 +36,7 @@ class MediaProbe:
     Attributes:
         kind: Image, video, or weights of a network, which have a digest and a size only.
         height: Upright, as frames are handed out; pixels.
-        width: Likewise.
+        width: Upright, as frames are handed out; pixels.
         frames: Number of frames that are shown and stored; 1 for an image.
         fps: Average frame rate; 0 for an image.
         rotation: Degrees clockwise by which the stored pixels are turned to be upright.

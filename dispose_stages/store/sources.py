@@ -7,7 +7,6 @@ content under the old content's key would poison the store for good.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
 from dispose_stages.errors import Reason, UnitError
+from dispose_stages.records import parse, read_bytes
 from dispose_stages.store.files import FileState, check_file, file_digest
 
 _FORMAT = "dispose-content"
@@ -39,7 +39,7 @@ class ContentMemory:
     def digest(self, state: FileState) -> str:
         """Digest of the file in this state; read only if it is not known."""
         try:
-            content = json.loads(self._path(state).read_text(encoding="utf-8"))
+            content = parse(read_bytes(self._path(state)))
             if content["format"] == _FORMAT:
                 return str(content["digest"])
         except (OSError, ValueError, TypeError, KeyError):

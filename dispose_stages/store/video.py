@@ -142,7 +142,7 @@ class VideoReader:
 
     @property
     def width(self) -> int:
-        """Likewise."""
+        """Of the frames as handed out, pixels."""
         return self.facts.width
 
     def shown_at(self, index: int) -> float:

@@ -64,7 +64,7 @@ class VideoWriter:
     Args:
         path: Where the file appears.
         height: Of the frames, pixels.
-        width: Likewise.
+        width: Of the frames, pixels.
         fps: Frames per second.
         encoding: How they are encoded.
         tags: Metadata; names are lower-case identifiers, values any text.

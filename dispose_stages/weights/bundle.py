@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from dispose_stages.atomic import readable_json, write_text
 from dispose_stages.errors import WeightsError
+from dispose_stages.records import parse, read_bytes
 
 MARKER = "bundle.json"
 OFFICIAL = "official"
@@ -28,7 +28,7 @@ def read_marker(root: Path) -> dict[str, Any]:
     """
     path = root / MARKER
     try:
-        content = json.loads(path.read_text())
+        content = parse(read_bytes(path))
     except FileNotFoundError:
         return {"name": OFFICIAL}
     except (OSError, ValueError) as error:

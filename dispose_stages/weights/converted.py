@@ -10,7 +10,6 @@ a pickle that it was not made from.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from dispose_stages.errors import WeightsError
+from dispose_stages.records import parse
 
 RECORD = "conversion"
 """The entry of a conversion's metadata that holds the record."""
@@ -90,8 +90,8 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return None
     try:
         with safe_open(path, framework="np") as file:
-            record = json.loads((file.metadata() or {})[RECORD])
-    except (OSError, SafetensorError, KeyError, ValueError, RecursionError):
+            record = parse((file.metadata() or {})[RECORD].encode())
+    except (OSError, SafetensorError, KeyError, ValueError):
         return None
     return record if _is_record(record) else None
 

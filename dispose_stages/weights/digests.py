@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
 from dispose_stages.errors import WeightsError
+from dispose_stages.records import parse, read_bytes
 from dispose_stages.weights.converted import content_identity
 from dispose_stages.weights.verification import stage_files
 
@@ -36,7 +36,7 @@ class DigestCache:
 
     def _read(self) -> dict[str, list[int | str]]:
         try:
-            content = json.loads(self.path.read_text())
+            content = parse(read_bytes(self.path))
         except (OSError, ValueError):
             return {}
         if not isinstance(content, dict) or content.get("format") != _FORMAT:

@@ -8,7 +8,6 @@ result and one tensor, never the file twice.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dispose_stages.errors import WeightsError
+from dispose_stages.records import parse, read_bytes
 from dispose_stages.weights.pickles import read_pickle
 
 Shape = tuple[int, ...]
@@ -143,6 +143,6 @@ def read_json(path: Path) -> dict[str, Any]:
         WeightsError: It is not there or is no JSON object.
     """
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(parse(read_bytes(path)))
     except (OSError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read: {error}") from error

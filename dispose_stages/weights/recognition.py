@@ -7,11 +7,11 @@ without torch.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from dispose_stages.records import parse, read_bytes
 from dispose_stages.weights.layout import CheckpointFile
 
 _HEAD = 1024
@@ -63,8 +63,8 @@ def _starts(path: Path, with_bytes: bytes) -> bool:
 
 def _wrong_json(path: Path) -> str | None:
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+        content = parse(read_bytes(path))
+    except ValueError:
         return "cut short, or not JSON"
     return None if isinstance(content, dict) else "not a JSON object"
 
@@ -79,13 +79,13 @@ def _wrong_safetensors(path: Path, file: CheckpointFile) -> str | None:
     if len(header) < length:
         return f"cut short: {size:,} bytes, its header alone has {length:,}"
     try:
-        table: dict[str, Any] = json.loads(header)
+        table: dict[str, Any] = parse(header)
         tensors = {name: entry for name, entry in table.items() if name != "__metadata__"}
         whole = (
             8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
         )
         shapes = {name: tuple(entry["shape"]) for name, entry in tensors.items()}
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         return "not a safetensors file"
     if size < whole:
         return f"cut short: {size:,} bytes of {whole:,}"

@@ -18,7 +18,7 @@ class VideoFacts:
         audio_codec: Of the first audio stream; empty if there is none.
         reader: Which library reads the frames.
         height: Upright and with square pixels, pixels.
-        width: Likewise.
+        width: Upright and with square pixels, pixels.
         rotation: Degrees clockwise by which the stored picture is turned: 0, 90, 180 or 270.
         mirrored: Whether left and right are swapped after that.
         sample_aspect: Width of a stored pixel over its height.

@@ -19,7 +19,7 @@ class RgbConverter:
 
     Args:
         height: Of what comes out, pixels, as stored (not turned).
-        width: Likewise.
+        width: Of what comes out, pixels, as stored.
     """
 
     def __init__(self, height: int, width: int) -> None:
