@@ -36,10 +36,10 @@ _REMEDIES = {
 }
 _NO_MEMORY = re.compile(
     r"(CUDNN|CUBLAS|CUSOLVER|CUSPARSE)_STATUS_ALLOC_FAILED"
-    r"|out of memory|Failed to allocate memory|bad_alloc|OutOfResources",
+    r"|out of memory|Failed to allocate memory|bad_alloc",
     re.IGNORECASE,
 )
-_NO_MEMORY_NAMES = frozenset({"OutOfMemoryError", "MemoryError", "OutOfResources"})
+_NO_MEMORY_NAMES = frozenset({"OutOfMemoryError", "MemoryError"})
 _DEAD_GPU = re.compile(
     r"illegal memory access|launch failure|launch timed out|device-side assert|misaligned address"
     r"|uncorrectable|hardware stack|busy or unavailable|no kernel image|initialization error"

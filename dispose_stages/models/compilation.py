@@ -2,7 +2,8 @@
 
 A whole UNet takes minutes to compile; its blocks are a few kinds, so compiling these takes seconds
 and brings nearly the same. What the compiler writes is code: it is kept in a folder that belongs to
-the user alone, never beside artifacts. Where the compiler fails, the block's plain code runs.
+the user alone, never beside artifacts. Where a block does not compile, or what came of it does not
+run, the block's plain code does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 
 from dispose_stages.errors import ConfigError
+from dispose_stages.faults import is_out_of_memory, machine_fault
 from dispose_stages.models.residual import SpatioTemporalResidualBlock
 from dispose_stages.models.transformer import SpatialLayer, TemporalLayer
 
@@ -25,7 +27,6 @@ REGIONS = (SpatioTemporalResidualBlock, SpatialLayer, TemporalLayer)
 _SAID = 300
 _SHAPES = 64
 """Graphs of one kind of block: resolutions times widths times batches."""
-_COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "triton")
 
 
 _of_this_process: list[Compilation] = []
@@ -71,18 +72,17 @@ class Compilation:
                 try:
                     return compiled(*arguments, **options)
                 except Exception as error:
-                    if not _of_the_compiler(error):
+                    if is_out_of_memory(error) or machine_fault(error):
                         raise
-                    self.failure = " ".join(f"{type(error).__name__}: {error}".split())[:_SAID]
-                    _logger.warning("not compiled, the plain code runs instead: %s", self.failure)
+                    failure = " ".join(f"{type(error).__name__}: {error}".split())[:_SAID]
+                # Where the plain code fails as well, its error counts, and nothing is noted.
+                output = forward(*arguments, **options)
+                self.failure = failure
+                _logger.warning("not compiled, the plain code runs instead: %s", failure)
+                return output
             return forward(*arguments, **options)
 
         return region
-
-
-def _of_the_compiler(error: Exception) -> bool:
-    """Whether it failed to compile; running out of memory, say, is no fault of the code."""
-    return type(error).__module__.startswith(_COMPILERS)
 
 
 def use_folder(folder: Path) -> None:

@@ -67,7 +67,7 @@ class _Layer(nn.Module):
     def forward(self, hidden: Tensor, context: Tensor) -> Tensor:
         hidden = hidden + self.attn1(self.norm1(hidden))
         hidden = hidden + self.attn2(self.norm2(hidden), context)
-        output: Tensor = hidden + self.ff(self.norm3(hidden))
+        output: Tensor = self.ff(self.norm3(hidden), hidden)
         return output
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -37,12 +38,25 @@ class TimestepEmbedding(nn.Module):
         return output
 
 
+def add_linear(
+    residual: Float[Tensor, "*n w"], layer: nn.Module, hidden: Float[Tensor, "*n d"]
+) -> Float[Tensor, "*n w"]:
+    """A residual plus a linear layer with bias."""
+    weight, bias = cast("tuple[Tensor, Tensor]", (layer.weight, layer.bias))
+    if fused.adds(hidden, weight):
+        return fused.linear_add(hidden, weight, bias, residual)
+    output: Tensor = residual + layer(hidden)
+    return output
+
+
 class _GatedProjection(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.proj = nn.Linear(channels, 2 * width)
 
     def forward(self, hidden: Float[Tensor, "*n c"]) -> Float[Tensor, "*n w"]:
+        if fused.gates(hidden):
+            return fused.gated_linear(hidden, self.proj.weight, self.proj.bias)
         projected = self.proj(hidden)
         if fused.applies(projected):
             return fused.gated_gelu(projected)
@@ -63,10 +77,11 @@ class FeedForward(nn.Module):
         layers = [_GatedProjection(channels, 4 * channels), nn.Identity()]
         self.net = nn.ModuleList([*layers, nn.Linear(4 * channels, channels)])
 
-    def forward(self, hidden: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
-        """Widen, gate, narrow."""
-        output: Tensor = self.net[2](self.net[0](hidden))
-        return output
+    def forward(
+        self, hidden: Float[Tensor, "*n c"], residual: Float[Tensor, "*n c"]
+    ) -> Float[Tensor, "*n c"]:
+        """Widen, gate, narrow; added to `residual`."""
+        return add_linear(residual, self.net[2], self.net[0](hidden))
 
 
 class Downsample(nn.Module):

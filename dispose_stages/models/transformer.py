@@ -9,6 +9,7 @@ Axes: ``b`` batch, ``f`` frames, ``p`` positions (``h * w``), ``c`` channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from dispose_stages.models import fused
 from dispose_stages.models.attention import attend
 from dispose_stages.models.context import LayerConstants, TransformerConstants, temporal_rows
-from dispose_stages.models.layers import FeedForward, TimestepEmbedding, sinusoids
+from dispose_stages.models.layers import FeedForward, TimestepEmbedding, add_linear, sinusoids
 from dispose_stages.models.normalization import GroupNorm
 from dispose_stages.models.residual import MixFactor
 
@@ -34,32 +35,55 @@ class SelfAttention(nn.Module):
         self.to_v = nn.Linear(channels, channels, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
-    def forward(self, hidden: Float[Tensor, "bf p c"]) -> Float[Tensor, "bf p c"]:
-        """Attend over the positions of each frame."""
+    def pack(self) -> None:
+        """Put the three projections into one, which reads its input once; for inference."""
+        parts = [layer.weight.data for layer in (self.to_q, self.to_k, self.to_v)]
+        del self.to_q, self.to_k, self.to_v
+        width, channels = 3 * len(parts[0]), parts[0].shape[1]
+        self.to_qkv = nn.Linear(channels, width, bias=False, device="meta")
+        self.to_qkv.weight = nn.Parameter(torch.cat(parts), requires_grad=False)
+
+    def forward(
+        self, hidden: Float[Tensor, "bf p c"], residual: Float[Tensor, "bf p c"]
+    ) -> Float[Tensor, "bf p c"]:
+        """Attend over the positions of each frame; added to `residual`."""
         query, key, value = (
-            projection(hidden).reshape(*hidden.shape[:2], self.heads, -1).transpose(1, 2)
-            for projection in (self.to_q, self.to_k, self.to_v)
+            part.reshape(*hidden.shape[:2], self.heads, -1).transpose(1, 2)
+            for part in self._projected(hidden)
         )
         attended = attend(query, key, value)
-        output: Tensor = self.to_out[0](attended.transpose(1, 2).flatten(2))
-        return output
+        return add_linear(residual, self.to_out[0], attended.transpose(1, 2).flatten(2))
 
-    def over_time(self, hidden: Float[Tensor, "b f p c"]) -> Float[Tensor, "b f p c"]:
-        """Attend over the frames of each position."""
-        query, key, value = (projection(hidden) for projection in (self.to_q, self.to_k, self.to_v))
-        if fused.applies(hidden):
-            attended = fused.attention_over_time(query, key, value, self.heads)
+    def _projected(self, hidden: Float[Tensor, "*n c"]) -> Sequence[Float[Tensor, "*n c"]]:
+        """Query, key and value."""
+        if hasattr(self, "to_qkv"):
+            parts: tuple[Tensor, ...] = self.to_qkv(hidden).chunk(3, dim=-1)
+            return parts
+        return [projection(hidden) for projection in (self.to_q, self.to_k, self.to_v)]
+
+    def over_time(
+        self, hidden: Float[Tensor, "b f p c"], residual: Float[Tensor, "b f p c"]
+    ) -> Float[Tensor, "b f p c"]:
+        """Attend over the frames of each position; added to `residual`."""
+        if fused.applies(hidden) and hasattr(self, "to_qkv"):
+            attended = fused.attention_over_time(self.to_qkv(hidden), self.heads)
         else:
             # One row per position of all batch elements: (b p) heads f d.
             rows = (
                 x.reshape(*x.shape[:3], self.heads, -1).permute(0, 2, 3, 1, 4).flatten(0, 1)
-                for x in (query, key, value)
+                for x in self._projected(hidden)
             )
             attended = attend(*rows)
             attended = attended.reshape(len(hidden), -1, *attended.shape[1:])
             attended = attended.permute(0, 3, 1, 2, 4).flatten(3)
-        output: Tensor = self.to_out[0](attended)
-        return output
+        return add_linear(residual, self.to_out[0], attended)
+
+
+def pack_projections(network: nn.Module) -> None:
+    """Pack those of every self-attention; the state dict loses its published names."""
+    for module in list(network.modules()):
+        if isinstance(module, SelfAttention):
+            module.pack()
 
 
 class SingleTokenCrossAttention(nn.Module):
@@ -94,10 +118,10 @@ class SpatialLayer(nn.Module):
         self, hidden: Float[Tensor, "bf p c"], context: Float[Tensor, "b c"]
     ) -> Float[Tensor, "bf p c"]:
         """One layer; `context` is what the cross-attention returns per batch element."""
-        hidden = hidden + self.attn1(self.norm1(hidden))
+        hidden = self.attn1(self.norm1(hidden), hidden)
         frames = hidden.reshape(len(context), -1, *hidden.shape[1:])
         hidden = (frames + context[:, None, None]).flatten(0, 1)
-        output: Tensor = hidden + self.ff(self.norm3(hidden))
+        output: Tensor = self.ff(self.norm3(hidden), hidden)
         return output
 
 
@@ -119,10 +143,10 @@ class TemporalLayer(nn.Module):
         self, hidden: Float[Tensor, "b f p c"], context: Float[Tensor, "b #p c"]
     ) -> Float[Tensor, "b f p c"]:
         """One layer; `context` is what the cross-attention returns per row ``(b p)``."""
-        hidden = hidden + self.ff_in(self.norm_in(hidden))
-        hidden = hidden + self.attn1.over_time(self.norm1(hidden))
+        hidden = self.ff_in(self.norm_in(hidden), hidden)
+        hidden = self.attn1.over_time(self.norm1(hidden), hidden)
         hidden = hidden + context[:, None]
-        output: Tensor = hidden + self.ff(self.norm3(hidden))
+        output: Tensor = self.ff(self.norm3(hidden), hidden)
         return output
 
 
@@ -187,9 +211,9 @@ class SpatioTemporalTransformer(nn.Module):
                 temporal(clip + frame_embedding[:, None], rows), clip, share.to(clip.dtype)
             )
             hidden = mixed.flatten(0, 1)
-        output: Tensor = self.proj_out(hidden).transpose(1, 2).reshape(residual.shape)
-        # In this order the sum has the memory layout of the input.
-        return residual + output
+        rows = residual.flatten(2).transpose(1, 2)
+        output = add_linear(rows, self.proj_out, hidden)
+        return output.transpose(1, 2).reshape(residual.shape)
 
     def _layers(self) -> list[tuple[SpatialLayer, TemporalLayer]]:
         layers = zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True)

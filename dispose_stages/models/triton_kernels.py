@@ -139,56 +139,41 @@ def group_norm(
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _gate(x, y, width, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The first half of a row times GELU of the second."""
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = column < width
-    value = tl.load(x + row * 2 * width + column, mask=inside, other=0.0).to(tl.float32)
-    gate = tl.load(x + row * 2 * width + width + column, mask=inside, other=0.0).to(tl.float32)
-    gated = value * 0.5 * gate * (1.0 + tl.erf(gate * 0.7071067811865476))
-    tl.store(y + row * width + column, gated.to(y.dtype.element_ty), mask=inside)
-
-
-def gated_gelu(rows_of: Tensor) -> Tensor:
-    """Gate ``(rows, 2 width)``, contiguous."""
-    rows, width = rows_of.shape[0], rows_of.shape[1] // 2
-    result = rows_of.new_empty((rows, width))
-    block = min(triton.next_power_of_2(width), 1024)
-    _gate[(rows, triton.cdiv(width, block))](rows_of, result, width, BLOCK=block)
-    return result
-
-
-@triton.jit  # type: ignore[untyped-decorator]
 def _attend_over_time(  # type: ignore[no-untyped-def]
-    q, k, v, out, frames, positions, channels, factor,
+    packed, out, frames, positions, channels, factor,
     DEPTH: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """All frames of one position and head at once."""
     position, head, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     frame, depth = tl.arange(0, BLOCK_F), tl.arange(0, BLOCK_D)
     row = (batch.to(tl.int64) * frames + frame) * positions + position
-    place = row[:, None] * channels + head * DEPTH + depth[None, :]
     inside = (frame < frames)[:, None] & (depth < DEPTH)[None, :]
-    query = tl.load(q + place, mask=inside, other=0.0)
-    key = tl.load(k + place, mask=inside, other=0.0)
-    value = tl.load(v + place, mask=inside, other=0.0)
+    column = head * DEPTH + depth[None, :]
+    place = packed + row[:, None] * 3 * channels + column
+    query = tl.load(place, mask=inside, other=0.0)
+    key = tl.load(place + channels, mask=inside, other=0.0)
+    value = tl.load(place + 2 * channels, mask=inside, other=0.0)
     # Real float32 products: tensor cores would round float32 operands.
     logits = tl.dot(query, tl.trans(key), input_precision="ieee") * factor
     logits = tl.where((frame < frames)[None, :], logits, float("-inf"))
     weights = tl.exp(logits - tl.max(logits, axis=1)[:, None])
     weights = weights / tl.sum(weights, axis=1)[:, None]
     result = tl.dot(weights.to(value.dtype), value, input_precision="ieee")
-    tl.store(out + place, result.to(out.dtype.element_ty), mask=inside)
+    place = out + row[:, None] * channels + column
+    tl.store(place, result.to(out.dtype.element_ty), mask=inside)
 
 
-def attention_over_time(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """Attention over the second axis of ``(batch, frames, positions, channels)``, contiguous."""
-    batch, frames, positions, channels = query.shape
+def attention_over_time(packed: Tensor, heads: int) -> Tensor:
+    """Attention over the second axis of ``(batch, frames, positions, 3 channels)``, contiguous.
+
+    The last axis holds query, key and value one after the other.
+    """
+    batch, frames, positions, width = packed.shape
+    channels = width // 3
     depth = channels // heads
-    result = torch.empty_like(query)
+    result = packed.new_empty((batch, frames, positions, channels))
     _attend_over_time[(positions, heads, batch)](
-        query, key, value, result, frames, positions, channels, depth**-0.5,
+        packed, result, frames, positions, channels, depth**-0.5,
         DEPTH=depth,
         BLOCK_F=max(16, triton.next_power_of_2(frames)),
         BLOCK_D=max(16, triton.next_power_of_2(depth)),

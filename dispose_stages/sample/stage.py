@@ -18,6 +18,7 @@ from dispose_stages.batch.stage import ArtifactRepository, Context, InterruptedU
 from dispose_stages.batch.unit import Unit
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.faults import descend
+from dispose_stages.models import fused
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.compilation import (
     Compilation,
@@ -26,6 +27,7 @@ from dispose_stages.models.compilation import (
     use_folder,
 )
 from dispose_stages.models.temporal_convolution import channels_last
+from dispose_stages.models.transformer import pack_projections
 from dispose_stages.sample.clip import ClipInputs, Networks, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.inputs import clip_inputs
@@ -225,6 +227,8 @@ def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Netwo
     encoder = load_image_encoder(svd, dtype=dtype, device=device)
     for network in (unet, control_net, pose_net):
         channels_last(network)
+        if device.type == "cuda":
+            pack_projections(network)
     placement.manage([unet, control_net, pose_net, vae, encoder])
     mean, std = load_image_normalization(svd)
 
@@ -267,7 +271,11 @@ class SampleRepository(ArtifactRepository):
         """With the card, and whether the compiler's code ran."""
         if not self._on_gpu:
             return super().provenance(unit)
-        arithmetic = {"gpu": torch.cuda.get_device_name(), "compiled": compiled_so_far()}
+        arithmetic = {
+            "gpu": torch.cuda.get_device_name(),
+            "compiled": compiled_so_far(),
+            "fused": fused.so_far(),
+        }
         return super().provenance(unit) | {"arithmetic": arithmetic}
 
 

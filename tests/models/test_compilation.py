@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,15 @@ from torch import Tensor
 
 from dispose_stages.errors import ConfigError
 from dispose_stages.models import attention
-from dispose_stages.models.compilation import REGIONS, Compilation, use_folder
+from dispose_stages.models import compilation as compilation_module
+from dispose_stages.models.compilation import (
+    REGIONS,
+    Compilation,
+    compiled_so_far,
+    use_folder,
+)
 from dispose_stages.models.context import GuidanceBatch
+from dispose_stages.models.transformer import SpatialLayer
 from dispose_stages.models.unet import SpatioTemporalUNet
 from tests.models.tiny_networks import TIME_IDS, TIMESTEP, random, tiny_unet
 
@@ -27,7 +36,8 @@ def predict(network: SpatioTemporalUNet, size: tuple[int, int] = (8, 8)) -> Tens
 
 
 @pytest.fixture(autouse=True)
-def _fresh_compiler() -> Any:
+def _fresh_compiler(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(compilation_module, "_of_this_process", [])
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -78,19 +88,76 @@ def test_a_failing_compiler_is_survived(caplog: pytest.LogCaptureFixture) -> Non
     assert sum("plain code" in line for line in caplog.messages) == 1
 
 
-def test_other_errors_are_not_the_compilers() -> None:
-    """Running out of memory goes on to the memory ladder."""
+def failing(error: Exception) -> Callable[[Any, Any], Any]:
+    """A backend whose graphs compile and do not run."""
 
     def backend(graph: Any, _: Any) -> Any:
-        def exhausted(*_: Any) -> Any:
-            raise torch.OutOfMemoryError("fake")
+        def run(*_: Any) -> Any:
+            raise error
 
-        return exhausted
+        return run
 
-    network, compilation = tiny_unet(), Compilation(backend)
+    return backend
+
+
+def test_compiled_code_that_does_not_run_is_survived(caplog: pytest.LogCaptureFixture) -> None:
+    """As where a layout is not what the compiler thought, which it finds only then."""
+    network = tiny_unet()
+    expected = predict(network)
+    compilation = Compilation(failing(RuntimeError("Expected X.is_contiguous(memory_format)")))
     compilation.add([network])
-    with pytest.raises(torch.OutOfMemoryError):
+    assert torch.equal(predict(network), expected)
+    assert "is_contiguous" in compilation.failure
+    assert compiled_so_far() == compilation.failure
+    assert sum("plain code" in line for line in caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("fake"), RuntimeError("CUDA error: unknown error")]
+)
+def test_other_errors_are_not_the_compilers(error: Exception) -> None:
+    """Running out of memory goes on to the memory ladder, a dead GPU to the machine's faults."""
+    network, compilation = tiny_unet(), Compilation(failing(error))
+    compilation.add([network])
+    with pytest.raises(type(error)) as caught:
         predict(network)
+    assert caught.value is error
+    assert not compilation.failure
+
+
+def test_errors_of_the_plain_code_are_its_own() -> None:
+    """What fails uncompiled too is no failure of the compiler."""
+    layer = SpatialLayer(32, 2, 16).eval()
+    compilation = Compilation("eager")
+    compilation.add([layer])
+    with pytest.raises(RuntimeError, match="shape"):
+        layer(torch.zeros(4, 3, 7), torch.zeros(2, 32))
+    assert not compilation.failure
+
+
+def test_the_traced_operations_compute_the_same() -> None:
+    """Through the compiler's front half: layouts and shapes without values are the real ones."""
+    network = tiny_unet()
+    expected = predict(network, (16, 16))
+    compilation = Compilation("aot_eager")
+    compilation.add([network])
+    assert torch.equal(predict(network, (16, 16)), expected)
+    assert not compilation.failure
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_compiled_blocks_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transformer's layer through the whole compiler, for the CPU."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    layer = SpatialLayer(32, 2, 16).double().eval()
+    hidden, context = random(4, 6, 32), random(2, 32, seed=2)
+    compilation = Compilation()
+    with torch.no_grad():
+        expected = layer(hidden, context)
+        compilation.add([layer])
+        actual = layer(hidden, context)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
     assert not compilation.failure
 
 

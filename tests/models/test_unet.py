@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from dispose_stages.errors import WeightsError
 from dispose_stages.models import attention
 from dispose_stages.models.context import GuidanceBatch, TemporalOrder
 from dispose_stages.models.control_net import ControlResiduals
+from dispose_stages.models.transformer import pack_projections
 from dispose_stages.models.unet import SpatioTemporalUNet, _accumulate, build_unet
 from tests.models.tiny_networks import (
     CONFIG,
@@ -94,6 +97,18 @@ def test_stacked_tiles_equal_tiles_one_by_one(network: SpatioTemporalUNet) -> No
 
 
 @torch.no_grad()
+def test_packed_projections_compute_the_same(network: SpatioTemporalUNet) -> None:
+    """Query, key and value from one product; only rounding may differ."""
+    packed = copy.deepcopy(network)
+    pack_projections(packed)
+    assert not any("attn1.to_q." in name for name in packed.state_dict())
+    latents, contexts = random(2, 3, 8, 8, 8), random(1, 2, 32, seed=2)
+    expected, actual = (
+        predict(net, latents, contexts, GuidanceBatch.tiles(1)) for net in (network, packed)
+    )
+    assert (actual - expected).abs().max() <= 1e-10 * expected.abs().max()
+
+
 def test_transformers_of_several_layers_and_odd_sizes() -> None:
     """Deeper transformers, and latents that do not halve evenly, work as in diffusers."""
     changes = {"transformer_layers_per_block": 2}

@@ -11,22 +11,23 @@ import json
 from pathlib import Path
 
 from tests.bench.traffic.fusion import fused
-from tests.bench.traffic.steps import FULL, count
+from tests.bench.traffic.steps import FULL, SWITCHES, count
 from tests.bench.traffic.tracer import Trace
 
 PEAKS = {"H100": (989e12, 3.35e12), "H200": (989e12, 4.8e12)}
 """Dense half-precision FLOP/s and bytes/s of the data sheets."""
-_ROW = "{:24}{:>9}{:>9}{:>7}{:>9}{:>7}{:>7}{:>10}{:>10}"
+_ROW = "{:28}{:>9}{:>9}{:>7}{:>9}{:>7}{:>7}{:>10}{:>10}"
 
 
 def traces() -> dict[str, Trace]:
-    """All variants that are counted."""
-    ours = count(FULL, original=False)
-    return {
+    """All variants that are counted; fused by rule where one change is switched off."""
+    ours = count(FULL)
+    counted = {
         "original under autocast": count(FULL, original=True),
         "ours, eager": ours,
         "ours, fused by rule": fused(ours),
     }
+    return counted | {f"no {name}": fused(count(FULL, off=name)) for name in SWITCHES}
 
 
 def ideal_seconds(trace: Trace, card: str) -> float:
@@ -59,7 +60,8 @@ def main() -> None:
                 *ideal,
             )
         )
-        for kernel, launches, size in trace.by_name()[: options.kernels]:
+        rows = 0 if name.startswith("no ") else options.kernels
+        for kernel, launches, size in trace.by_name()[:rows]:
             print(f"    {size:8.1f} GB {launches:6}  {kernel[:70]}")
     if options.json:
         report = {name: trace.totals() for name, trace in counted.items()}

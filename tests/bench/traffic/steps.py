@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 from unittest.mock import patch
@@ -14,6 +14,7 @@ from torch import Tensor
 from dispose_stages.models import fused
 from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.temporal_convolution import channels_last
+from dispose_stages.models.transformer import pack_projections
 from dispose_stages.models.unet import build_unet
 from dispose_stages.sample.binding import BoundNetwork, guidance_contexts
 from dispose_stages.sample.conditions import ClipConditions
@@ -100,18 +101,26 @@ class TileStep:
         self.control_net = control_net.to(device, dtype).eval().requires_grad_(requires_grad=False)
 
     def ours(
-        self, *, last: bool = True, compat: Literal["official", "corrected"] = "official"
+        self,
+        *,
+        last: bool = True,
+        packed: bool = True,
+        compat: Literal["official", "corrected"] = "official",
     ) -> Callable[[], Tensor]:
         """The package's way; what is constant over a clip is computed here, once.
 
         Args:
             compat: Order of the temporal contexts; ``corrected`` is that of diffusers' blocks.
             last: Keep channels last in the weights' memory.
+            packed: Query, key and value in one product.
         """
         networks = (self.unet, self.control_net)
         if last:
             for network in networks:
                 channels_last(network)
+        if packed:
+            for network in networks:
+                pack_projections(network)
         height, width = self.size.height, self.size.width
         still = self.control_net.embed_stillness(height, width)
         moving = self.control_net.embed_motion(*self.fields)
@@ -155,17 +164,36 @@ class TileStep:
         }
 
 
-def count(size: Size, *, original: bool) -> Trace:
-    """Everything that one step does in float16; the second step, when constants are there."""
+SWITCHES = ("fused kernels", "gate in the product", "residual in the product", "packed projections")
+"""Changes that can be switched off alone."""
+
+
+def without(switch: str) -> AbstractContextManager[object]:
+    """One of `SWITCHES` off, as far as layers ask; packing is an argument of `TileStep.ours`."""
+    asks = dict(zip(SWITCHES[:3], ("applies", "gates", "adds"), strict=True))
+    if switch not in asks:
+        return nullcontext()
+    return patch.object(fused, asks[switch], lambda *_: False)
+
+
+def count(size: Size, *, original: bool = False, off: str = "") -> Trace:
+    """Everything that one step does in float16; the second step, when constants are there.
+
+    Args:
+        size: Of networks and video.
+        original: Plain diffusers blocks under autocast.
+        off: One of `SWITCHES`.
+    """
     with torch.no_grad():
         tile = TileStep(size, torch.device("meta"), torch.float16)
-        step = tile.original() if original else tile.ours()
+        step = tile.original() if original else tile.ours(packed=off != "packed projections")
         if not original:
             step()
         with Tracer() as tracer, ExitStack() as stack:
             stack.enter_context(CudaAttention(tracer))
             # As on CUDA; the meta device knows the shapes of the fused kernels' results.
             stack.enter_context(patch.object(fused, "applies", lambda _: True))
+            stack.enter_context(without(off))
             if original:
                 stack.enter_context(Autocast())
             step()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.bench.traffic.fusion import fused
-from tests.bench.traffic.steps import SMALL, count
+from tests.bench.traffic.steps import SMALL, SWITCHES, count
 from tests.bench.traffic.tracer import CudaAttention, Trace, Tracer
 
 EXPECTED = json.loads(Path(__file__).with_name("expected.json").read_text())
@@ -17,12 +17,21 @@ EXPECTED = json.loads(Path(__file__).with_name("expected.json").read_text())
 
 @pytest.fixture(scope="module")
 def ours() -> Trace:
-    return count(SMALL, original=False)
+    return count(SMALL)
 
 
 def test_a_step_costs_what_it_did(ours: Trace) -> None:
     """FLOPs, bytes, kernels and casts of a step; where one falls, write the new ones down."""
     assert {"eager": ours.totals(), "fused": fused(ours).totals()} == EXPECTED
+
+
+def test_every_change_saves_traffic(ours: Trace) -> None:
+    """Each of the four switched off alone moves more bytes in more kernels."""
+    full = ours.totals()
+    for name in SWITCHES:
+        less = count(SMALL, off=name).totals()
+        assert less["bytes"] > full["bytes"], name
+        assert less["kernels"] > full["kernels"], name
 
 
 def test_a_step_never_waits_for_the_device(ours: Trace) -> None:

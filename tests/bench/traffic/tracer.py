@@ -9,7 +9,7 @@ Every operation is charged by rules of what CUDA does with it:
 - A convolution in half precision runs on NHWC: an input or weight in another layout is copied
   there, a kernel each; where both are, the result is copied back.
 - The project's own operators are what their kernels do: GroupNorm reads twice in three kernels and
-  keeps NHWC, gated GELU and attention over time are one kernel each.
+  keeps NHWC; products with a gate or a residual, and attention over time, are one kernel each.
 - Attention is one fused kernel that reads q, k, v and writes its result; its bytes are kept apart.
 - A product's floating point operations are counted as in PyTorch (two per multiply and add).
 - A host synchronisation is a value that is read back, or a copy from the host's memory.
@@ -168,7 +168,10 @@ class Tracer(TorchDispatchMode):
         if name == "attention_over_time":
             batch, frames, positions, channels = result.shape
             flops = 4 * batch * positions * frames * frames * channels
-            self.add("attention", ATTENTION, args[:3], result, flops=flops)
+            self.add("attention", ATTENTION, args, result, flops=flops)
+        elif name in {"gated_linear", "linear_add"}:
+            flops = 2 * args[0].numel() * len(args[1])
+            self.add(name, PRODUCT, args, result, flops=flops)
         elif name == "group_norm":
             again = distinct_bytes(args[0])
             self.add(name, NORM, args, result, launches=3, extra_bytes=again)
