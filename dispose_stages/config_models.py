@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from dispose_stages.config_section import Section
+from dispose_stages.shipped import here_or_shipped
 
 Bundle = Literal["tiny", "small", "official"]
 BUNDLE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -40,10 +42,17 @@ class Models(Section):
 
     bundle: Bundle = "small"
     """`official`: the published weights below `root`. `small`: small networks trained on procedural
-    figures (docs/quality.md), part of the repository; they animate such figures only. `tiny`:
-    random weights, made by `dispose weights make-tiny`; for tests, the videos show noise."""
+    figures (docs/quality.md), part of this program; they animate such figures only. `tiny`: random
+    weights, made by `dispose weights make-tiny`; for tests, the videos show noise."""
     root: str = "bundles/small"
-    """Folder that holds the checkpoints (layout: `dispose weights list`)."""
+    """Folder that holds the checkpoints (layout: `dispose weights list`). The small bundle's is
+    found in the program where it is not in the working directory."""
+
+    @property
+    def folder(self) -> Path:
+        """`root` as it is to be opened."""
+        root = Path(self.root)
+        return here_or_shipped(root) if self.root == BUNDLE_ROOTS.get(self.bundle) else root
 
 
 def expand_bundle(value: Any) -> Any:

@@ -92,7 +92,7 @@ class Job:
             context = Context(
                 config=config,
                 store=ArtifactStore(Path(config.store)),
-                models_root=Path(config.models.root),
+                models_root=config.models.folder,
                 device=device,
                 videos=self._layout.videos,
                 stop_requested=self._switch,

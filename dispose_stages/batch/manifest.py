@@ -39,6 +39,7 @@ _IDENTITY = tuple(column for column in COLUMNS if column != "truth_video")
 
 # The id becomes a file name, so it can hold neither separators nor a leading dot or dash.
 _PAIR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ABSENT = "no such file"
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -137,7 +138,7 @@ class _MediaCheck:
         try:
             status = Path(path).stat()
         except FileNotFoundError:
-            return f"no such file: {path}"
+            return f"{_ABSENT}: {path}"
         except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
             return f"cannot be opened: {error}"
         if not stat.S_ISREG(status.st_mode):
@@ -236,7 +237,15 @@ class _RowReader:
             if not cell and (column == "truth_video" or (column == _IMAGE and frame)):
                 continue
             if reason := self.media(self._resolve(cell)) if cell else "is empty":
-                yield column, reason
+                yield column, reason + self._where(cell, reason)
+
+    def _where(self, cell: str, reason: str) -> str:
+        """Where a path begins, for whom it misses."""
+        if not reason.startswith(_ABSENT) or Path(os.path.expanduser(cell)).is_absolute():  # noqa: PTH111
+            return ""
+        elsewhere = Path(cell).is_file() and self.folder != self.here
+        hint = f"; there is one in the working directory, {self.here}" if elsewhere else ""
+        return f" (paths in a manifest begin at its own folder, {self.folder}{hint})"
 
     def _id_problems(self, line: int, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if not (

@@ -190,7 +190,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
             rejects=len({problem.line for problem in manifest.problems}),
             counts=dict(plan.shard_counts),
             shards=_summarize(shards, texts, control),
-            weights=weights_signature(Path(config.models.root)),
+            weights=weights_signature(config.models.folder),
             report=_digest(pairs),
             shard_minutes=config.shards.minutes,
         ),

@@ -21,8 +21,9 @@ from dispose_stages.cli.terminal import say
 from dispose_stages.config import Config, load_config
 from dispose_stages.config_text import merged, parse_settings, read_config_file
 from dispose_stages.errors import ConfigError
+from dispose_stages.shipped import shipped
 
-_DEMO = Path(__file__).parents[2] / "manifests" / "media"
+_DEMO = shipped("manifests/media")
 _DEMO_FRAMES = 12
 
 

@@ -28,7 +28,7 @@ def fingerprint(obj: dict[str, bool], *, run_dir: Path) -> None:
 
     layout = RunLayout(run_dir)
     config = read_run_config(layout)
-    root = Path(config.models.root)
+    root = config.models.folder
     stages = complete_stages(root, config.models.bundle)
     cache = DigestCache(Path(config.store) / "weights.json")
     write_stage_weights(layout, config.models.bundle, digest_stages(root, stages, cache))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from dispose_stages.shipped import here_or_shipped
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
@@ -21,13 +23,19 @@ run_dir_option = click.option(
 )
 """The same as an option."""
 
+
+def _here_or_shipped(_ctx: click.Context, _parameter: click.Parameter, value: Path) -> Path:
+    return here_or_shipped(value)
+
+
 config_option = click.option(
     "--config",
     "config_file",
     type=FILE,
     default=Path("config/config.yaml"),
     show_default=True,
-    help="Configuration file.",
+    callback=_here_or_shipped,
+    help="Configuration file; where the default is not there, the program's own values hold.",
 )
 
 profile_option = click.option(
@@ -35,7 +43,8 @@ profile_option = click.option(
     type=FOLDER,
     default=Path("profiles/local"),
     show_default=True,
-    help="Where to run: profiles/local, profiles/slurm, or one of your own.",
+    callback=_here_or_shipped,
+    help="Where to run: profiles/local, profiles/slurm, or one of your own (`dispose init`).",
 )
 
 settings_option = click.option(

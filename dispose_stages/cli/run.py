@@ -24,6 +24,7 @@ from dispose_stages.cli.terminal import say
 from dispose_stages.config import STAGES, Config, load_config
 from dispose_stages.config_text import merged, parse_settings, read_config_file
 from dispose_stages.errors import ConfigError, ManifestError, StoreError
+from dispose_stages.shipped import shipped
 
 EXIT_STATUS = {"all": 0, "some": 3, "none": 4}
 """By how much of the manifest was delivered."""
@@ -135,7 +136,7 @@ def snakemake_command(
     dry_run: bool = False,
     extra: Sequence[str] = (),
 ) -> list[str]:
-    """The command line; runs in the current folder, with its Snakefile or the checkout's.
+    """The command line; runs in the current folder, with the workflow of this program.
 
     Args:
         profile: Folder of the profile.
@@ -144,7 +145,7 @@ def snakemake_command(
         dry_run: Only show.
         extra: Further arguments.
     """
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_snakefile())]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(shipped("Snakefile"))]
     command += ["--profile", str(profile), "--configfile", *map(str, config_files)]
     if force is not None:
         command += ["--forcerun", force]
@@ -163,19 +164,6 @@ def _write_overrides(values: dict[str, Any]) -> Path:
     path = Path(".snakemake") / "dispose" / f"{name}.yaml"
     write_text_if_changed(path, text)
     return path
-
-
-def find_snakefile() -> Path:
-    """The workflow in the current folder, else the one beside the package.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    places = (Path("Snakefile"), Path(__file__).parents[2] / "Snakefile")
-    for place in places:
-        if place.is_file():
-            return place
-    raise ConfigError("no Snakefile here; change to the folder of the checkout")
 
 
 def exit_status(config: Config, ended: Supervised) -> int:

@@ -51,7 +51,7 @@ def check(*, config_file: Path, root: Path | None) -> None:
         bundle = bundle_name(root)
     else:
         models = load_config(read_config_file(config_file)).models
-        root, bundle = Path(models.root), models.bundle
+        root, bundle = models.folder, models.bundle
     verify(root, None, bundle)
     say(f"{root}: all files of the bundle {bundle!r} are there")
 
@@ -90,7 +90,7 @@ def convert(*, config_file: Path, root: Path | None) -> None:
     from dispose_stages.weights.conversion import convert_checkpoint, pickles
     from dispose_stages.weights.converted import conversion_path, is_current
 
-    folder = root or Path(load_config(read_config_file(config_file)).models.root)
+    folder = root or load_config(read_config_file(config_file)).models.folder
     for source in pickles(folder):
         target = conversion_path(source)
         if is_current(target, source):

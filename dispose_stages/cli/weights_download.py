@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dispose_stages.cli.options import FOLDER
 from dispose_stages.cli.terminal import say
 from dispose_stages.config import GPU_STAGES
 from dispose_stages.errors import WeightsError
@@ -24,7 +25,7 @@ from dispose_stages.weights.verification import Problem, bundle_origin, problems
 )
 @click.option(
     "--root",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("models/official"),
     show_default=True,
     help="Folder of the checkpoints, for `models.root`; `--set models=official` means the default.",

@@ -37,7 +37,7 @@ class Animator:
         context = Context(
             config=config,
             store=ArtifactStore(Path(config.store)),
-            models_root=Path(config.models.root),
+            models_root=config.models.folder,
             device=settle_device(config.compute, "sample"),
             videos=config.run_dir / "videos",
         )

@@ -12,6 +12,7 @@ from dispose_stages.cli import run as module
 from dispose_stages.cli.supervision import Supervised
 from dispose_stages.config_text import parse_settings
 from dispose_stages.errors import ConfigError, DisposeError, Reason, UnitError
+from dispose_stages.shipped import shipped
 from tests.toy_run import CountingStage, plan_run
 
 
@@ -53,7 +54,7 @@ def test_the_command_line_is_snakemakes(calls):
     )
     (command,) = calls.commands
     assert command[:3] == [sys.executable, "-m", "snakemake"]
-    assert after(command, "--profile") == "profiles/slurm"
+    assert after(command, "--profile") == str(shipped("profiles/slurm"))
     files = command[command.index("--configfile") + 1 :][:2]
     assert files[0] == str(calls.config)
     assert after(command, "--forcerun") == "sample"

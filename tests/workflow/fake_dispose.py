@@ -109,7 +109,7 @@ def main(arguments):
     command, options = arguments[0], dict(zip(arguments[1::2], arguments[2::2], strict=True))
     layout = RunLayout(Path(options["--run-dir"]))
     if command == "fingerprint":
-        stages = complete_stages(Path(read_run_config(layout).models.root), "tiny")
+        stages = complete_stages(read_run_config(layout).models.folder, "tiny")
         write_stage_weights(layout, "tiny", dict.fromkeys(stages, ""))
         return 0
     if command == "report":

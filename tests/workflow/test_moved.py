@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import subprocess
 
 import pytest
+
+from tests.workflow.conftest import REPOSITORY
 
 
 @pytest.fixture
@@ -76,3 +79,34 @@ def test_media_outside_stay_where_they_are(project, tmp_path):
     pairs = json.loads((project.root / "results/test/plan/pairs.json").read_text())["pairs"]
     images = {pair["reference_image"] for pair in pairs}
     assert images == {str(outside / "a.png"), "media/b.png"}
+
+
+def test_a_moved_checkout_has_nothing_to_do(workspace, tmp_path):
+    """With the project inside it, called as its README says."""
+    checkout = tmp_path / "checkout"
+    shutil.copytree(workspace.root, checkout)
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(REPOSITORY / name, checkout)
+    for name in ("workflow", "config", "profiles", "dispose_stages"):
+        shutil.copytree(REPOSITORY / name, checkout / name)
+    settings = ["manifest=media/pairs.csv", "models=tiny", "run=test"]
+
+    def snakemake():
+        return subprocess.run(
+            [
+                *(str(workspace.python), "-m", "snakemake", "--profile", "profiles/local"),
+                *("--cores", "2", "--scheduler", "greedy", "--config", *settings),
+            ],
+            cwd=checkout,
+            env=os.environ | workspace.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert "4 of 4 rows delivered" in snakemake()
+    (checkout / "calls.log").unlink()
+    checkout = checkout.rename(tmp_path / "elsewhere")
+    assert "Nothing to be done" in snakemake()
+    assert not (checkout / "calls.log").exists()

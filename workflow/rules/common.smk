@@ -9,8 +9,9 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import validate
 
-# The checkout itself, where the package is not installed.
-sys.path.insert(0, str(workflow.basedir))
+# In a checkout its own package, whether it is installed or not.
+if Path(workflow.basedir, "dispose_stages").is_dir():
+    sys.path.insert(0, str(workflow.basedir))
 # `dispose` lies beside the Python that runs Snakemake, also where that environment is not active.
 search_path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
 os.environ.update(PATH=os.pathsep.join(search_path))
@@ -122,7 +123,7 @@ def begin_run():
     current = this_run()
     try:
         stages = {job.rule.name for job in workflow.dag.needrun_jobs()}
-        verify(Path(current.config.models.root), stages, current.config.models.bundle)
+        verify(current.config.models.folder, stages, current.config.models.bundle)
         current.commit()
     except DisposeError as error:
         raise refusal(error) from None
