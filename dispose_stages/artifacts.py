@@ -189,6 +189,7 @@ class Scores:
         frame_metrics: Names of what is measured per frame.
         frame_values: Of every frame; nan where there is none.
         features: For metrics of sets, one row per frame or window.
+        poses: Of all persons found in the result, where these were looked for.
     """
 
     protocol: str
@@ -198,3 +199,4 @@ class Scores:
     frame_metrics: tuple[str, ...]
     frame_values: Float64[np.ndarray, "k f"]
     features: Float32[np.ndarray, "n d"] | None = None
+    poses: PoseTrack | None = None

@@ -36,11 +36,10 @@ def ready(stage: str, key: str, params, sources, inputs=None) -> Unit:
         key: Of its artifact.
         params: Plain values.
         sources: Role to path.
-        inputs: Role to (stage, key) or (stage, key, facts).
+        inputs: Role to (stage, key) or (stage, key, facts), or (stage, result).
     """
     found = {
-        role: (upstream[0], Result(key=upstream[1], digest="d", facts=dict(*upstream[2:])))
-        for role, upstream in (inputs or {}).items()
+        role: (upstream[0], _input(*upstream[1:])) for role, upstream in (inputs or {}).items()
     }
     return Unit(
         stage=stage,
@@ -55,6 +54,10 @@ def ready(stage: str, key: str, params, sources, inputs=None) -> Unit:
     )
 
 
+def _input(found: Result | str, facts=()) -> Result:
+    return found if isinstance(found, Result) else Result(key=found, digest="d", facts=dict(facts))
+
+
 MINUTE_SHARDS = {"minutes": 0.05}
 
 
@@ -67,6 +70,7 @@ class CountingStage:
     """
 
     revision = 1
+    optional: frozenset[str] = frozenset()
 
     def __init__(self, name: str, compute: Callable = lambda unit: None) -> None:
         self.name = name

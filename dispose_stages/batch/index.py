@@ -19,7 +19,7 @@ from dispose_stages.batch.manifest import rejects_csv
 from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.scores import score_columns
-from dispose_stages.batch.unit import Result
+from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import Parameters
 from dispose_stages.errors import Reason, StoreError
 from dispose_stages.store.artifacts import ArtifactStore
@@ -164,9 +164,14 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             **dict(zip(_GPU_COLUMNS, run.gpu_of(pair.units.get("sample", "")), strict=True)),
             **{f"parameter_{name}": value for name, value in pair.parameters},
             **_unit_columns(run, pair.units, results),
+            "key_score_pose": _key_of(outcomes.result(pair, "score_pose")),
             **score_columns(outcomes, pair),
             **{extra_column(name): value or None for name, value in pair.extra.items()},
         }
+
+
+def _key_of(result: Result | None) -> str | None:
+    return result.key if result is not None and result.status is Status.DONE else None
 
 
 def _video_columns(outcome: Outcome, mux: Result | None, container: str) -> dict[str, Any]:

@@ -54,9 +54,9 @@ def _awaited(layout: RunLayout, stage: str, name: str) -> Iterator[str]:
         results = {
             role: upstream.get(of, {}).get(unit_id) for role, (of, unit_id) in unit.upstream.items()
         }
-        digests = {role: r.digest for role, r in results.items() if r and r.status is Status.DONE}
-        if len(digests) == len(results):
-            yield artifact_key(unit, revision=shard.revision, weights=weights, upstream=digests)
+        contents = {role: r.content for role, r in results.items() if r and r.content}
+        if len(contents) == len(results):
+            yield artifact_key(unit, revision=shard.revision, weights=weights, upstream=contents)
 
 
 def shares_store(layout: RunLayout, store: Path) -> bool:

@@ -123,11 +123,11 @@ class Runner:
 
     def _blocked(self, unit: Unit) -> Result | None:
         """The result of a unit whose inputs failed or are not there yet."""
-        for stage, unit_id in unit.upstream.values():
+        for role, (stage, unit_id) in unit.upstream.items():
             result = self.upstream.get(stage, {}).get(unit_id)
             if result is None or result.status is Status.PENDING:
                 return Result(Status.PENDING, message=f"waits for {stage}")
-            if result.status is not Status.DONE:
+            if result.status is not Status.DONE and role not in self.stage.optional:
                 return Result(
                     Status.BLOCKED,
                     reason=result.reason,
@@ -145,7 +145,7 @@ class Runner:
             unit,
             revision=self.stage.revision,
             weights=self.weights,
-            upstream={role: result.digest for role, result in inputs.items()},
+            upstream={role: result.content for role, result in inputs.items()},
         )
         return replace(unit, key=key, inputs=inputs)
 
@@ -243,7 +243,7 @@ class Runner:
             ArtifactMissingError: An artifact that it reads is gone.
         """
         for role, (stage, _) in unit.upstream.items():
-            if stage in _ELSEWHERE:
+            if stage in _ELSEWHERE or unit.inputs[role].status is not Status.DONE:
                 continue
             path = self.context.store.path(stage, unit.inputs[role].key)
             if not path.exists():

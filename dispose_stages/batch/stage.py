@@ -137,9 +137,11 @@ class Stage:
         revision: Of its code; part of every key.
         open: Loads what `Worker.compute` needs; called at most once per job.
         repository: Where results are kept.
+        optional: Roles of inputs whose failure the stage states itself, so that it blocks no unit.
     """
 
     name: str
     revision: int
     open: Callable[[Context], Any]
     repository: Callable[[Context], Repository] = ArtifactRepository
+    optional: frozenset[str] = frozenset()

@@ -57,6 +57,11 @@ class Result:
     facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[WarningCode, ...] = ()
 
+    @property
+    def content(self) -> str:
+        """What enters the keys below: the digest, or why there is none."""
+        return self.digest or str(self.reason or "")
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:

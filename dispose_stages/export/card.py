@@ -35,7 +35,8 @@ _FILES = {
         "`KEY.pose.npz`: the driver's pose aligned to the reference, pixels of the video: "
         "`keypoints` (frames, 133, 2), NaN where the person was not found, `scores`, "
         "`frame_indices` in the driving video, `reference_keypoints`, `reference_scores`, `names` "
-        "(COCO-WholeBody)"
+        "(COCO-WholeBody); of runs with the scores `pose`, `detected_keypoints` and "
+        "`detected_scores`, found again in the video, NaN where nobody was found"
     ),
     Extra.TRAJECTORIES: (
         "`KEY.trajectories.npz`: `points` (frames + 1, 18, 2) of the body in OpenPose order, "

@@ -38,6 +38,23 @@ def pose_arrays(
     }
 
 
+def detected_arrays(found: PoseTrack) -> dict[str, np.ndarray]:
+    """The pose that was found again in the video: of the best detection in every frame.
+
+    Returns:
+        ``detected_keypoints`` (f, 133, 2), ``(x, y)`` in pixels, NaN where nobody was found, and
+        ``detected_scores`` (f, 133).
+    """
+    first = found.person_offsets[:-1]
+    person = np.where(found.box_scores[first] > 0, 0, -1)
+    points, scores = _followed(found, person)
+    points = to_wholebody(points) * np.array([found.width, found.height])
+    return {
+        "detected_keypoints": points.astype(np.float32),
+        "detected_scores": to_wholebody(scores[..., None])[..., 0].astype(np.float32),
+    }
+
+
 def trajectory_arrays(
     poses: PoseTrack, person: Int64[np.ndarray, "f"], height: int, width: int
 ) -> dict[str, np.ndarray]:

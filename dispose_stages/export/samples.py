@@ -16,7 +16,7 @@ from PIL import Image
 from dispose_stages.artifacts import PoseTrack
 from dispose_stages.config import Compute
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, UnitError
-from dispose_stages.export.pose_arrays import pose_arrays, trajectory_arrays
+from dispose_stages.export.pose_arrays import detected_arrays, pose_arrays, trajectory_arrays
 from dispose_stages.export.selection import LeftOut, Record
 from dispose_stages.export.settings import Extra
 from dispose_stages.geometry.frames import cover_resize
@@ -173,7 +173,8 @@ class SampleReader:
         size = (int(str(values["height"])), int(str(values["width"])))
         if len(poses) != frames + 1 or size != (record["height"], record["width"]):
             raise SampleMissingError(LeftOut.VIDEO_CHANGED, f"{record['output']}: another motion")
-        files = {POSE: _npz(pose_arrays(poses, person, *size))}
+        pose = {**pose_arrays(poses, person, *size), **self._detected(record, frames)}
+        files = {POSE: _npz(pose)}
         if Extra.TRAJECTORIES in self.extras:
             files["trajectories.npz"] = _npz(trajectory_arrays(poses, person, *size))
         if Extra.FIELD in self.extras:
@@ -182,6 +183,19 @@ class SampleReader:
             flow = from_fixed_point(tree.arrays["cmp_flow"]).astype(np.float16)
             files["field.npz"] = _npz({"flow": flow, "scale": _field_scale(flow, *size)})
         return files
+
+    def _detected(self, record: Record, frames: int) -> dict[str, np.ndarray]:
+        """The pose of the video itself, where the run was scored by it."""
+        key = record.get("key_score_pose")
+        if not key:
+            return {}
+        try:
+            poses = decode(self.store.read_part("score", key, "poses").groups["poses"], PoseTrack)
+        except (ArtifactMissingError, ArtifactCorruptError, KeyError) as error:
+            raise SampleMissingError(LeftOut.ARTIFACT_MISSING, str(error)) from None
+        if len(poses) != frames:
+            raise SampleMissingError(LeftOut.VIDEO_CHANGED, f"{record['output']}: another score")
+        return detected_arrays(poses)
 
     @staticmethod
     def _frames(delivered: DeliveredVideo) -> bytes:

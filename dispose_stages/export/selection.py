@@ -56,7 +56,7 @@ _MEANINGS = {
     LeftOut.BETWEEN_SPLITS: "its groups (identity and driver) are in different splits",
     LeftOut.VIDEO_CHANGED: "its video is gone or not the one of the index",
     LeftOut.REFERENCE_CHANGED: "its reference image is gone or has changed since",
-    LeftOut.ARTIFACT_MISSING: "its motion is no longer in the store",
+    LeftOut.ARTIFACT_MISSING: "its motion or the pose of its video is no longer in the store",
     LeftOut.NO_FRAMES: "its lossless frames were not kept (encoding.png_frames)",
 }
 

@@ -10,14 +10,16 @@ import math
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float64, Int32, UInt8
 
+from dispose_stages.score.scratch import Scratch
 from dispose_stages.score.similarity import EQUAL_PSNR, PEAK, Pixels
 
 _WINDOW = 7
 _STRIP = 48
 """Rows of windows at a time, so that what is in work stays in the cache."""
 _LUMINANCE, _CONTRAST = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+_SCRATCH = Scratch()
 
 
 def to_truth_size(result: UInt8[np.ndarray, "h0 w0 3"], truth: Pixels) -> Pixels:
@@ -56,34 +58,60 @@ def ssim(result: Pixels, truth: Pixels) -> float:
     """
     if min(truth.shape[:2]) < _WINDOW:
         return math.nan
-    x, y = (cv2.cvtColor(i, cv2.COLOR_RGB2GRAY).astype(np.float32) for i in (result, truth))
+    x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (result, truth))
     windows = (truth.shape[0] - _WINDOW + 1) * (truth.shape[1] - _WINDOW + 1)
     strips = [slice(top, top + _STRIP + _WINDOW - 1) for top in range(0, len(x), _STRIP)]
     return float(sum(_sum_over_windows(x[rows], y[rows]) for rows in strips) / windows)
 
 
-def _sum_over_windows(x: Float32[np.ndarray, "h w"], y: Float32[np.ndarray, "h w"]) -> float:
+def _sum_over_windows(x: UInt8[np.ndarray, "h w"], y: UInt8[np.ndarray, "h w"]) -> float:
+    """Of the similarity, whose terms are all taken times the squared count of a window.
+
+    Sums are integers below 2^31, so exact. Squares come from ``x² + y² = (x - y)² + 2xy``, whose
+    terms fit into 16 bits.
+    """
     if len(x) < _WINDOW:
         return 0.0
     count = _WINDOW**2
-    mean_x, mean_y = _sums(x) / count, _sums(y) / count
-    unbiased = count / (count - 1)
-    var_x = unbiased * (_sums(x * x) / count - mean_x * mean_x)
-    var_y = unbiased * (_sums(y * y) / count - mean_y * mean_y)
-    covariance = unbiased * (_sums(x * y) / count - mean_x * mean_y)
-    above = (2 * mean_x * mean_y + _LUMINANCE) * (2 * covariance + _CONTRAST)
-    below = (mean_x**2 + mean_y**2 + _LUMINANCE) * (var_x + var_y + _CONTRAST)
-    return float((above / below).sum())
-
-
-def _sums(values: Float32[np.ndarray, "h w"]) -> Float64[np.ndarray, "h2 w2"]:
-    """Sums over windows that lie inside; of integers below 2^24, so exact in float32."""
+    apart = cv2.absdiff(x, y)
+    sums = _SCRATCH.array("sums", (5, *x.shape), np.int32)
+    sum_x, sum_y, covariance, variance, means = sums
+    _sum(x, sum_x)
+    _sum(y, sum_y)
+    _sum(cv2.multiply(x, y, dtype=cv2.CV_16U), covariance)
+    _sum(cv2.multiply(apart, apart, dtype=cv2.CV_16U), variance)
+    np.multiply(sum_x, sum_y, out=means)
+    covariance *= 2
+    variance += covariance
+    means *= 2
+    squares = np.multiply(sum_x, sum_x, out=sum_x)
+    squares += np.multiply(sum_y, sum_y, out=sum_y)
+    covariance *= count
+    covariance -= means
+    variance *= count
+    variance -= squares
+    above, below = (_SCRATCH.array(name, x.shape, np.float64) for name in ("above", "below"))
+    _product(means, covariance, above)
+    _product(squares, variance, below)
+    above /= below
     half = _WINDOW // 2
-    sums = cv2.boxFilter(
-        values,
-        -1,
-        (_WINDOW, _WINDOW),
-        normalize=False,
-        borderType=cv2.BORDER_REFLECT_101 | cv2.BORDER_ISOLATED,
-    )
-    return np.asarray(sums[half:-half, half:-half], dtype=np.float64)
+    return float(above[half:-half, half:-half].sum())
+
+
+def _product(
+    means: Int32[np.ndarray, "h w"],
+    covariance: Int32[np.ndarray, "h w"],
+    out: Float64[np.ndarray, "h w"],
+) -> None:
+    """Luminance times contrast, of sums and with the constants that keep both off zero."""
+    count = _WINDOW**2
+    np.add(means, count**2 * _LUMINANCE, out=out)
+    # Sample covariances: over count - 1.
+    out *= np.add(covariance, count * (count - 1) * _CONTRAST)
+
+
+def _sum(values: np.ndarray, out: Int32[np.ndarray, "h w"]) -> None:
+    """Sums over windows around every value."""
+    border = cv2.BORDER_REFLECT_101 | cv2.BORDER_ISOLATED
+    size = (_WINDOW, _WINDOW)
+    cv2.boxFilter(values, cv2.CV_32S, size, out, normalize=False, borderType=border)

@@ -111,7 +111,7 @@ def measure_pose(found: PoseTrack, poses: PoseTrack, person: np.ndarray) -> Meas
         elif not math.isfinite(head):
             missing[name] = Missing.HEAD_HIDDEN
     frames["persons"] = seen.persons.astype(np.float64)
-    return Measurement({**values, **person_shares(seen)}, missing, frames)
+    return Measurement({**values, **person_shares(seen)}, missing, frames, poses=found)
 
 
 def _why_no_keypoint(name: str, tallies: Mapping[str, Tally], *, anybody: bool) -> Missing:

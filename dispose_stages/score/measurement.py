@@ -10,13 +10,14 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-from dispose_stages.artifacts import Scores
+from dispose_stages.artifacts import PoseTrack, Scores
 
 
 class Missing(StrEnum):
     """Why a metric has no value for a pair. A missing value is never zero and never dropped."""
 
     NO_TRUTH = "no_truth"
+    TRUTH_UNREADABLE = "truth_unreadable"
     TRUTH_SHORT = "truth_short"
     TRUTH_RATE = "truth_other_rate"
     TRUTH_SHAPE = "truth_other_shape"
@@ -44,12 +45,14 @@ class Measurement:
         missing: Why, by metric.
         frames: By metric, for every frame; nan where there is none.
         features: For metrics of sets, one row per frame or window.
+        poses: Found in the result.
     """
 
     values: Mapping[str, float]
     missing: Mapping[str, Missing] = field(default_factory=dict)
     frames: Mapping[str, Float64[np.ndarray, "f"]] = field(default_factory=dict)
     features: Float32[np.ndarray, "n d"] | None = None
+    poses: PoseTrack | None = None
 
     def joined(self, other: Measurement) -> Measurement:
         """Both, of the same pair."""
@@ -74,6 +77,7 @@ class Measurement:
             frame_metrics=tuple(sorted(self.frames)),
             frame_values=_table([self.frames[name] for name in sorted(self.frames)]),
             features=self.features,
+            poses=self.poses,
         )
 
     def _reason(self, name: str) -> str:

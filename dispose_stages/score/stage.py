@@ -6,6 +6,7 @@ Opens what the groups read: the video or its latents, the truth, the aligned pos
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -19,7 +20,7 @@ import torch
 from dispose_stages.artifacts import Latents, MotionField, PoseTrack, Scores
 from dispose_stages.batch.machine import granted_threads
 from dispose_stages.batch.stage import ArtifactRepository, Context, InterruptedUnitError, Stage
-from dispose_stages.batch.unit import Result, Unit
+from dispose_stages.batch.unit import Result, Status, Unit
 from dispose_stages.geometry.tiles import plan_tiles
 from dispose_stages.models.inception import SIDE as INCEPTION_SIDE
 from dispose_stages.models.video_decoder import decode_video
@@ -39,8 +40,8 @@ from dispose_stages.score.shown import (
 )
 from dispose_stages.score.similarity import Mask, Pixels
 from dispose_stages.score.temporal import tile_borders
-from dispose_stages.score.truth import aligned_frame, cover_frame
-from dispose_stages.score.unit import REVISION, Against, ScoreParams
+from dispose_stages.score.truth import TruthLostError, cover_frame, in_place, readable
+from dispose_stages.score.unit import REVISION, ScoreParams
 from dispose_stages.store.media import read_still
 from dispose_stages.store.video import ReaderChoice, VideoReader
 from dispose_stages.weights import layout
@@ -48,6 +49,8 @@ from dispose_stages.weights.digests import DigestCache
 from dispose_stages.weights.loading.metric_set import MetricNetworks
 from dispose_stages.weights.loading.metrics import heads_file
 from dispose_stages.weights.verification import find_file
+
+logger = logging.getLogger(__name__)
 
 _VIDEO_SIDE = 224
 
@@ -86,14 +89,16 @@ class ScoreWorker:
         reason = None
         if params.shown != "truth" and params.against == "nothing":
             reason = Missing.NO_TRUTH
-        elif "truth" in unit.inputs:
-            reason = truth_problem(unit.inputs["truth"].facts, unit.inputs["driver"].facts, motion)
+        elif (found := unit.inputs.get("truth")) and found.status is not Status.DONE:
+            reason = Missing.TRUTH_UNREADABLE
+        elif found:
+            reason = truth_problem(found.facts, unit.inputs["driver"].facts, motion)
 
         def truth() -> Iterator[tuple[Pixels, Mask | None]]:
             library = unit.inputs["truth"].facts.get("reader", "auto")
             indices = motion.poses.frame_indices[1:].tolist()
-            frames = self._frames_of(unit.source("truth"), indices, library)
-            return self._until_stopped(_in_place(frames, motion, params.against))
+            frames = readable(self._frames_of(unit.source("truth"), indices, library))
+            return self._until_stopped(in_place(frames, motion, params.against))
 
         def shown() -> Iterator[Pixels]:
             if params.shown == "truth":
@@ -116,8 +121,7 @@ class ScoreWorker:
     ) -> Iterator[Pixels]:
         compute = self._context.config.compute
         with VideoReader(path, reader=library, compute=compute) as video:
-            for _, frame in video.frames(indices):
-                yield frame
+            yield from (frame for _, frame in video.frames(indices))
 
     def _decoded(self, latents: np.ndarray, chunk_size: int) -> Iterator[Pixels]:
         decoder = self._networks.decoder
@@ -148,7 +152,13 @@ class ScoreWorker:
             UnitError: A video cannot be read, ``not_finite`` where frames cannot be decoded.
             InterruptedUnitError: The job was asked to stop.
         """
-        return self._measure(params, clip).artifact(protocol)
+        try:
+            found = self._measure(params, clip)
+        except TruthLostError as error:
+            logger.warning("measured without the truth: %s", error)
+            alone = replace(clip, truth=None, without_truth=Missing.TRUTH_UNREADABLE)
+            found = self._measure(params, alone)
+        return found.artifact(protocol)
 
     def _measure(self, params: ScoreParams, clip: Clip) -> Measurement:
         if params.shown == "truth" and clip.truth is None:
@@ -239,18 +249,6 @@ class ScoreWorker:
         )
 
 
-def _in_place(
-    frames: Iterator[Pixels], motion: MotionField, against: Against
-) -> Iterator[tuple[Pixels, Mask | None]]:
-    """True frames at the result's place and size."""
-    place = {"height": motion.height, "width": motion.width}
-    for frame in frames:
-        if against == "aligned":
-            yield aligned_frame(frame, scale=motion.scale, shift=motion.shift, **place)
-        else:
-            yield cover_frame(frame, **place), None
-
-
 def _protocol(unit: Unit, params: ScoreParams, motion: MotionField, context: Context) -> str:
     digests = {role: result.digest for role, result in unit.inputs.items()}
     weights = {role: d for role, d in digests.items() if role.startswith("weights_")}
@@ -293,4 +291,10 @@ class ScoreRepository(ArtifactRepository):
         return replace(done, facts=facts)
 
 
-STAGE = Stage("score", REVISION, open=ScoreWorker, repository=ScoreRepository)
+STAGE = Stage(
+    "score",
+    REVISION,
+    open=ScoreWorker,
+    repository=ScoreRepository,
+    optional=frozenset({"truth"}),
+)

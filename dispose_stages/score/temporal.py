@@ -44,8 +44,8 @@ def warping_error(before: Pixels, after: Pixels) -> float:
     agreed = _consistent(there, back, target)
     if not agreed.any():
         return math.nan
-    differences: np.ndarray = cv2.absdiff(first, moved)[agreed]
-    return float(differences.mean()) / PEAK
+    means = cv2.mean(cv2.absdiff(first, moved), agreed.view(np.uint8))
+    return sum(means[:3]) / 3 / PEAK
 
 
 def optical_flow(
@@ -84,11 +84,17 @@ def _consistent(
     """Whether the way there and the way back end near where they began, inside the frame."""
     height, width = there.shape[:2]
     returned = _looked_up(back, target)
-    gap = ((there + returned) ** 2).sum(axis=-1)
-    length = (there**2).sum(axis=-1) + (returned**2).sum(axis=-1)
-    x, y = target[..., 0], target[..., 1]
+    gap = _squared_length(there + returned)
+    length = _squared_length(there) + _squared_length(returned)
+    x, y = cv2.split(target)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     return np.asarray((gap < _SLACK_RELATIVE * length + _SLACK_PIXELS) & inside)
+
+
+def _squared_length(flow: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w"]:
+    """By planes: a sum over an axis of two is ten times slower."""
+    x, y = cv2.split(flow)
+    return np.asarray(x * x + y * y)
 
 
 def tile_borders(tiles: Sequence[Sequence[int]]) -> Bool[np.ndarray, "f_minus_2"]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from dispose_stages.artifacts import MotionField
+from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import cover_size, crop_offset
 from dispose_stages.score.measurement import Missing
 from dispose_stages.score.similarity import Mask, Pixels
+from dispose_stages.score.unit import Against
 
+_OF_THE_FILE = frozenset({Reason.MEDIA_UNREADABLE, Reason.MEDIA_UNSUPPORTED})
+"""Faults that a file has on every machine; others may pass."""
 _RATE_TOLERANCE = 0.01
 _SHAPE_TOLERANCE = 0.02
 
@@ -33,7 +40,7 @@ def unusable(
         aspect: Width over height of the truth.
         driver_aspect: Likewise of the driver; they show the same scene (within 2 %).
     """
-    if abs(fps / driver_fps - 1) > _RATE_TOLERANCE:
+    if abs(fps - driver_fps) > _RATE_TOLERANCE * driver_fps:
         return Missing.TRUTH_RATE
     if abs(aspect / driver_aspect - 1) > _SHAPE_TOLERANCE:
         return Missing.TRUTH_SHAPE
@@ -77,3 +84,34 @@ def aligned_frame(
     whole = np.full(frame.shape[:2], 255, np.uint8)
     covered = cv2.warpAffine(whole, matrix, (width, height), flags=cv2.INTER_LINEAR)
     return np.asarray(moved), np.asarray(covered == 255)
+
+
+class TruthLostError(Exception):
+    """Frames of the truth cannot be decoded."""
+
+
+def readable(frames: Iterator[Pixels]) -> Iterator[Pixels]:
+    """The same frames, whose own fault is told from that of the result.
+
+    Raises:
+        TruthLostError: One cannot be decoded.
+        UnitError: The machine or its limits may be why.
+    """
+    try:
+        yield from frames
+    except UnitError as error:
+        if error.reason not in _OF_THE_FILE:
+            raise
+        raise TruthLostError(str(error)) from error
+
+
+def in_place(
+    frames: Iterator[Pixels], motion: MotionField, against: Against
+) -> Iterator[tuple[Pixels, Mask | None]]:
+    """True frames at the result's place and size."""
+    place = {"height": motion.height, "width": motion.width}
+    for frame in frames:
+        if against == "aligned":
+            yield aligned_frame(frame, scale=motion.scale, shift=motion.shift, **place)
+        else:
+            yield cover_frame(frame, **place), None

@@ -82,6 +82,26 @@ def test_a_bad_unit_fails_alone_and_blocks_its_dependants(tmp_path):
     assert run.stages["sample"].calls.total() == 2
 
 
+def test_an_optional_input_that_failed_blocks_nothing(tmp_path):
+    """The stage gets it with its reason, which enters the key; a required one blocks as before."""
+    run = plan_run(tmp_path)
+    run.stages["pose"] = CountingStage("pose", fail(Reason.PERSON_LOST, "v1.mp4"))
+    given = {}
+    motion = CountingStage("motion", lambda unit: given.update({unit.id: unit.inputs}))
+    motion.optional = frozenset({"driving_pose"})
+    run.stages["motion"] = motion
+    run.perform_all("ingest", "pose", "motion")
+    entries = run.entries("motion")
+    assert {entry.status for entry in entries.values()} == {Status.DONE}
+    lost = {unit for unit, inputs in given.items() if inputs["driving_pose"].reason}
+    assert len(lost) == 2
+    assert {given[unit]["driving_pose"].status for unit in lost} == {Status.FAILED}
+    keys = {entries[unit].key for unit in lost}
+    run.stages["pose"] = CountingStage("pose", fail(Reason.NO_FRAMES, "v1.mp4"))
+    run.perform_all("pose", "motion")
+    assert keys.isdisjoint(entry.key for entry in run.entries("motion").values())
+
+
 def test_an_unexpected_exception_is_the_units_failure(tmp_path):
     """Any exception of one unit is recorded as internal and the others go on."""
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from dispose_stages.artifacts import Frame, PoseTrack, Scores
 from dispose_stages.errors import DisposeError, ExportError
 from dispose_stages.export import plan as planning
 from dispose_stages.export import publish as publishing
@@ -23,7 +24,15 @@ from dispose_stages.export.plan import plan_export
 from dispose_stages.export.publish import publish
 from dispose_stages.export.settings import ExportSettings, Extra, Layout, parse_shares
 from dispose_stages.geometry.skeleton import WHOLEBODY_NAMES
-from tests.export.finished_run import FRAMES, HEIGHT, LICENCE, WIDTH, FinishedRun, crossed
+from tests.export.finished_run import (
+    FRAMES,
+    HEIGHT,
+    LICENCE,
+    WIDTH,
+    FinishedRun,
+    crossed,
+    track,
+)
 
 HALVES = {"train": 0.5, "test": 0.5}
 
@@ -172,6 +181,40 @@ def test_a_sample_holds_video_reference_pose_and_record(run, tmp_path):
     private = ("seconds_", "path_", "output", "status")
     assert not [name for name in record if name.startswith(private)]
     assert str(run.root) not in files[f"{key}.json"].decode()
+
+
+def test_the_pose_found_again_in_the_video_is_published(tmp_path):
+    """Of a scored run: the best detection by name, in pixels, nan where nobody was found."""
+    nobody = Frame(np.zeros((1, 134, 2)), np.zeros((1, 134)), np.zeros((1, 4)), np.zeros(1))
+    frames = [track(FRAMES)[index] for index in range(FRAMES - 1)] + [nobody]
+    found = PoseTrack.from_frames(frames, list(range(FRAMES)), HEIGHT, WIDTH, 0.0)
+    nothing = ("{}", (), (), (), (), np.zeros((0, 0)))
+    run = FinishedRun(tmp_path)
+    keys = [
+        run.artifact("score", Scores(*nothing, poses=poses), {}, n)
+        for n, poses in enumerate((found, track(FRAMES + 1)))
+    ]
+    for number, key in enumerate([*keys, "0" * 40, None]):
+        run.add(0, number, **LICENCE, key_score_pose=key)
+    run.write()
+    make(run, tmp_path / "d", samples_per_shard=9)
+    assert left_out(tmp_path / "d") == [
+        ("p0_1", "video_changed"),
+        ("p0_2", "artifact_missing"),
+    ]
+    with tarfile.open(tmp_path / "d/data/train-00000.tar") as tar:
+        poses = [
+            dict(np.load(io.BytesIO(tar.extractfile(f"p0_{number}.pose.npz").read())))
+            for number in (0, 3)
+        ]
+    shoulder = list(poses[0]["names"]).index("left_shoulder")
+    detected = poses[0]["detected_keypoints"]
+    assert detected.shape == (FRAMES, 133, 2)
+    assert detected[2, shoulder] == pytest.approx([5 / 134 * WIDTH, 2 / 10 * HEIGHT])
+    assert np.isnan(detected[-1]).all()
+    assert (poses[0]["detected_scores"][:-1] > 0.8).all()
+    assert (poses[0]["detected_scores"][-1] == 0).all()
+    assert "detected_keypoints" not in poses[1], "a run without scores looked for none"
 
 
 @pytest.fixture(scope="module")

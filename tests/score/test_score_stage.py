@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,9 @@ import pytest
 
 from dispose_stages.artifacts import Frame, Latents, MotionField, PoseTrack, Scores
 from dispose_stages.batch.stage import Context, InterruptedUnitError
-from dispose_stages.batch.unit import Result
+from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import Encoding, load_config
+from dispose_stages.errors import Reason, UnitError
 from dispose_stages.score import similarity
 from dispose_stages.score.stage import STAGE, ScoreWorker
 from dispose_stages.store.artifacts import ArtifactStore
@@ -171,6 +173,87 @@ def test_an_unusable_truth_leaves_the_rest(context, facts, reason):
     assert done.facts["values"]["flicker"] > 0
 
 
+UNREADABLE = Result(Status.FAILED, reason=Reason.MEDIA_UNREADABLE, message="no video")
+
+
+@pytest.mark.parametrize(
+    "truth", [UNREADABLE, replace(UNREADABLE, reason=Reason.MEDIA_MISSING)], ids=lambda r: r.reason
+)
+def test_a_truth_that_ingest_could_not_use_costs_its_metrics_alone(context, truth):
+    """The result is measured all the same, by every group."""
+    unit = unit_of(context, "frames", against="plain")
+    done, scores = scores_of(context, replace(unit, inputs={**unit.inputs, "truth": truth}))
+    needing = {"l1", "psnr", "ssim", "ms_ssim", "l1_disco", "psnr_disco", "ssim_disco"}
+    needing |= {"true_flicker", "flicker_excess"}
+    lost = {n for n, why in done.facts["missing"].items() if why == "truth_unreadable"}
+    assert lost == needing
+    assert done.facts["values"]["flicker"] > 0
+    assert scores.frame_values.shape[1] == COUNT
+    context.store.remove("score", SCORE)
+    unit = unit_of(context, "lpips", against="plain")
+    done, _ = scores_of(context, replace(unit, inputs={**unit.inputs, "truth": truth}))
+    assert set(done.facts["missing"].values()) == {"truth_unreadable"}
+
+
+def cut_off(path, share=0.6):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+@pytest.mark.parametrize("group", ["frames", "fid"])
+def test_a_truth_that_breaks_off_is_no_fault_of_the_result(context, files, group):
+    """Ingest counted its frames; the job cannot decode them all. Nothing is left out."""
+    context = with_weights(context, files)
+    driver = context.videos.parent / "driver.mkv"
+    write_video(driver, [frame for frame in clip() for _ in range(2)])
+    cut_off(driver)
+    shown = {"frames": "delivered", "fid": "truth"}[group]
+    unit = unit_of(context, group, against="plain", shown=shown)
+    done, _ = scores_of(context, replace(unit, sources={"truth": str(driver)}))
+    name = {"frames": "psnr", "fid": "fid_features"}[group]
+    assert done.facts["missing"][name] == "truth_unreadable"
+    assert ("flicker" in done.facts["values"]) == (group == "frames")
+
+
+def test_a_result_that_breaks_off_fails_the_unit(context):
+    """With the reason of the file, not as if the truth were at fault."""
+    path = context.videos / "p.mp4"
+    write_video(path.with_suffix(".mkv"), clip())
+    path.write_bytes(path.with_suffix(".mkv").read_bytes())
+    cut_off(path)
+    with pytest.raises(UnitError) as caught:
+        compute(ScoreWorker(context), unit_of(context, "frames", against="plain"))
+    assert caught.value.reason is Reason.MEDIA_UNREADABLE
+
+
+def test_one_frame(context):
+    """Is compared with its truth; what needs two frames says so, no value is a zero."""
+    write_video(context.videos / "p.mp4", clip(count=1))
+    motion = context.store.read("motion", MOTION, MotionField)
+    poses = PoseTrack.from_frames([figure()] * 2, [-1, 0], HEIGHT, WIDTH, 30.0)
+    one = replace(motion, poses=poses, person=motion.person[:2], cmp_flow=motion.cmp_flow[:1])
+    context.store.remove("motion", MOTION)
+    context.store.write("motion", MOTION, one, {})
+    done, _ = scores_of(context, unit_of(context, "frames", against="plain"))
+    assert done.facts["values"]["psnr"] > 10
+    for name in ("flicker", "true_flicker", "flicker_excess", "warping_error", "seam_flicker"):
+        assert done.facts["missing"][name] == "one_frame"
+    assert done.facts["missing"]["drift_colour"] == "short_clip"
+
+
+def test_frames_that_are_no_numbers_fail_the_unit(context):
+    """Latents of nan cannot be decoded: no value, a reason."""
+    latents = np.full((COUNT + 1, 4, 24, 16), np.nan, np.float16)
+    context.store.remove("sample", SAMPLE)
+    context.store.write("sample", SAMPLE, Latents(latents), {})
+    unit = unit_of(
+        context, "frames", shown="before_codec", decode_chunk_size=8, precision="fp32"
+    )  # fmt: skip
+    with pytest.raises(UnitError) as caught:
+        compute(ScoreWorker(context), unit)
+    assert caught.value.reason is Reason.NUMERIC
+
+
 def test_an_aligned_truth_is_masked(context):
     """Only where the moved frame lies; a result that equals it there is perfect."""
     from dispose_stages.score.truth import aligned_frame
@@ -227,9 +310,11 @@ def test_a_clip_shorter_than_a_window(context, files):
 def test_pose_and_identity_of_a_video_without_a_person(context, files):
     """The pipeline's own detector sees nobody in a texture."""
     context = with_weights(context, files)
-    done, _ = scores_of(context, unit_of(context, "pose"))
+    done, scores = scores_of(context, unit_of(context, "pose"))
     assert done.facts["values"]["persons_none"] + done.facts["values"]["persons_one"] <= 1
     assert done.facts["values"]["missing_body"] > 0.5
+    assert len(scores.poses) == COUNT
+    assert (scores.poses.height, scores.poses.width) == (HEIGHT, WIDTH)
     context.store.remove("score", SCORE)
     done, _ = scores_of(context, unit_of(context, "identity"))
     assert set(done.facts["values"]) | set(done.facts["missing"]) == {

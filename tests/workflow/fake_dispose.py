@@ -32,6 +32,7 @@ class FakeStage:
     """A stage whose artifacts are digests of what went in."""
 
     revision = 1
+    optional: frozenset[str] = frozenset()
 
     def __init__(self, name):
         self.name = name

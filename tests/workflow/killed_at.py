@@ -62,6 +62,7 @@ class NotingStage:
     """A stage whose result follows from its key, and that keeps a state meanwhile."""
 
     revision = 1
+    optional: frozenset[str] = frozenset()
 
     def __init__(self, name, notes):
         self.name = name
