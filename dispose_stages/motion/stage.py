@@ -31,8 +31,7 @@ from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.motion.alignment import align_pair
 from dispose_stages.motion.facts import pair_facts, pair_warnings
-from dispose_stages.motion.propagation import propagate_flow
-from dispose_stages.motion.sparse_input import sparse_impulses
+from dispose_stages.motion.propagation import propagate_flow, sparse_impulses
 from dispose_stages.motion.unit import REVISION, MotionParams
 from dispose_stages.store.media import read_still
 from dispose_stages.weights import layout

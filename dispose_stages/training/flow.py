@@ -10,7 +10,7 @@ from torch import Tensor
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE
 from dispose_stages.geometry.dense_field import FLOW_LIMIT, resize_flow
 from dispose_stages.models.cmp import CmpNetwork, ImageFeatures, expected_flow
-from dispose_stages.motion.sparse_input import (
+from dispose_stages.motion.propagation import (
     CMP_SIZE,
     image_input,
     sparse_impulses,

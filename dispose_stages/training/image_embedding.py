@@ -13,7 +13,7 @@ from torch import Tensor
 from dispose_stages.models.clip import ImageEncoder, build_image_encoder
 from dispose_stages.sample.reference import clip_pixels, normalise_image
 from dispose_stages.training.bundle.random_state import random_state
-from dispose_stages.training.bundle.tiny_configs import FEATURE_EXTRACTOR, Json
+from dispose_stages.training.tiny_configs import FEATURE_EXTRACTOR, Json
 
 
 def embed_images(

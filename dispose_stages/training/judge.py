@@ -22,7 +22,6 @@ from dispose_stages.atomic import write_text
 from dispose_stages.config import Config
 from dispose_stages.score.statistics import Estimate, estimate
 from dispose_stages.training.base import BaseObjective
-from dispose_stages.training.bundle.small_configs import POINT_CHANNELS
 from dispose_stages.training.clip_batches import ClipBatches
 from dispose_stages.training.clip_store import ClipStore
 from dispose_stages.training.control import ControlBatch, ControlObjective
@@ -34,6 +33,7 @@ from dispose_stages.training.networks import SCALING_FACTOR
 from dispose_stages.training.pose_store import PoseStore
 from dispose_stages.training.quality import HELD_OUT
 from dispose_stages.training.settings import TrainSettings
+from dispose_stages.training.small_configs import POINT_CHANNELS
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.cmp import load_cmp
 from dispose_stages.weights.loading.diffusion import load_diffusion_networks

@@ -14,7 +14,7 @@ from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.models.control_net import ControlNet, build_control_net
 from dispose_stages.models.pose_net import PoseNet, build_pose_net
 from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
-from dispose_stages.training.bundle import small_configs as configs
+from dispose_stages.training import small_configs as configs
 from dispose_stages.training.parallel import rank
 
 SCALING_FACTOR: float = configs.SVD_VAE["scaling_factor"]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dispose_stages.training import networks
+from dispose_stages.training import small_configs as configs
 from dispose_stages.training.autoencoder import (
     clip_batch,
     colour_head,
@@ -22,7 +23,6 @@ from dispose_stages.training.autoencoder import (
     start_with_offsets,
 )
 from dispose_stages.training.base import BaseObjective, initialise_base
-from dispose_stages.training.bundle import small_configs as configs
 from dispose_stages.training.bundle.small import start_bundle
 from dispose_stages.training.clip_batches import ClipBatches
 from dispose_stages.training.clip_store import ClipStore

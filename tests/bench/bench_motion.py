@@ -34,8 +34,7 @@ from dispose_stages.geometry.tracks import frame_to_frame, pixel_track
 from dispose_stages.geometry.trajectory import gaussian_weights, trajectory_field
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.dift import DiftNetwork
-from dispose_stages.motion.propagation import propagate_flow
-from dispose_stages.motion.sparse_input import sparse_impulses
+from dispose_stages.motion.propagation import propagate_flow, sparse_impulses
 from dispose_stages.weights.loading.dift import load_dift
 from tests.bench.size import size
 from tests.parity.families.motion import formula_cmp

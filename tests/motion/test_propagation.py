@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from dispose_stages.motion.propagation import propagate_flow
-from dispose_stages.motion.sparse_input import sparse_impulses
+from dispose_stages.motion.propagation import propagate_flow, sparse_impulses
 
 FRAMES = 7
 

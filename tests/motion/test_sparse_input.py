@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dispose_stages.motion.sparse_input import image_input, sparse_impulses, sparse_input
+from dispose_stages.motion.propagation import image_input, sparse_impulses, sparse_input
 
 
 def test_image_is_the_nearest_pixel_without_normalisation() -> None:

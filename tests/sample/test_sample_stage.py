@@ -20,7 +20,7 @@ from dispose_stages.errors import Reason, UnitError
 from dispose_stages.sample.stage import STAGE, SampleWorker
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.training.bundle.tiny import make_tiny
-from dispose_stages.training.bundle.tiny_configs import POINT_CHANNELS
+from dispose_stages.training.tiny_configs import POINT_CHANNELS
 from tests.toy_run import compute, ready
 
 # diffusers' scheduler calls NumPy 2 on a tensor, which torch does not support without a warning.

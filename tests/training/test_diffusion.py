@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from dispose_stages.training.bundle.tiny_configs import SVD_SCHEDULER
 from dispose_stages.training.diffusion import NoiseLevels, add_noise, denoising_loss
+from dispose_stages.training.tiny_configs import SVD_SCHEDULER
 
 
 # diffusers hands a tensor to NumPy, which is about to change how it asks for copies.

@@ -16,7 +16,7 @@ from dispose_stages.batch.layout import RunLayout
 from dispose_stages.cli import cli
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.training.bundle.tiny import make_tiny
-from dispose_stages.training.bundle.tiny_configs import POINT_CHANNELS
+from dispose_stages.training.tiny_configs import POINT_CHANNELS
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 

@@ -12,7 +12,6 @@ from dispose_stages.models.control_net import ControlNet, build_control_net
 from dispose_stages.models.pose_net import PoseNet, build_pose_net
 from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
 from dispose_stages.training.base import BaseObjective, initialise_base
-from dispose_stages.training.bundle.tiny_configs import SVD_UNET
 from dispose_stages.training.control import (
     ControlBatch,
     ControlObjective,
@@ -20,6 +19,7 @@ from dispose_stages.training.control import (
     wake_motion_embedding,
 )
 from dispose_stages.training.loop import Schedule, Trainer, freeze
+from dispose_stages.training.tiny_configs import SVD_UNET
 
 CONFIG = SVD_UNET | {"layers_per_block": 1}
 CLIPS, FRAMES = 2, 3

@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from dispose_stages.training import networks
-from dispose_stages.training.bundle import small_configs as configs
+from dispose_stages.training import small_configs as configs
 from dispose_stages.training.bundle.files import (
     save_json,
     save_pickle,

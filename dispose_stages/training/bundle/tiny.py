@@ -28,7 +28,7 @@ from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.pose_net import build_pose_net
 from dispose_stages.models.unet import build_unet
-from dispose_stages.training.bundle import tiny_configs as configs
+from dispose_stages.training import tiny_configs as configs
 from dispose_stages.training.bundle.files import (
     save_json,
     save_pickle,

@@ -18,8 +18,7 @@ from dispose_stages.geometry import frames as sizes
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.models.video_decoder import decode_video
 from dispose_stages.motion.alignment import align_pair
-from dispose_stages.motion.propagation import propagate_flow
-from dispose_stages.motion.sparse_input import sparse_impulses
+from dispose_stages.motion.propagation import propagate_flow, sparse_impulses
 from dispose_stages.sample.clip import ClipInputs, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.inputs import clip_inputs

@@ -24,8 +24,12 @@ from dispose_stages.geometry.tracks import (
 )
 from dispose_stages.geometry.trajectory import gaussian_weights, trajectory_field
 from dispose_stages.models.cmp import CmpNetwork, CmpWidths, bin_centres, expected_flow
-from dispose_stages.motion.propagation import propagate_flow
-from dispose_stages.motion.sparse_input import image_input, sparse_impulses, sparse_input
+from dispose_stages.motion.propagation import (
+    image_input,
+    propagate_flow,
+    sparse_impulses,
+    sparse_input,
+)
 from tests.parity.case import (
     Case,
     Check,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dispose_stages.training.bundle import tiny_configs as configs
-from dispose_stages.training.bundle.tiny_configs import Json
+from dispose_stages.training import tiny_configs as configs
+from dispose_stages.training.tiny_configs import Json
 
 HEIGHT, WIDTH = 192, 128
 """Of the training images, pixels."""
