@@ -36,7 +36,7 @@ $(DEV): $(RUNTIME)
 	@touch $@
 
 demo: $(RUNTIME)  ## animate the pairs of manifests/demo.csv; prints where videos and report lie
-	$(BIN)/snakemake --profile profiles/local
+	$(BIN)/dispose run
 
 test: $(DEV)  ## all tests that need neither GPU nor SLURM
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) -m "not slow and not gpu and not slurm and not bench"

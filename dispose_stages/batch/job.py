@@ -11,7 +11,7 @@ import importlib
 import logging
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,7 +28,7 @@ from dispose_stages.batch.runner import Runner, ShardFailedError
 from dispose_stages.batch.stage import Context, Stage
 from dispose_stages.batch.stats import Attempt, JobStats, Outcome
 from dispose_stages.batch.stopping import StopSwitch, find_deadline
-from dispose_stages.batch.unit import Status
+from dispose_stages.batch.unit import Result, Status, Unit
 from dispose_stages.config import GPU_STAGES, Config
 from dispose_stages.faults import machine_fault
 from dispose_stages.store.artifacts import ArtifactStore
@@ -42,6 +42,9 @@ EXIT_UNFINISHED = 75
 BAD_NODE_ATTEMPTS = 3
 """After so many attempts that failed as a whole, the units are at fault and the rest goes on."""
 SAVE_STATS_SECONDS = 30.0
+_TOLD = 20
+"""Latest failures that a running job's lease names, for those who look on."""
+_LONGEST_TOLD = 200
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -96,6 +99,7 @@ class Job:
                 device=device,
                 videos=self._layout.videos,
                 stop_requested=self._switch,
+                say_step=lambda step, steps: lease.say(step=step, steps=steps),
             )
             upstream = read_upstream(self._layout, self._shard)
             weights = read_stage_weights(self._layout, self._shard.stage)
@@ -107,6 +111,7 @@ class Job:
                 context,
                 self._stats,
                 self._progress(lease),
+                self._begin(lease),
             )
             return self._finish(run.run())
         except ShardFailedError as error:
@@ -116,11 +121,27 @@ class Job:
             with suppress(OSError):
                 self._save_stats()
 
-    def _progress(self, lease: Lease) -> Callable[[Counter[Status], str], None]:
-        def report(counts: Counter[Status], label: str) -> None:
+    def _begin(self, lease: Lease) -> Callable[[Unit], None]:
+        def report(unit: Unit) -> None:
+            # `dispose logs` finds a pair's lines by these.
+            logger.info("begins %s: %s", unit.id, unit.label)
+            lease.say(unit=unit.id, label=unit.label[:_LONGEST_TOLD], step=0, steps=0)
+
+        return report
+
+    def _progress(self, lease: Lease) -> Callable[[Counter[Status], Unit, Result], None]:
+        told: deque[tuple[str, str, str]] = deque(maxlen=_TOLD)
+
+        def report(counts: Counter[Status], unit: Unit, result: Result) -> None:
             self._switch.unit_ended(max(self._stats.seconds.values(), default=0.0))
-            lease.say(**{str(status): count for status, count in counts.items()}, label=label)
-            self._on_progress(counts.total(), len(self._shard.units), label)
+            if result.status is Status.FAILED:
+                told.append((unit.id, str(result.reason), result.message[:_LONGEST_TOLD]))
+            lease.say(
+                **{str(status): count for status, count in counts.items()},
+                found=self._attempt.found,
+                told=list(told),
+            )
+            self._on_progress(counts.total(), len(self._shard.units), unit.label)
             if time.monotonic() - self._saved_at > SAVE_STATS_SECONDS:
                 self._save_stats(outcome=Outcome.RUNNING)
 
@@ -220,6 +241,7 @@ def perform_shard(
             "shard": shard_name,
             "attempt": attempt,
             "total": len(shard.units),
+            "job": os.environ.get("SLURM_JOB_ID", ""),
             "label": "",
         },
     )

@@ -72,6 +72,11 @@ class RunLayout:
         return self.root / "logs" / stage / f"{shard}.log"
 
     @property
+    def snakemake_log(self) -> Path:
+        """What Snakemake says while `dispose run` shows the run in words of its own."""
+        return self.root / "logs" / "snakemake.log"
+
+    @property
     def videos(self) -> Path:
         """The delivered videos."""
         return self.root / "videos"

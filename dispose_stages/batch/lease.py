@@ -32,6 +32,8 @@ from dispose_stages.records import parse, read_bytes
 _logger = logging.getLogger(__name__)
 
 RENEW_SECONDS = 15.0
+NEWS_SECONDS = 2.0
+"""What the holder says shows after so long at the latest, not only with the next renewal."""
 EXPIRY_SECONDS = 90.0
 """A lease that was not renewed for so long belongs to a dead job."""
 CERTAINLY_DEAD = 20 * EXPIRY_SECONDS
@@ -103,6 +105,7 @@ class Lease:
         self._clock = clock
         self._seen: tuple[object, float] | None = None
         self._number: int | None = None
+        self._news = False
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -112,8 +115,9 @@ class Lease:
         return self._number is not None
 
     def say(self, **facts: Any) -> None:
-        """Values for those who look on; written with the next renewal."""
+        """Values for those who look on; written soon."""
         self._content = {**self._content, **facts}
+        self._news = True
 
     def acquire(self) -> bool:
         """Take the lease if it is free or expired; False where another job has it.
@@ -217,7 +221,12 @@ class Lease:
 
     def _keep(self) -> None:
         path = _numbered(self._path, self._number or 0)
-        while not self._ended.wait(self._renew):
+        pause = min(self._renew, NEWS_SECONDS)
+        written = time.monotonic()
+        while not self._ended.wait(pause):
+            if not self._news and time.monotonic() - written < self._renew:
+                continue
+            self._news, written = False, time.monotonic()
             try:
                 write_text(path, self._text())
             except OSError as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import read_lease
@@ -20,6 +20,8 @@ from dispose_stages.batch.unit import Result, Status
 from dispose_stages.errors import StoreError
 from dispose_stages.wording import one_line
 
+T = TypeVar("T")
+
 ROLES = {
     "ingest_image": "ingest",
     "ingest_video": "ingest",
@@ -31,6 +33,25 @@ ROLES = {
     "mux": "mux",
 }
 """Role of a pair's unit to its stage, upstream first."""
+
+
+class Files:
+    """Reads files anew only when they have changed, for who looks at a run again and again."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int, int], Any]] = {}
+
+    def read(self, path: Path, read: Callable[[Path], T]) -> T | None:
+        """The value of a file; None where there is none."""
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        state = (status.st_ino, status.st_size, status.st_mtime_ns)
+        known = self._known.get(path)
+        if known is None or known[0] != state:
+            known = self._known[path] = (state, read(path))
+        return known[1]
 
 
 class PairStatus(StrEnum):
@@ -100,8 +121,8 @@ class ShardState:
         stage: Its stage.
         name: Its name.
         total: Number of units.
-        results: Of its units, so far.
-        finished: Whether its ledger is there.
+        results: Of its units, so far; what a ledger says of units of a former plan is left out.
+        finished: Whether its ledger is there, and speaks of all its units.
         running: What its job last said, while it runs.
         stats: Its statistics.
     """
@@ -137,27 +158,33 @@ class RunOutcomes:
     _shard_of: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, run_dir: Path) -> RunOutcomes:
+    def read(cls, run_dir: Path, files: Files | None = None) -> RunOutcomes:
         """Read a run.
+
+        Args:
+            run_dir: ``<results>/<run>``.
+            files: What was read before, where the run is looked at again and again.
 
         Raises:
             StoreError: The folder holds no planned run, or one of another version.
         """
-        layout = RunLayout(run_dir)
-        if not layout.summary.exists():
+        layout, files = RunLayout(run_dir), files or Files()
+        summary = files.read(layout.summary, PlanSummary.read)
+        if summary is None:
             raise StoreError(f"{run_dir} holds no planned run (no {layout.summary.name})")
-        summary = PlanSummary.read(layout.summary)
+        pairs, rejects = files.read(
+            layout.pairs, lambda _: (read_pairs(layout), read_rejects(layout))
+        ) or ([], [])
+        planned = _planned_units(pairs)
         shards = [
-            _read_shard(layout, stage, name, shard.units)
+            _read_shard(layout, (stage, name, shard.units), planned.get(stage, set()), files)
             for stage, named in summary.shards.items()
             for name, shard in named.items()
         ]
-        outcomes = cls(layout, summary, read_pairs(layout), read_rejects(layout), shards, {})
+        outcomes = cls(layout, summary, pairs, rejects, shards, {})
         for shard in shards:
-            merged = outcomes.results.setdefault(shard.stage, {})
-            for unit_id, result in shard.results.items():
-                merged[unit_id] = result
-                outcomes._shard_of[shard.stage, unit_id] = shard.name
+            outcomes.results.setdefault(shard.stage, {}).update(shard.results)
+            outcomes._shard_of |= {(shard.stage, unit): shard.name for unit in shard.results}
         return outcomes
 
     def result(self, pair: Row, role: str) -> Result | None:
@@ -216,14 +243,30 @@ def _failed(pair: Row, role: str, result: Result) -> Outcome:
     return Outcome(pair, PairStatus.FAILED, stage, unit, str(result.reason), message)
 
 
-def _read_shard(layout: RunLayout, stage: str, name: str, total: int) -> ShardState:
-    results: Mapping[str, Result] = {}
-    finished = False
-    ledger, partial = layout.ledger(stage, name), layout.partial(stage, name)
-    for path in (ledger, partial):
-        if path.exists():
-            results, finished = Ledger.read(path).units, path == ledger
-            break
-    running = read_lease(layout.running(stage, name))
-    stats = JobStats.read(layout.stats(stage, name))
-    return ShardState(stage, name, total, results, finished, running, stats)
+def _planned_units(pairs: Iterable[Row]) -> dict[str, set[str]]:
+    """Stage to the ids of all units that pairs need of it."""
+    units: dict[str, set[str]] = {}
+    for pair in pairs:
+        for role, unit in pair.units.items():
+            units.setdefault(role.partition("_")[0], set()).add(unit)
+    return units
+
+
+def _read_shard(
+    layout: RunLayout, shard: tuple[str, str, int], planned: set[str], files: Files
+) -> ShardState:
+    stage, name, total = shard
+    ledger = files.read(layout.ledger(stage, name), Ledger.read)
+    told = ledger or files.read(layout.partial(stage, name), Ledger.read)
+    results: Mapping[str, Result] = {} if told is None else told.units
+    if not results.keys() <= planned:
+        results = {unit: result for unit, result in results.items() if unit in planned}
+    return ShardState(
+        stage,
+        name,
+        total,
+        results,
+        finished=ledger is not None and len(results) == total,
+        running=read_lease(layout.running(stage, name)),
+        stats=files.read(layout.stats(stage, name), JobStats.read) or JobStats(),
+    )

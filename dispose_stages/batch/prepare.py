@@ -124,7 +124,9 @@ class PreparedRun:
         problems = self.manifest.problems
         if problems:
             name, rejects = self.config.manifest, self.layout.rejects
-            yield f"{self.summary.rejects} rows of {name} are set aside (all in {rejects}):"
+            count = self.summary.rejects
+            what = f"{count} row of {name} is" if count == 1 else f"{count} rows of {name} are"
+            yield f"{what} set aside (all in {rejects}):"
         yield from _first_lines(problems)
 
     def _remove_former_shards(self) -> None:

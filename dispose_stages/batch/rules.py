@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.summary import PlanSummary, ShardSummary
 from dispose_stages.errors import StoreError
 
+CALLER = "DISPOSE_CALLER"
+"""Environment variable: the file that takes what the workflow has to say to who called it."""
 _WILDCARD = re.compile(r"\{[^{}]*\}")
 _LINKS = Path(".snakemake", "dispose")
 
@@ -39,6 +41,13 @@ def without_braces(folder: str) -> str:
     if not _WILDCARD.search(folder):
         return folder
     return str(_LINKS / hashlib.sha256(folder.encode()).hexdigest()[:16])
+
+
+def tell_caller(lines: Iterable[str], environ: Mapping[str, str] = os.environ) -> None:
+    """Lines that whoever watches the run should show although Snakemake's output is hidden."""
+    if path := environ.get(CALLER):
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as stream:  # noqa: PTH123
+            stream.writelines(f"{line}\n" for line in lines)
 
 
 def link_folder(folder: str) -> None:

@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import socket
+import time
 from pathlib import Path
 from typing import TextIO
 
@@ -18,8 +19,20 @@ from dispose_stages.errors import DisposeError
 logger = logging.getLogger(__name__)
 
 
+_LOOK_SECONDS = 0.2
+"""Somebody who looks whether a lock is held holds it for a moment."""
+
+
 class RunBusyError(DisposeError):
     """Another process works on the run."""
+
+
+def _lock(stream: TextIO) -> None:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(_LOOK_SECONDS)
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def last_holder(path: Path) -> int | None:
@@ -29,6 +42,19 @@ def last_holder(path: Path) -> int | None:
     except (OSError, UnicodeDecodeError):
         return None
     return int(words[1]) if words[:1] == ["process"] and words[1:2] and words[1].isdigit() else None
+
+
+def holder(path: Path) -> str:
+    """Who holds a lock now, on whatever machine, for people; empty for nobody."""
+    try:
+        with path.open("rb") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return stream.read(200).decode(errors="replace") or "another process"
+    except OSError:  # never planned, or a file system without locks
+        return ""
+    return ""
 
 
 class RunLock:
@@ -55,7 +81,7 @@ class RunLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         stream = self.path.open("a+", encoding="utf-8")
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(stream)
             self.exclusive = True
         except BlockingIOError:
             stream.seek(0)

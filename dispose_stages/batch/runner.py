@@ -64,7 +64,8 @@ class Runner:
         weights: Digest over the stage's checkpoint files.
         context: Surroundings.
         stats: Of the shard; what is computed is added to its last attempt.
-        on_progress: Called after every unit with what came of all so far, and the unit's label.
+        on_progress: Called after every unit with what came of all so far, the unit and its result.
+        on_begin: Called before every unit that is computed.
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class Runner:
         weights: str,
         context: Context,
         stats: JobStats | None = None,
-        on_progress: Callable[[Counter[Status], str], None] = lambda *_: None,
+        on_progress: Callable[[Counter[Status], Unit, Result], None] = lambda *_: None,
+        on_begin: Callable[[Unit], None] = lambda _: None,
     ) -> None:
         self.stage = stage
         self.shard = shard
@@ -84,6 +86,7 @@ class Runner:
         self.context = context
         self.stats = stats or JobStats(attempts=[Attempt(1)])
         self.on_progress = on_progress
+        self.on_begin = on_begin
         self._repository = stage.repository(context)
         self._leases: dict[str, Lease] = {}
         self._worker: Any = None
@@ -101,7 +104,7 @@ class Runner:
         for unit, result in self._results():
             results[unit.id] = result
             counts[result.status] += 1
-            self.on_progress(counts, unit.label)
+            self.on_progress(counts, unit, result)
         ledger = Ledger(self.shard.stage, self.shard.name, results)
         self._check_node(ledger)
         return ledger
@@ -219,6 +222,7 @@ class Runner:
         return Result(Status.PENDING, key=unit.key, message=ARTIFACT_LOST)
 
     def _compute(self, unit: Unit) -> Result:
+        self.on_begin(unit)
         self._check_inputs(unit)
         worker = self._open()
         start = time.perf_counter()

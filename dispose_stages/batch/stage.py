@@ -34,6 +34,7 @@ class Context:
         device: ``cuda`` or ``cpu``, settled.
         videos: Folder of the delivered videos.
         stop_requested: True once the job should end: preemption, time limit, interrupt.
+        say_step: Takes how many steps (or frames) of how many of the unit in hand are done.
     """
 
     config: Config
@@ -42,6 +43,7 @@ class Context:
     device: str
     videos: Path
     stop_requested: Callable[[], bool] = lambda: False
+    say_step: Callable[[int, int], None] = lambda *_: None
 
     def read(self, unit: Unit, role: str, kind: type[T]) -> T:
         """An artifact that a unit reads.

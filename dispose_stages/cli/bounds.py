@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dispose_stages.cli.terminal import say
 from dispose_stages.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -108,13 +107,15 @@ class BudgetWatch:
     Args:
         budget: Of the command.
         layout: Of the run.
+        tell: Takes a line for people.
 
     Attributes:
         spent: What is spent; empty while there is some left.
     """
 
-    def __init__(self, budget: Budget, layout: RunLayout) -> None:
+    def __init__(self, budget: Budget, layout: RunLayout, tell: Callable[[str], None]) -> None:
         self._budget = budget
+        self._tell = tell
         self._layout = layout
         self._began = time.time()
         self._ended = threading.Event()
@@ -138,7 +139,7 @@ class BudgetWatch:
             if self._ended.wait(_POLL_SECONDS):
                 return
         self.spent = spent
-        say(f"the budget is spent: {spent}; jobs save what they have", err=True)
+        self._tell(f"the budget is spent: {spent}; jobs save what they have")
         halt(self._layout, spent)
         cancel_waiting(self._layout.root)
         running, latest = living_jobs(self._layout), time.monotonic() + _PATIENCE_SECONDS

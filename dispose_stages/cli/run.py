@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
-import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from dispose_stages.batch.budget import Budget
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.prepare import Forced
 from dispose_stages.cli.bounds import EXIT_BUDGET, Bounds, BudgetWatch, bounded
+from dispose_stages.cli.conduct import Conductor, Spoken, Watched
 from dispose_stages.cli.forecast import confirm, forecast_lines
+from dispose_stages.cli.on_end import call_on_end, split_command
 from dispose_stages.cli.options import FILE, config_option, profile_option, settings_option
-from dispose_stages.cli.supervision import Supervised, supervise
+from dispose_stages.cli.supervision import Supervised
 from dispose_stages.cli.terminal import say
 from dispose_stages.config import STAGES, Config, load_config
 from dispose_stages.config_text import merged, parse_settings, read_config_file
@@ -44,11 +45,18 @@ HEALINGS = 2
 @click.option(
     "--force", type=click.Choice(STAGES), help="Compute this stage anew, then what hangs on it."
 )
+@click.option("--verbose", is_flag=True, help="Show Snakemake's own output instead of the run.")
+@click.option(
+    "--on-end",
+    metavar="COMMAND",
+    help="Run a command at the end. It is no shell's; how the run ended stands in its environment: "
+    "DISPOSE_RUN, _RUN_DIR, _STATUS, _SECONDS, _ROWS, _DELIVERED, _FAILED, _REJECTED, _PENDING.",
+)
 @click.option("--pairs", help="Comma-separated ids: --force these pairs only.")
 @bounded
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would run.")
 @click.argument("extra", nargs=-1, metavar="[-- SNAKEMAKE_ARGUMENTS]")
-def run(  # noqa: PLR0913 - one for an option
+def run(
     *,
     profile: Path,
     config_file: Path,
@@ -58,12 +66,15 @@ def run(  # noqa: PLR0913 - one for an option
     pairs: str | None,
     bounds: Bounds,
     dry_run: bool,
+    verbose: bool,
+    on_end: str | None,
     extra: tuple[str, ...],
 ) -> None:
     """Run the pipeline; the same command continues after a kill, and does nothing when all is done.
 
-    A thin wrapper: `snakemake --profile profiles/local` does the same. Arguments after `--` go to
-    snakemake, for instance `dispose run -- --until motion --keep-going`.
+    Runs `snakemake --profile ...` and shows how the run stands: on a terminal as one block, else as
+    a line per minute and event. Arguments after `--` go to snakemake, for instance `dispose run --
+    --until motion --keep-going`; what it says itself lies in `<results>/<run>/logs/snakemake.log`.
 
     With --only, --first or --sample only a part is computed, in the same run: without them the
     rest follows, and nothing is made twice. --dry-run says what would be computed, why, and what
@@ -89,26 +100,31 @@ def run(  # noqa: PLR0913 - one for an option
         confirm(config, forced, yes=bounds.yes)
     files = [config_file, *([_write_overrides(values)] if values else [])]
     command = snakemake_command(profile, files, force=force, dry_run=dry_run, extra=extra)
-    say(shlex.join(command), err=True)
-    watch = BudgetWatch(Budget() if dry_run else bounds.budget, layout)
-    ended = _supervise(command, watch)
+    notify = split_command(on_end) if on_end is not None else None
+    began = time.monotonic()
+    conductor = Spoken() if verbose or dry_run else Watched(config)
+    watch = BudgetWatch(Budget() if dry_run else bounds.budget, layout, conductor.tell)
+    ended = _conduct(conductor, command, watch)
     for _ in range(HEALINGS):
         if dry_run or ended.stopped_by or watch.spent or not _artifact_was_lost(layout):
             break
-        say("an artifact was lost or damaged; planning once more to make it again", err=True)
-        ended = _supervise(command, watch)
+        conductor.tell("an artifact was lost or damaged; planning once more to make it again")
+        ended = _conduct(conductor, command, watch)
+    conductor.close(ended)
     status = ended.status if dry_run else exit_status(config, ended)
     if status and watch.spent:
+        status = EXIT_BUDGET
         say(f"{watch.spent}; what is finished is kept, and the same command continues", err=True)
-        sys.exit(EXIT_BUDGET)
-    if status and ended.stopped_by:
+    elif status and ended.stopped_by:
         status = 128 + ended.stopped_by
         say("stopped; what is finished is kept, and the same command continues", err=True)
+    if notify and not dry_run:
+        call_on_end(notify, layout, status, time.monotonic() - began)
     sys.exit(status)
 
 
-def _supervise(command: Sequence[str], watch: BudgetWatch) -> Supervised:
-    ended = supervise(command, _say_stopping, watch.begin)
+def _conduct(conductor: Conductor, command: Sequence[str], watch: BudgetWatch) -> Supervised:
+    ended = conductor.run(command, watch.begin)
     watch.end()
     return ended
 
@@ -122,10 +138,6 @@ def _artifact_was_lost(layout: RunLayout) -> bool:
         return ARTIFACT_LOST in waiting_units(layout, PlanSummary.read(layout.summary))
     except StoreError:
         return False
-
-
-def _say_stopping(asked: signal.Signals) -> None:
-    say(f"{asked.name}: stopping; jobs save what they have", err=True)
 
 
 def snakemake_command(

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
+from typing import IO
 
+LOOK_SECONDS = 0.5
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -44,6 +46,10 @@ def supervise(
     command: Sequence[str],
     on_stop: Callable[[signal.Signals], None],
     on_start: Callable[[Supervised], None] = lambda _: None,
+    *,
+    output: IO[bytes] | None = None,
+    meanwhile: Callable[[Supervised], None] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Supervised:
     """Run a command to its end.
 
@@ -51,6 +57,9 @@ def supervise(
         command: Program and arguments; its standard input is empty.
         on_stop: Called at the first signal that asks for a stop.
         on_start: Called once the program runs.
+        output: Where all it prints goes; None: where this process prints.
+        meanwhile: Called twice a second while it runs.
+        environment: Variables beside this process's.
     """
     run = Supervised()
 
@@ -71,14 +80,38 @@ def supervise(
         run.tell(signal.SIGCONT)
 
     with _handling(dict.fromkeys(_STOPPING, stop) | {signal.SIGTSTP: pause}):
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)  # noqa: S603 - no shell
+        process = subprocess.Popen(  # noqa: S603 - no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ | dict(environment or {}),
+            process_group=0,
+        )
         run.pid = process.pid
         if run.stopped_by is not None:  # before there was anybody to tell
             run.tell(signal.SIGINT)
         on_start(run)
-        status = process.wait()
+        try:
+            status = _wait(process, run, meanwhile)
+        except BaseException:  # a defect here leaves nothing running
+            run.tell(signal.SIGINT)
+            process.wait()
+            raise
     run.status = status if status >= 0 else 128 - status
     return run
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    run: Supervised,
+    meanwhile: Callable[[Supervised], None] | None,
+) -> int:
+    while meanwhile is not None:
+        meanwhile(run)
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(LOOK_SECONDS)
+    return process.wait()
 
 
 @contextmanager

@@ -168,7 +168,10 @@ class MuxWorker:
             scaling_factor=self._decoder.scaling_factor,
             dtype=self._decoder.dtype,
         )
+        done = 0
         for chunk in one_ahead(chunk.cpu().numpy() for chunk in chunks):
+            done += len(chunk)
+            self._context.say_step(done, len(latents) - 1)
             if self._context.stop_requested():
                 raise InterruptedUnitError("stopped while decoding")
             yield from chunk

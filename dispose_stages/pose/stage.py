@@ -92,11 +92,14 @@ class PoseWorker:
 
     def _of_video(self, video: VideoReader, indices: list[int]) -> PoseTrack:
         with video, closing(extract_poses(video.frames(indices), self._networks)) as poses:
-            frames = [frame for _, frame in self._until_stopped(poses)]
+            frames = [frame for _, frame in self._until_stopped(poses, len(indices))]
             return PoseTrack.from_frames(frames, indices, video.height, video.width, video.fps)
 
-    def _until_stopped(self, poses: Iterator[tuple[int, Frame]]) -> Iterator[tuple[int, Frame]]:
-        for item in poses:
+    def _until_stopped(
+        self, poses: Iterator[tuple[int, Frame]], total: int
+    ) -> Iterator[tuple[int, Frame]]:
+        for done, item in enumerate(poses):
+            self._context.say_step(done, total)
             if self._context.stop_requested():
                 raise InterruptedUnitError("the job was asked to stop while reading a video")
             yield item

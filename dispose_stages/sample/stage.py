@@ -184,15 +184,18 @@ class SampleWorker:
         def interrupt() -> InterruptedUnitError:
             return InterruptedUnitError("stopped between two steps; the state is saved")
 
-        return Progress(
-            state,
-            save_every(
-                self._context.config.sampling.checkpoint_every,
-                save,
-                stop_requested=self._context.stop_requested,
-                interrupt=interrupt,
-            ),
+        keep = save_every(
+            self._context.config.sampling.checkpoint_every,
+            save,
+            stop_requested=self._context.stop_requested,
+            interrupt=interrupt,
         )
+
+        def after_step(state: DenoisingState) -> None:
+            self._context.say_step(state.step, steps)
+            keep(state)
+
+        return Progress(state, after_step)
 
 
 def _finite(latents: Float32[np.ndarray, "f 4 h w"]) -> Float32[np.ndarray, "f 4 h w"]:

@@ -8,7 +8,7 @@ import pytest
 
 from dispose_stages.batch.lease import Lease, boot_id
 from dispose_stages.batch.outcomes import PairStatus, RowCounts, RunOutcomes
-from dispose_stages.batch.status import run_status
+from dispose_stages.batch.status import JobNow, run_status
 from dispose_stages.errors import Reason, StoreError, UnitError
 from tests.toy_run import CountingStage, plan_run
 
@@ -99,7 +99,7 @@ def test_running_jobs_are_counted_by_their_heartbeat(tmp_path):
     (shard,) = run.plan.shards("pose")
     beat(run, "pose", shard, done=1)
     pose = status_of(run).stages[1]
-    assert (pose.done, pose.running, pose.pending, pose.jobs) == (1, 3, 0, 1)
+    assert (pose.done, pose.running, pose.pending, len(pose.jobs)) == (1, 3, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_dead_jobs_run_nothing(tmp_path, content):
     (shard,) = run.plan.shards("pose")
     beat(run, "pose", shard, **content)
     pose = status_of(run).stages[1]
-    assert (pose.running, pose.jobs, pose.pending) == (0, 0, 4)
+    assert (pose.running, pose.jobs, pose.pending) == (0, (), 4)
 
 
 def test_what_an_unfinished_job_did_is_counted(tmp_path):
@@ -157,11 +157,15 @@ def test_time_left_is_work_left_over_jobs(tmp_path):
     run.perform_all()
     outcomes = RunOutcomes.read(run.layout.root)
     stage = replace(run_status(outcomes).stages[4], seconds_per_unit=10.0, pending=5, running=1)
-    assert stage.seconds_left == 60
-    assert replace(stage, pending=0, running=0).seconds_left == 0
-    assert replace(stage, seconds_per_unit=None).seconds_left is None
+    beside = stage.seconds_per_job
+    assert stage.seconds_left() == 60
+    assert replace(stage, pending=0, running=0).seconds_left() == 0
+    assert replace(stage, seconds_per_unit=None).seconds_left() is None
+    assert replace(stage, jobs_left=2, seconds_per_job=5.0).seconds_left() == 70
+    assert replace(stage, seconds_per_unit=None, jobs_left=1).seconds_left(3.0) == 18 + beside
     status = run_status(outcomes)
-    both = replace(status, stages=(replace(stage, jobs=2), replace(stage, jobs=1)))
+    job = JobNow("sample", "0-of-1", "here", 1, "")
+    both = replace(status, stages=(replace(stage, jobs=(job, job)), replace(stage, jobs=(job,))))
     assert both.seconds_left == 40
 
 

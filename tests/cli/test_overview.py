@@ -84,7 +84,7 @@ def test_errors_of_the_user_are_one_line(tmp_path, capsys):
 def test_defects_keep_their_traceback(tmp_path, monkeypatch):
     """Anything but a DisposeError is passed on."""
 
-    def broken(run_dir):
+    def broken(run_dir, files):
         raise ZeroDivisionError
 
     monkeypatch.setattr("dispose_stages.batch.outcomes.RunOutcomes.read", broken)
@@ -96,7 +96,7 @@ def test_a_closed_pipe_is_no_traceback(monkeypatch, capsys):
     """`dispose status ... | head` ends quietly."""
     monkeypatch.setattr(sys, "stderr", open("/dev/null", "w"))  # noqa: PTH123, SIM115 - closed by main
 
-    def closed(run_dir):
+    def closed(run_dir, files):
         raise BrokenPipeError
 
     monkeypatch.setattr("dispose_stages.batch.outcomes.RunOutcomes.read", closed)

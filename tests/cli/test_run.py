@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from dispose_stages.batch.control import Control
-from dispose_stages.cli import cli
+from dispose_stages.cli import cli, conduct
 from dispose_stages.cli import run as module
 from dispose_stages.cli.supervision import Supervised
 from dispose_stages.config_text import parse_settings
@@ -21,11 +21,11 @@ def calls(monkeypatch, tmp_path):
     """Commands that would have been run; each succeeds."""
     calls = []
 
-    def called(command, on_stop, on_start=None):
+    def called(command, *_, **__):
         calls.append(command)
         return Supervised(status=0)
 
-    monkeypatch.setattr(module, "supervise", called)
+    monkeypatch.setattr(conduct, "supervise", called)
     (tmp_path / "Snakefile").touch()
     monkeypatch.chdir(tmp_path)
     config = tmp_path / "config.yaml"

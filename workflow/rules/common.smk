@@ -16,7 +16,7 @@ if Path(workflow.basedir, "dispose_stages").is_dir():
 search_path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
 os.environ.update(PATH=os.pathsep.join(search_path))
 
-from dispose_stages.batch.rules import RunRules, link_folder, memory
+from dispose_stages.batch.rules import RunRules, link_folder, memory, tell_caller
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.errors import DisposeError
 
@@ -32,6 +32,7 @@ def refusal(error):
     """An error of ours as Snakemake shows it; a terminal obeys what it is shown."""
     from dispose_stages.wording import printable
 
+    tell_caller([f"error: {error}"])
     return WorkflowError(printable(str(error)))
 
 
@@ -43,9 +44,12 @@ def manifest_name(wildcards):
 
 
 def say(lines, level="info"):
-    """Lines for people."""
+    """Lines for people; of warnings also the caller hears."""
     from dispose_stages.wording import printable
 
+    lines = list(lines)
+    if level == "warning":
+        tell_caller(lines)
     for line in lines:
         getattr(logger, level)(printable(line))
 

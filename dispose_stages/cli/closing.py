@@ -1,0 +1,82 @@
+"""The last lines of `dispose run`: what came out, what did not and what to do, where to look."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+
+from dispose_stages.batch.delivery import waiting_units
+from dispose_stages.batch.outcomes import Outcome, PairStatus, RunOutcomes
+from dispose_stages.cli.wording import counted, duration, named
+from dispose_stages.errors import Reason
+from dispose_stages.explanations import REASONS
+from dispose_stages.wording import one_line
+
+_WIDEST = 100
+_INDENT = "    "
+
+
+def closing_lines(
+    outcomes: RunOutcomes, seconds: float, since: float, width: int = 100
+) -> Iterator[str]:
+    """All of them.
+
+    Args:
+        outcomes: Of the run.
+        seconds: How long the command took.
+        since: Unix time at which it began.
+        width: Of what shows them; paths and names may be longer.
+    """
+    layout = outcomes.layout
+    hours = gpu_hours(outcomes, since)
+    used = f", {hours:.2f} GPU hours" if hours else ""
+    yield f"{outcomes.counts()} in {duration(seconds)}{used}"
+    for reason, failed in failures(outcomes).items():
+        again = f"dispose retry {layout.root} --reason {reason}"
+        yield from _group(reason, failed, again, min(width, _WIDEST))
+    for message, count in waiting_units(layout, outcomes.summary).items():
+        yield f"  {counted(count, 'unit')} left: {message}"
+    rejected = len({problem.line for problem in outcomes.rejects})
+    if rejected:
+        yield f"  {rejected} rejected, with line and reason in {layout.rejects}"
+    for code, count in sorted(outcomes.warned().items()):
+        yield f"  {count} with a warning: {code} (`dispose explain {code}`)"
+    yield f"videos: {layout.videos}"
+    if layout.report.exists():
+        yield f"report: {layout.report}"
+
+
+def failures(outcomes: RunOutcomes) -> Mapping[str, list[Outcome]]:
+    """Failed pairs by reason, the most frequent first."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes.pair_outcomes():
+        if outcome.status is PairStatus.FAILED:
+            groups.setdefault(outcome.reason, []).append(outcome)
+    return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
+
+
+def _group(reason: str, failed: list[Outcome], again: str, width: int) -> Iterator[str]:
+    pairs = named([outcome.pair.pair_id for outcome in failed])
+    stages = ", ".join(dict.fromkeys(outcome.stage for outcome in failed))
+    yield f"  {len(failed)} failed in {stages}: {reason} ({pairs})"
+    messages = list(dict.fromkeys(outcome.message for outcome in failed))
+    yield from _wrapped(one_line(messages[0]), width)
+    yield from _wrapped(REASONS[Reason(reason)].remedy, width)
+    yield f"{_INDENT}then {again}"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def gpu_hours(outcomes: RunOutcomes, since: float) -> float:
+    """Time on a GPU of all attempts that began since then."""
+    attempts = (attempt for shard in outcomes.shards for attempt in shard.stats.attempts)
+    return sum(a.seconds for a in attempts if a.device == "cuda" and a.started >= since) / 3600

@@ -1,0 +1,70 @@
+"""``dispose explain``: what a reason or a warning means, how to see it, and what to do."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+import click
+
+from dispose_stages.cli.terminal import say
+from dispose_stages.errors import ConfigError, Reason, WarningCode
+from dispose_stages.explanations import REASONS, WARNINGS, Explanation
+from dispose_stages.wording import did_you_mean
+
+
+@click.command()
+@click.argument("code", required=False, metavar="[REASON]")
+def explain(*, code: str | None) -> None:
+    """Say what REASON means and what to do about it.
+
+    Reasons are named by `dispose status`, failures.csv and the report. Without REASON: all reasons
+    and warnings, a line each.
+    """
+    if code is None:
+        for name, meaning in summaries():
+            say(f"{name:<24} {meaning}")
+        return
+    for line in explanation_lines(code):
+        say(line)
+
+
+def summaries() -> Iterator[tuple[str, str]]:
+    """Every reason and warning with the first sentence of its meaning."""
+    for reason, explanation in REASONS.items():
+        yield str(reason), _first_sentence(explanation.meaning)
+    for warning, explanation in WARNINGS.items():
+        yield f"{warning} (warning)", _first_sentence(explanation.meaning)
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition(". ")[0].rstrip(".")
+
+
+def explanation_lines(code: str) -> Iterator[str]:
+    """Everything about one code; one that is both a reason and a warning is explained as both.
+
+    Raises:
+        ConfigError: There is no such code.
+    """
+    known = [*map(str, Reason), *map(str, WarningCode)]
+    if code not in known:
+        raise ConfigError(f"there is no reason {code!r}{did_you_mean(code, known)}")
+    if code in set(Reason):
+        yield from _entry(code, "reason of a failure", REASONS[Reason(code)])
+        yield f"  again:  dispose retry RUN_DIR --reason {code}"
+    if code in set(WarningCode):
+        yield from _entry(code, "warning", WARNINGS[WarningCode(code)])
+
+
+def _entry(code: str, kind: str, explanation: Explanation) -> Iterator[str]:
+    yield f"{code} ({kind})"
+    for title, text in (("means", explanation.meaning), ("do", explanation.remedy)):
+        yield from textwrap.wrap(
+            text,
+            96,
+            initial_indent=f"  {title + ':':<8}",
+            subsequent_indent=" " * 10,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
