@@ -16,9 +16,14 @@ _LIBRARIES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
 _DEVICE_NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 
 
+def driver_present() -> bool:
+    """Whether there is a GPU's driver at all."""
+    return any(node.exists() for node in _DEVICE_NODES)
+
+
 def cuda_available() -> bool:
     """Whether torch can use a GPU; without importing torch where there is no driver at all."""
-    if not any(node.exists() for node in _DEVICE_NODES):
+    if not driver_present():
         return False
     import torch
 
@@ -34,7 +39,7 @@ def why_no_cuda() -> str:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in {"", "-1", "NoDevFiles"}:
         return f"CUDA_VISIBLE_DEVICES={hidden!r} hides every GPU; was the job given one (gres)?"
-    if not any(node.exists() for node in _DEVICE_NODES):
+    if not driver_present():
         return "there is no GPU driver on this machine; was the job sent to a GPU partition?"
     return "the driver may be too old for this torch; see what `nvidia-smi` says"
 

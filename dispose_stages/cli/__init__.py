@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": ("verify:verify", "Compare everything a run has made with its digests."),
     "gc": ("gc:gc", "Delete artifacts that no run needs."),
     "init": ("init:init", "Write a small project to a folder."),
+    "doctor": ("doctor:doctor", "Say what this machine lacks."),
     "manifest": ("manifest:manifest", "Check and make manifests."),
     "weights": ("weights:weights", "Fetch, list, check and make checkpoints."),
     "train": ("train:train", "Train the small bundle, step by step."),
@@ -59,7 +60,7 @@ SECTIONS = {
         "gc",
     ),
     "Data sets": ("export", "takedown"),
-    "What goes in": ("init", "manifest", "weights", "train", "config"),
+    "What goes in": ("init", "doctor", "manifest", "weights", "train", "config"),
     "Jobs (called by the workflow, one shard each)": (
         *("fingerprint", "ingest", "pose", "motion", "correspondence", "sample", "mux", "score"),
     ),
