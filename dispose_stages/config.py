@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from dispose_stages.config_limits import Limits, Pilot
+from dispose_stages.config_limits import Limits, Pilot, Store, expand_store
 from dispose_stages.config_models import Bundle, Models, expand_bundle, with_bundle_defaults
 from dispose_stages.config_score import Score
 from dispose_stages.config_section import Section, describe_validation_error, plain_number
@@ -221,8 +221,10 @@ class Config(Section):
     """CSV of (reference image, driving video) pairs; see manifests/README.md."""
     results: str = "results"
     """Folder of videos, report, ledgers and logs."""
-    store: str = "store"
-    """Folder of the artifacts; may be shared by runs and users."""
+    store: Annotated[Store, BeforeValidator(expand_store, json_schema_input_type=str | Store)] = (
+        Store()
+    )
+    """Where artifacts lie, and which of them must; a path alone stands for `store.path`."""
     models: Annotated[
         Models,
         BeforeValidator(expand_bundle, json_schema_input_type=Bundle | Models),

@@ -7,12 +7,15 @@ of videos read by several threads: 10,000 pairs take well under two seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
-from dispose_stages.batch.unit import Status
+from dispose_stages.batch.retention import UnitId, known_results, reading_units
+from dispose_stages.batch.unit import Result, Status, Unit
+from dispose_stages.config import STAGES
 from dispose_stages.errors import StoreError
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.shelf import VideoShelf
@@ -25,51 +28,105 @@ _READERS = 16
 ShardId = tuple[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was found.
+
+    Attributes:
+        lost: (stage, shard)s with a finished unit whose result is gone and must not be.
+        stale: (stage, shard)s whose ledger cannot be read or speaks of other units.
+        released: (stage, shard) to what came of units whose artifacts may stay away.
+    """
+
+    lost: list[ShardId]
+    stale: list[ShardId]
+    released: Mapping[ShardId, Mapping[str, Result]] = field(default_factory=dict)
+
+
+class Presence:
+    """Which results lie where they should: a folder is listed once, a sidecar read once."""
+
+    def __init__(self, store: ArtifactStore, shelf: VideoShelf) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._keys: dict[str, frozenset[str]] = {}
+        self._videos: dict[tuple[str, str], bool] = {}
+
+    def look_for_videos(self, wanted: Sequence[tuple[str, str]]) -> None:
+        """By several threads, before single ones are asked for by (pair, key)."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = pool.map(lambda each: self._shelf.find(*each) is not None, wanted)
+            self._videos |= dict(zip(wanted, found, strict=True))
+
+    def __call__(self, stage: str, unit: str, result: Result) -> bool:
+        """Whether what came of a unit is there; facts of ``ingest`` stand in the ledger."""
+        if stage == "mux":
+            return self._videos.get((unit, result.key), False)
+        if stage not in STORED_STAGES:
+            return True
+        if stage not in self._keys:
+            self._keys[stage] = frozenset(self._store.keys(stage))
+        return result.key in self._keys[stage]
+
+
 def audit_ledgers(
     layout: RunLayout,
     store: ArtifactStore,
-    units: Mapping[ShardId, Iterable[str]],
-) -> tuple[list[ShardId], list[ShardId]]:
+    units: Mapping[ShardId, Sequence[Unit]],
+    keeps: Callable[[str], bool] = lambda _: True,
+) -> Audit:
     """Compare all ledgers of a run with the store and with the plan.
 
     Args:
         layout: Of the run.
         store: Where its artifacts are kept.
-        units: (stage, shard) to ids of the units the plan gives it.
-
-    Returns:
-        *Lost* shards, with a finished unit whose result is gone; and *stale* ones, whose ledger
-        cannot be read or speaks of other units.
+        units: (stage, shard) to the units the plan gives it.
+        keeps: Whether artifacts of a stage are made again whether anything needs them or not.
     """
-    lost, stale = [], []
-    present: dict[str, frozenset[str]] = {}
-    videos: dict[ShardId, dict[str, str]] = {}
-    for (stage, shard), ids in units.items():
-        path = layout.ledger(stage, shard)
+    done, stale = _read_ledgers(layout, units)
+    known: dict[UnitId, Result] = {(i[0], u): r for i, found in done.items() for u, r in found}
+    frees = not all(map(keeps, STORED_STAGES))
+    if frees:
+        known |= known_results(layout)
+    is_there = Presence(store, VideoShelf(layout.videos))
+    videos = [(name, r.key) for (stage, name), r in known.items() if stage == "mux"]
+    is_there.look_for_videos([video for video in videos if video[1]])
+    free: set[UnitId] = set()
+    if frees:
+        planned: dict[str, dict[str, Unit]] = {stage: {} for stage in STAGES}
+        for (stage, _), of_shard in units.items():
+            planned[stage] |= {unit.id: unit for unit in of_shard}
+        _, free = reading_units(planned, known, is_there, keeps)
+    lost = [
+        i
+        for i, found in done.items()
+        if any((i[0], u) not in free and not is_there(i[0], u, r) for u, r in found)
+    ]
+    released = {
+        i: found
+        for i, of_shard in units.items()
+        if (found := {u.id: known[i[0], u.id] for u in of_shard if (i[0], u.id) in free})
+    }
+    return Audit(lost, stale, released)
+
+
+def _read_ledgers(
+    layout: RunLayout, units: Mapping[ShardId, Sequence[Unit]]
+) -> tuple[dict[ShardId, list[tuple[str, Result]]], list[ShardId]]:
+    """Finished units of every ledger that speaks of its shard's units; and the other ledgers."""
+    done: dict[ShardId, list[tuple[str, Result]]] = {}
+    stale: list[ShardId] = []
+    for shard_id, of_shard in units.items():
+        path = layout.ledger(*shard_id)
         if not path.exists():
             continue
         try:
             entries = Ledger.read(path).units
         except StoreError:
-            stale.append((stage, shard))
+            stale.append(shard_id)
             continue
-        if set(entries) != set(ids):
-            stale.append((stage, shard))
+        if set(entries) != {unit.id for unit in of_shard}:
+            stale.append(shard_id)
             continue
-        done = {unit: r.key for unit, r in entries.items() if r.status is Status.DONE}
-        if stage == "mux":
-            videos[stage, shard] = done
-        elif stage in STORED_STAGES:
-            if stage not in present:
-                present[stage] = frozenset(store.keys(stage))
-            if not present[stage].issuperset(done.values()):
-                lost.append((stage, shard))
-    return lost + _undelivered(VideoShelf(layout.videos), videos), stale
-
-
-def _undelivered(shelf: VideoShelf, videos: Mapping[ShardId, Mapping[str, str]]) -> list[ShardId]:
-    """Shards with a video that is gone, of another size, or without its own sidecar."""
-    wanted = [(i, pair_id, key) for i, done in videos.items() for pair_id, key in done.items()]
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(lambda each: shelf.find(each[1], each[2]) is not None, wanted)
-        return sorted({i for (i, _, _), there in zip(wanted, found, strict=True) if not there})
+        done[shard_id] = [(u, r) for u, r in entries.items() if r.status is Status.DONE]
+    return done, stale

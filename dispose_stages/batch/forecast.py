@@ -117,6 +117,11 @@ class _Forecast:
         same = self._former.signature == prepared.summary.weights and self._former.weights
         self._weights = self._former.weights if same else _known_weights(prepared)
         self._present = {stage: frozenset(self._store.keys(stage)) for stage in STORED_STAGES}
+        self._released = {
+            (stage, unit): result
+            for (stage, _), results in prepared.released.items()
+            for unit, result in results.items()
+        }
         self._user = _first_users(prepared.plan.rows)
         self._found: dict[str, dict[str, Verdict]] = {stage: {} for stage in STAGES}
 
@@ -170,7 +175,8 @@ class _Forecast:
         if unit.stage == "mux":
             return self._shelf.digest(unit.id, key)
         if key not in self._present[unit.stage]:
-            return None
+            freed = self._released.get((unit.stage, unit.id))
+            return freed.digest if freed is not None and freed.key == key else None
         if result is not None and result.status is Status.DONE and result.key == key:
             return result.digest
         return self._store.digest(unit.stage, key)

@@ -93,6 +93,8 @@ class _RunFacts:
     seconds: Mapping[tuple[str, str], float]
     gpus: Mapping[str, tuple[str, str]]
     """Unit of ``sample`` to model and driver."""
+    present: Mapping[str, frozenset[str]]
+    """Stage to keys of its artifacts, where the run lets some be freed."""
 
     @classmethod
     def of(cls, outcomes: RunOutcomes) -> _RunFacts:
@@ -100,8 +102,9 @@ class _RunFacts:
         stages = dict.fromkeys(ROLES.values())
         weights = {f"weights_{s}": _weights(outcomes, s) for s in stages if s != "ingest"}
         revisions = ", ".join(f"{s} {_revision(outcomes, s)}" for s in stages)
+        store = ArtifactStore(Path(config.store))
         return cls(
-            ArtifactStore(Path(config.store)),
+            store,
             config.encoding.container,
             {"code_revision": f"dispose-stages {__version__}: {revisions}", **weights},
             {
@@ -115,7 +118,16 @@ class _RunFacts:
                 if shard.stage == "sample"
                 for unit in shard.results
             },
+            {
+                stage: frozenset(store.keys(stage))
+                for stage in stages
+                if stage not in {"ingest", "mux"} and not config.store.keeps(stage)
+            },
         )
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether an artifact is there; not looked for where it must be."""
+        return stage not in self.present or key in self.present[stage]
 
     def gpu_of(self, unit: str) -> tuple[str | None, str | None]:
         """Model and driver of the GPU that sampled a clip, where it was one."""
@@ -209,7 +221,8 @@ def _unit_columns(
     keys = {role: result.key if result is not None else "" for role, result in results.items()}
     columns: dict[str, Any] = {f"key_{role}": key or None for role, key in keys.items()}
     for role in _STORED_ROLES:
-        path = run.store.path(ROLES[role], keys[role]) if keys[role] else None
+        there = keys[role] and run.has(ROLES[role], keys[role])
+        path = run.store.path(ROLES[role], keys[role]) if there else None
         columns[f"path_{role}"] = str(path.relative_to(run.store.root)) if path else None
     for role, stage in ROLES.items():
         columns[f"seconds_{role}"] = run.seconds.get((stage, units.get(role, "")))

@@ -21,7 +21,7 @@ from dispose_stages.atomic import write_text
 from dispose_stages.batch.gpus import free_gpu, gpu_count, lock_folder
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import Lease
-from dispose_stages.batch.ledger import Ledger, Shard, read_upstream
+from dispose_stages.batch.ledger import Ledger, Shard, read_released, read_upstream
 from dispose_stages.batch.machine import granted_threads, limit_threads, settle_device
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.runner import Runner, ShardFailedError
@@ -109,6 +109,7 @@ class Job:
                 upstream,
                 weights,
                 context,
+                read_released(self._layout, self._shard),
                 self._stats,
                 self._progress(lease),
                 self._begin(lease),

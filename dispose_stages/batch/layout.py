@@ -46,6 +46,10 @@ class RunLayout:
         """Units of one job."""
         return self.root / "plan" / stage / f"{shard}.json"
 
+    def released(self, stage: str, shard: str) -> Path:
+        """What came of units whose artifacts nothing needs any more, in a ledger's form."""
+        return self.root / "released" / stage / f"{shard}.json"
+
     def ledger(self, stage: str, shard: str) -> Path:
         """Outcomes of one job."""
         return self.root / "ledger" / stage / f"{shard}.json"
@@ -80,6 +84,11 @@ class RunLayout:
     def videos(self) -> Path:
         """The delivered videos."""
         return self.root / "videos"
+
+    @property
+    def removed(self) -> Path:
+        """Where videos go that no row of the manifest owns."""
+        return self.root / "removed"
 
     @property
     def exports(self) -> Path:

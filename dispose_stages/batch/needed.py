@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dispose_stages.batch.audit import STORED_STAGES
+from dispose_stages.batch.audit import STORED_STAGES, Presence
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger, Shard, artifact_key, read_upstream
+from dispose_stages.batch.retention import UnitId, known_results, reading_units
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.summary import PlanSummary
-from dispose_stages.batch.unit import Status
+from dispose_stages.batch.unit import Status, Unit
+from dispose_stages.config import STAGES
 from dispose_stages.errors import DisposeError, StoreError
+from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.shelf import VideoShelf
 
 
 def runs_beside(run_dirs: tuple[Path, ...]) -> Iterator[RunLayout]:
@@ -24,22 +28,44 @@ def runs_beside(run_dirs: tuple[Path, ...]) -> Iterator[RunLayout]:
                 yield layout
 
 
-def needed_artifacts(layout: RunLayout) -> set[tuple[str, str]]:
+def needed_artifacts(layout: RunLayout, *, intermediates: bool = True) -> set[tuple[str, str]]:
     """Stage and key of everything a run wants, whether it is there or not.
+
+    Args:
+        layout: Of the run.
+        intermediates: Also what ledgers name although the run does not keep it (`store.keep`) and
+            nothing that is to be computed reads it.
 
     Raises:
         StoreError: The run cannot be read, so that nothing can be said of it.
     """
     summary = PlanSummary.read(layout.summary)
     needed: set[tuple[str, str]] = set()
+    finished: dict[UnitId, str] = {}
     for stage in STORED_STAGES:
         for name in summary.shards[stage]:
             if layout.ledger(stage, name).exists():
-                results = Ledger.read(layout.ledger(stage, name)).units.values()
-                needed |= {(stage, r.key) for r in results if r.status is Status.DONE}
+                results = Ledger.read(layout.ledger(stage, name)).units.items()
+                done = {u: r.key for u, r in results if r.status is Status.DONE}
+                finished |= {(stage, unit): key for unit, key in done.items()}
             else:
                 needed |= {(stage, key) for key in _awaited(layout, stage, name)}
-    return needed
+    wanted = set(finished) if intermediates else _kept(layout, summary, set(finished))
+    return needed | {(unit[0], finished[unit]) for unit in wanted}
+
+
+def _kept(layout: RunLayout, summary: PlanSummary, finished: set[UnitId]) -> set[UnitId]:
+    """Finished units whose artifacts the run keeps, or will read."""
+    config = read_run_config(layout)
+    units: dict[str, dict[str, Unit]] = {stage: {} for stage in STAGES}
+    for stage, shards in summary.shards.items():
+        for name in shards:
+            units[stage] |= {unit.id: unit for unit in Shard.read(layout.shard(stage, name)).units}
+    known = known_results(layout)
+    is_there = Presence(ArtifactStore(Path(config.store)), VideoShelf(layout.videos))
+    is_there.look_for_videos([(u, r.key) for (s, u), r in known.items() if s == "mux" and r.key])
+    read, _ = reading_units(units, known, is_there, config.store.keeps)
+    return {unit for unit in finished if config.store.keeps(unit[0]) or unit in read}
 
 
 def _awaited(layout: RunLayout, stage: str, name: str) -> Iterator[str]:

@@ -17,14 +17,15 @@ from dispose_stages.atomic import canonical_json, readable_json, write_text_if_c
 from dispose_stages.batch.audit import ShardId, audit_ledgers
 from dispose_stages.batch.control import Control, standing_requests
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Shard
+from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.manifest import Manifest, RowProblem, read_manifest, rejects_csv
 from dispose_stages.batch.pilot import settled_units
 from dispose_stages.batch.plan import Plan, build_plan, revision, upstream_shards
 from dispose_stages.batch.run_files import forget_damaged_weights, pairs_json
 from dispose_stages.batch.run_lock import RunLock
+from dispose_stages.batch.strangers import STRANGERS_REMEDY, stranger_videos
 from dispose_stages.batch.summary import PlanSummary, ShardSummary
-from dispose_stages.batch.unit import Unit
+from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import STAGES, Config, load_config
 from dispose_stages.errors import ManifestError, StoreError
 from dispose_stages.store.artifacts import ArtifactStore
@@ -73,6 +74,8 @@ class PreparedRun:
         summary: What Snakemake works from.
         stale: (stage, shard)s whose ledger belongs to another plan.
         repaired: What was damaged and how that was mended, for people.
+        released: What came of units whose artifacts nothing needs any more.
+        strangers: Videos that no row owns, by the name of their pair.
     """
 
     config: Config
@@ -85,6 +88,8 @@ class PreparedRun:
     summary: PlanSummary
     stale: tuple[ShardId, ...]
     repaired: tuple[str, ...] = ()
+    released: Mapping[ShardId, Mapping[str, Result]] = field(default_factory=dict)
+    strangers: tuple[str, ...] = ()
     _lock: RunLock | None = field(default=None, repr=False)
 
     def commit(self) -> None:
@@ -99,6 +104,7 @@ class PreparedRun:
         layout.halt.unlink(missing_ok=True)
         self.control.write(layout.control)
         forget_damaged_weights(layout)
+        self._note_released()  # before any job begins, which takes its ledger away
         for (stage, shard), text in self.shards.items():
             write_text_if_changed(layout.shard(stage, shard), text)
         self._remove_former_shards()
@@ -128,6 +134,18 @@ class PreparedRun:
             what = f"{count} row of {name} is" if count == 1 else f"{count} rows of {name} are"
             yield f"{what} set aside (all in {rejects}):"
         yield from _first_lines(problems)
+        if self.strangers:
+            yield f"{len(self.strangers)} videos belong to no row any more ({STRANGERS_REMEDY}):"
+            yield f"  {', '.join(self.strangers[:_SHOWN_REJECTS])}"
+
+    def _note_released(self) -> None:
+        for (stage, shard), results in self.released.items():
+            text = Ledger(stage, shard, results).to_json()
+            write_text_if_changed(self.layout.released(stage, shard), text)
+        for stage in STAGES:
+            for path in self.layout.released(stage, "x").parent.glob("*.json"):
+                if (stage, path.stem) not in self.released:
+                    path.unlink()
 
     def _remove_former_shards(self) -> None:
         """Forget shards that the plan no longer has, so that nobody counts their units."""
@@ -172,10 +190,8 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
             control = control.with_stamp(stage, [unit.id for unit in by_shard[stage, shard]])
         plan = build_plan(config, manifest, stamps=control.stamps, **former)
         by_shard = _units_by_shard(plan)
-    unit_ids = {i: [unit.id for unit in units] for i, units in by_shard.items()}
-    store = ArtifactStore(Path(config.store))
-    lost, stale = audit_ledgers(layout, store, unit_ids)
-    control = control.reopened(lost)
+    audit = audit_ledgers(layout, ArtifactStore(Path(config.store)), by_shard, config.store.keeps)
+    control = control.reopened(audit.lost)
     shards = _shard_files(plan, by_shard)
     texts = {shard_id: shard.to_json() for shard_id, shard in shards.items()}
     pairs = pairs_json(plan.rows, manifest.problems)
@@ -196,8 +212,10 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
             report=_digest(pairs),
             shard_minutes=config.shards.minutes,
         ),
-        stale=tuple(stale),
+        stale=tuple(audit.stale),
         repaired=repaired,
+        released=audit.released,
+        strangers=tuple(stranger_videos(layout, plan.rows)),
     )
 
 

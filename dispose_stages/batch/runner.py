@@ -63,6 +63,7 @@ class Runner:
         upstream: Results of the upstream stages, by stage and unit id.
         weights: Digest over the stage's checkpoint files.
         context: Surroundings.
+        released: By unit id, what came of units whose artifacts may stay away.
         stats: Of the shard; what is computed is added to its last attempt.
         on_progress: Called after every unit with what came of all so far, the unit and its result.
         on_begin: Called before every unit that is computed.
@@ -75,6 +76,7 @@ class Runner:
         upstream: Mapping[str, Mapping[str, Result]],
         weights: str,
         context: Context,
+        released: Mapping[str, Result],
         stats: JobStats | None = None,
         on_progress: Callable[[Counter[Status], Unit, Result], None] = lambda *_: None,
         on_begin: Callable[[Unit], None] = lambda _: None,
@@ -84,6 +86,7 @@ class Runner:
         self.upstream = upstream
         self.weights = weights
         self.context = context
+        self.released = released
         self.stats = stats or JobStats(attempts=[Attempt(1)])
         self.on_progress = on_progress
         self.on_begin = on_begin
@@ -207,10 +210,15 @@ class Runner:
             return self._find(unit) or self._compute(unit)
 
     def _find(self, unit: Unit) -> Result | None:
-        found = self._repository.find(unit)
+        found = self._repository.find(unit) or self._released(unit)
         if found is not None:
             self.stats.attempts[-1].found += 1
         return found
+
+    def _released(self, unit: Unit) -> Result | None:
+        """What came of the unit before its artifact was freed, if it would come to the same."""
+        result = self.released.get(unit.id)
+        return result if result is not None and result.key == unit.key else None
 
     def _artifact_lost(self, unit: Unit, error: DisposeError) -> Result:
         """Drop the unusable upstream artifact; the unit waits until its stage has made it again."""

@@ -16,6 +16,7 @@ from dispose_stages.batch.control import Control
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.run_files import read_pairs, read_run_config, read_weights
+from dispose_stages.batch.strangers import STRANGERS_REMEDY, stranger_videos
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.errors import (
@@ -64,7 +65,9 @@ class Verification:
         self.layout = layout
         self.repair = repair
         self._progress = on_progress
-        self._store = ArtifactStore(Path(read_run_config(layout).store))
+        config = read_run_config(layout)
+        self._store = ArtifactStore(Path(config.store))
+        self._keeps = config.store.keeps
         self._shelf = VideoShelf(layout.videos)
 
     def damages(self, *, whole_store: bool = False) -> Iterator[Damage]:
@@ -85,8 +88,16 @@ class Verification:
             if damage := self._result(shard, unit, result):
                 yield damage
             self._progress(number, len(todo), f"{shard[0]} {unit}")
+        yield from self._strangers()
         if whole_store:
             yield from self._others(seen)
+
+    def _strangers(self) -> Iterator[Damage]:
+        """Videos that the run no longer owns."""
+        with suppress(StoreError):  # said already
+            for pair_id in stranger_videos(self.layout, read_pairs(self.layout)):
+                what = f"belongs to no row of the manifest; {STRANGERS_REMEDY}"
+                yield Damage(self.layout.videos / pair_id, what)
 
     def _plan(self) -> Iterator[Damage]:
         """Small files; planning writes most of them anew, and their rules the others."""
@@ -120,6 +131,8 @@ class Verification:
         if shard[0] == "mux":
             return self._video(shard, unit, result)
         path = self._store.path(shard[0], result.key)
+        if not self._keeps(shard[0]) and not path.exists():
+            return None  # it was freed; where something needs it, planning makes it again
         try:
             found = self._store.verified_digest(shard[0], result.key)
         except (ArtifactMissingError, ArtifactCorruptError) as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dispose_stages.cli.terminal import say
 from dispose_stages.errors import ConfigError, DisposeError
 
 if TYPE_CHECKING:
@@ -18,30 +19,51 @@ if TYPE_CHECKING:
     from dispose_stages.config import Config
 
 _LINE = "{:<15}{:>9}{:>9}{:>6}{:>10}{:>9}{:>9}  {}"
+_NEARLY_FULL = 0.9
 
 
 def confirm(config: Config, forced: Forced, *, yes: bool) -> None:
-    """Ask before a command that is estimated to take many GPU hours.
+    """Ask before a command that is estimated to take many GPU hours; warn of a full store.
 
     Raises:
         ConfigError: The answer is no, or there is nobody to ask.
     """
     from dispose_stages.batch.estimate import gpu_hours
 
-    limit = config.limits.confirm_gpu_hours
-    if yes or limit is None or config.compute.device == "cpu":
+    limit = None if yes or config.compute.device == "cpu" else config.limits.confirm_gpu_hours
+    if limit is None and config.store.max_bytes is None:
         return
     try:
-        hours = gpu_hours(_forecasts(config, forced))
+        stages = _forecasts(config, forced)
     except DisposeError:  # what is wrong shows when the run begins
         return
-    if hours <= limit:
+    for line in _store_warning(config, sum(stage.bytes or 0.0 for stage in stages)):
+        say(line, err=True)
+    hours = gpu_hours(stages)
+    if limit is None or hours <= limit:
         return
     what = f"this is estimated to take {hours:.1f} GPU hours, more than {limit:g}"
     if not sys.stdin.isatty():
         raise ConfigError(f"{what} (limits.confirm_gpu_hours); --yes does it, --dry-run shows why")
     if not click.confirm(f"{what}. Go on?", err=True):
         raise ConfigError("nothing was begun; --dry-run shows what takes so long")
+
+
+def _store_warning(config: Config, more: float) -> Iterator[str]:
+    """Where the store is near the size it may have, or will be."""
+    from dispose_stages.batch.audit import STORED_STAGES
+    from dispose_stages.store.listing import store_size
+
+    limit = config.store.max_bytes
+    if limit is None:
+        return
+    used = store_size(Path(config.store), STORED_STAGES)
+    if used > _NEARLY_FULL * limit or used + more > limit:
+        sizes = f"{used / 1e9:.2f} GB now, about {(used + more) / 1e9:.2f} GB after this"
+        yield (
+            f"warning: the store may have {limit / 1e9:.2f} GB (store.max_bytes): {sizes}; "
+            "`dispose gc --intermediates` makes room"
+        )
 
 
 def _forecasts(config: Config, forced: Forced) -> list[StageForecast]:
@@ -83,6 +105,7 @@ def _totals(config: Config, stages: Sequence[StageForecast], hours: float) -> It
         yield "? no result of that stage lies here yet"
     size, files = sum(stage.bytes or 0.0 for stage in stages), sum(s.inodes for s in stages)
     yield f"about {hours:.2f} GPU hours, {size / 1e9:.2f} GB, {files} files"
+    yield from _store_warning(config, size)
     place = existing_folder(Path(config.store))
     room = os.statvfs(place)
     if size > room.f_bavail * room.f_frsize or 0 < room.f_favail < files:

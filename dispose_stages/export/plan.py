@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.run_files import read_run_config
+from dispose_stages.batch.run_files import read_pairs, read_run_config
+from dispose_stages.batch.strangers import STRANGERS_REMEDY, stranger_videos
 from dispose_stages.config import Config
 from dispose_stages.errors import ExportError
 from dispose_stages.export.samples import published_record, published_schema
@@ -89,10 +90,15 @@ def plan_export(run_dir: Path, settings: ExportSettings) -> ExportPlan:
 
     Raises:
         StoreError: There is no such run.
-        ExportError: Nothing is selected, or the index or the settings cannot be used.
+        ExportError: Videos lie there that no row owns, nothing is selected, or the index or the
+            settings cannot be used.
     """
     layout = RunLayout(run_dir)
     config = read_run_config(layout)
+    if strangers := stranger_videos(layout, read_pairs(layout)):
+        names = ", ".join(strangers[:5])
+        what = f"{len(strangers)} videos belong to no row of the run ({names})"
+        raise ExportError(f"{what}; {STRANGERS_REMEDY}")
     table = read_index(layout.index)
     selection = select(table, settings)
     if not selection.records:

@@ -22,6 +22,7 @@ from dispose_stages.export.settings import read_takedown
 from dispose_stages.export.withdrawal import Withdrawal, affected
 from dispose_stages.records import parse, read_bytes
 from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.freed import freed_heads, provenance
 from dispose_stages.store.listing import stored_files
 from dispose_stages.store.shelf import VideoShelf
 
@@ -91,7 +92,8 @@ def find(results: Path, digests: frozenset[str]) -> Found:
 def _store_of(layout: RunLayout) -> Path:
     """Read as plain JSON: runs of earlier versions count too."""
     try:
-        return Path(parse(read_bytes(layout.config))["store"]).absolute()
+        store = parse(read_bytes(layout.config))["store"]
+        return Path(store["path"] if isinstance(store, dict) else store).absolute()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{layout.config} cannot be read: {error!r}") from None
 
@@ -103,10 +105,14 @@ def _search_store(
     stages = tuple(path.name for path in sorted(store.root.glob("*")) if path.is_dir())
     files = [f for f in stored_files(store.root, stages) if f.stage != _FACTS]
     reads = {(f.stage, f.key): _reads_of(store, f.stage, f.key) for f in files if f.finished}
+    for stage in stages:
+        for key, _ in freed_heads(store, stage):
+            reads.setdefault((stage, key), _reads_of(store, stage, key))
     depths = _depths(reads, digests)
     derived = {place for place, depth in depths.items() if depth}
     for place in sorted(derived, key=lambda place: (-depths[place], place)):
-        found.artifacts.append(store.path(*place))
+        if (path := store.path(*place)).exists():
+            found.artifacts.append(path)
     for file in files:
         place = (file.stage, file.key)
         if file.finished and reads[place] is None:
@@ -124,7 +130,7 @@ def _search_store(
 
 def _reads_of(store: ArtifactStore, stage: str, key: str) -> Reads | None:
     try:
-        upstream = store.attributes(stage, key)["provenance"]["upstream"]
+        upstream = provenance(store, stage, key)["upstream"]
         return tuple((str(u["stage"]), str(u["key"]), str(u["digest"])) for u in upstream.values())
     except (StoreError, ArtifactCorruptError, KeyError, TypeError, AttributeError):
         return None

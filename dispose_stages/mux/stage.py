@@ -28,6 +28,7 @@ from dispose_stages.mux.overlap import one_ahead
 from dispose_stages.mux.sound import driver_stretch
 from dispose_stages.mux.unit import REVISION, MuxParams
 from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.freed import provenance
 from dispose_stages.store.provenance import DIGITAL_SOURCE_TYPE
 from dispose_stages.store.shelf import DeliveredVideo, StagedVideo, VideoShelf
 from dispose_stages.store.video import VideoReader
@@ -226,7 +227,7 @@ def _upstream_tags(store: ArtifactStore, role: str, stage: str, key: str) -> dic
 def _made_from(store: ArtifactStore, stage: str, key: str) -> list[tuple[str, str, str]]:
     """Role, stage and key of what an artifact says it was made from; nothing for media."""
     try:
-        upstream = store.attributes(stage, key)["provenance"]["upstream"]
+        upstream = provenance(store, stage, key)["upstream"]
         return [(role, str(item["stage"]), str(item["key"])) for role, item in upstream.items()]
     except (StoreError, LookupError, TypeError, AttributeError):
         return []

@@ -71,6 +71,11 @@ def stored_files(root: Path, stages: tuple[str, ...]) -> Iterator[StoredFile]:
                 yield StoredFile(path, stage, key, kind, status.st_size, now - status.st_mtime)
 
 
+def store_size(root: Path, stages: tuple[str, ...]) -> int:
+    """Bytes of everything that `stored_files` lists."""
+    return sum(file.size for file in stored_files(root, stages))
+
+
 def _parse(name: str) -> tuple[str, Kind]:
     """Key and kind; no key for files of no kind."""
     if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
