@@ -95,7 +95,7 @@ def forecast_lines(config: Config, forced: Forced) -> Iterator[str]:
             f"{reasons}{kept}",
         )
     yield from _totals(config, stages, gpu_hours(stages))
-    yield from _missing_weights(config)
+    yield from _missing_weights(config, [stage.stage for stage in stages if stage.compute])
 
 
 def _totals(config: Config, stages: Sequence[StageForecast], hours: float) -> Iterator[str]:
@@ -118,10 +118,11 @@ def existing_folder(path: Path) -> Path:
     return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
 
 
-def _missing_weights(config: Config) -> Iterator[str]:
+def _missing_weights(config: Config, stages: Sequence[str]) -> Iterator[str]:
+    """Of the stages that compute anything, as the run itself asks for them."""
     from dispose_stages.weights.verification import verify
 
     try:
-        verify(Path(config.models.root), None, config.models.bundle)
+        verify(Path(config.models.root), stages, config.models.bundle)
     except DisposeError as error:
         yield f"the run would not begin: {error}"
