@@ -95,11 +95,11 @@ def plan_export(run_dir: Path, settings: ExportSettings) -> ExportPlan:
     """
     layout = RunLayout(run_dir)
     config = read_run_config(layout)
+    table = read_index(layout.index)
     if strangers := stranger_videos(layout, read_pairs(layout)):
         names = ", ".join(strangers[:5])
         what = f"{len(strangers)} videos belong to no row of the run ({names})"
         raise ExportError(f"{what}; {STRANGERS_REMEDY}")
-    table = read_index(layout.index)
     selection = select(table, settings)
     if not selection.records:
         counts = Counter(str(omission.reason) for omission in selection.omissions)

@@ -15,7 +15,9 @@ from PIL import Image
 
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.config import Config
+from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.run_files import pairs_json
+from dispose_stages.config import Config, Parameters
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.files import file_digest
@@ -144,7 +146,7 @@ class FinishedRun:
         self.records.append({**last, **gone, **said, "pair_id": pair_id})
 
     def write(self) -> Path:
-        """Write the index; returns the run's folder."""
+        """Write the index and the plan's pairs; returns the run's folder."""
         names = dict.fromkeys(name for record in self.records for name in record)
         rows = [{name: record.get(name) for name in names} for record in self.records]
         table = pa.Table.from_pylist(rows)
@@ -157,6 +159,11 @@ class FinishedRun:
             metadata={"format": "dispose-index", "format_version": "2"},
         )
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), self.layout.index)
+        planned = (
+            Row(line, row["pair_id"], row["reference_image"], row["driving_video"], Parameters())
+            for line, row in enumerate(rows, start=2)
+        )
+        self.layout.pairs.write_text(pairs_json(planned))
         return self.run_dir
 
 

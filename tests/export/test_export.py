@@ -461,6 +461,15 @@ def test_shares_are_checked():
             parse_shares(wrong)
 
 
+def test_videos_that_no_row_owns_are_refused(tmp_path):
+    """Before anything is written, with the command that moves them away."""
+    run = crossed(tmp_path, 1, 1)
+    run.write()
+    (run.layout.videos / "nobody.mp4").write_bytes(b"video")
+    with pytest.raises(ExportError, match=r"nobody.*gc --videos"):
+        plan_export(run.run_dir, ExportSettings(layout=Layout.WEBDATASET))
+
+
 def test_an_index_of_another_version_is_refused(run, tmp_path):
     """As is none at all; what writes it is said."""
     table = pq.read_table(run.layout.index)
