@@ -26,6 +26,7 @@ from dispose_stages.batch.run_files import read_pairs, read_run_config
 from dispose_stages.batch.run_lock import RunLock
 from dispose_stages.batch.strangers import STRANGERS_REMEDY, stranger_videos
 from dispose_stages.config import Config
+from dispose_stages.config_models import BUNDLE_ROOTS
 from dispose_stages.errors import ConfigError, StoreError
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.files import file_digest
@@ -112,7 +113,9 @@ def _run_place(config: Config) -> Path:
 def _settled(config: Config) -> Config:
     """The configuration that the run has in the archive, whose folder is the working directory."""
     store = config.store.model_copy(update={"path": "store"})
-    models = config.models.model_copy(update={"root": str(Path(config.models.root).absolute())})
+    models = config.models
+    if models.root != BUNDLE_ROOTS.get(models.bundle):  # which is found anywhere
+        models = models.model_copy(update={"root": str(models.folder.absolute())})
     places = {"results": "results", "manifest": _place_of(config.manifest)}
     return config.model_copy(update={**places, "store": store, "models": models})
 

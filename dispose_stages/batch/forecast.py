@@ -230,7 +230,7 @@ def _known_weights(prepared: PreparedRun) -> Mapping[str, str]:
     known: dict[str, str] = {}
     for stage in GPU_STAGES:
         with suppress(WeightsError):
-            digest = cache.known_digest(Path(prepared.config.models.root), stage)
+            digest = cache.known_digest(prepared.config.models.folder, stage)
             if digest is not None:
                 known[stage] = digest
     return known

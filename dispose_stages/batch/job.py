@@ -24,7 +24,7 @@ from dispose_stages.batch.lease import Lease
 from dispose_stages.batch.ledger import Ledger, Shard, read_released, read_upstream
 from dispose_stages.batch.machine import granted_threads, limit_threads, settle_device
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
-from dispose_stages.batch.runner import Runner, ShardFailedError
+from dispose_stages.batch.runner import Runner, Settled, ShardFailedError
 from dispose_stages.batch.stage import Context, Stage
 from dispose_stages.batch.stats import Attempt, JobStats, Outcome
 from dispose_stages.batch.stopping import StopSwitch, find_deadline
@@ -101,15 +101,16 @@ class Job:
                 stop_requested=self._switch,
                 say_step=lambda step, steps: lease.say(step=step, steps=steps),
             )
-            upstream = read_upstream(self._layout, self._shard)
-            weights = read_stage_weights(self._layout, self._shard.stage)
+            settled = Settled(
+                read_upstream(self._layout, self._shard),
+                read_stage_weights(self._layout, self._shard.stage),
+                read_released(self._layout, self._shard),
+            )
             run = Runner(
                 self._stage,
                 self._shard,
-                upstream,
-                weights,
+                settled,
                 context,
-                read_released(self._layout, self._shard),
                 self._stats,
                 self._progress(lease),
                 self._begin(lease),

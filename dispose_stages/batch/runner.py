@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +54,29 @@ class ShardFailedError(DisposeError):
         self.ledger = ledger
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What was known before the job began.
+
+    Attributes:
+        upstream: Results of the upstream stages, by stage and unit id.
+        weights: Digest over the stage's checkpoint files.
+        released: By unit id, what came of units whose artifacts may stay away.
+    """
+
+    upstream: Mapping[str, Mapping[str, Result]]
+    weights: str
+    released: Mapping[str, Result] = field(default_factory=dict)
+
+
 class Runner:
     """One pass over the units of a shard.
 
     Args:
         stage: The stage's code.
         shard: The units.
-        upstream: Results of the upstream stages, by stage and unit id.
-        weights: Digest over the stage's checkpoint files.
+        settled: What was known before.
         context: Surroundings.
-        released: By unit id, what came of units whose artifacts may stay away.
         stats: Of the shard; what is computed is added to its last attempt.
         on_progress: Called after every unit with what came of all so far, the unit and its result.
         on_begin: Called before every unit that is computed.
@@ -73,20 +86,16 @@ class Runner:
         self,
         stage: Stage,
         shard: Shard,
-        upstream: Mapping[str, Mapping[str, Result]],
-        weights: str,
+        settled: Settled,
         context: Context,
-        released: Mapping[str, Result],
         stats: JobStats | None = None,
         on_progress: Callable[[Counter[Status], Unit, Result], None] = lambda *_: None,
         on_begin: Callable[[Unit], None] = lambda _: None,
     ) -> None:
         self.stage = stage
         self.shard = shard
-        self.upstream = upstream
-        self.weights = weights
+        self.settled = settled
         self.context = context
-        self.released = released
         self.stats = stats or JobStats(attempts=[Attempt(1)])
         self.on_progress = on_progress
         self.on_begin = on_begin
@@ -130,7 +139,7 @@ class Runner:
     def _blocked(self, unit: Unit) -> Result | None:
         """The result of a unit whose inputs failed or are not there yet."""
         for role, (stage, unit_id) in unit.upstream.items():
-            result = self.upstream.get(stage, {}).get(unit_id)
+            result = self.settled.upstream.get(stage, {}).get(unit_id)
             if result is None or result.status is Status.PENDING:
                 return Result(Status.PENDING, message=f"waits for {stage}")
             if result.status is not Status.DONE and role not in self.stage.optional:
@@ -145,12 +154,13 @@ class Runner:
     def _ready(self, unit: Unit) -> Unit:
         """The unit with its inputs and its key."""
         inputs = {
-            role: self.upstream[stage][unit_id] for role, (stage, unit_id) in unit.upstream.items()
+            role: self.settled.upstream[stage][unit_id]
+            for role, (stage, unit_id) in unit.upstream.items()
         }
         key = artifact_key(
             unit,
             revision=self.stage.revision,
-            weights=self.weights,
+            weights=self.settled.weights,
             upstream={role: result.content for role, result in inputs.items()},
         )
         return replace(unit, key=key, inputs=inputs)
@@ -217,7 +227,7 @@ class Runner:
 
     def _released(self, unit: Unit) -> Result | None:
         """What came of the unit before its artifact was freed, if it would come to the same."""
-        result = self.released.get(unit.id)
+        result = self.settled.released.get(unit.id)
         return result if result is not None and result.key == unit.key else None
 
     def _artifact_lost(self, unit: Unit, error: DisposeError) -> Result:

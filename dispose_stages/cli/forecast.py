@@ -123,6 +123,6 @@ def _missing_weights(config: Config, stages: Sequence[str]) -> Iterator[str]:
     from dispose_stages.weights.verification import verify
 
     try:
-        verify(Path(config.models.root), stages, config.models.bundle)
+        verify(config.models.folder, stages, config.models.bundle)
     except DisposeError as error:
         yield f"the run would not begin: {error}"
