@@ -136,6 +136,12 @@ class MotionField:
     shift: tuple[float, float]
     residual: float
 
+    @property
+    def tracks(self) -> Float64[np.ndarray, "f 18 2"]:
+        """Body keypoints of the driving person in pixels of the target, nan where hidden."""
+        points, visible = self.body_track()
+        return np.where(visible[..., None], points * (self.width, self.height), np.nan)
+
     def body_track(
         self,
     ) -> tuple[Float64[np.ndarray, "f 18 2"], Bool[np.ndarray, "f 18"]]:

@@ -4,15 +4,21 @@ Source: algorithm §5 (dense field), quirk Q9. Conditional motion propagation gi
 192 x 192 grid in pixels of a 384 x 384 frame. Its components are expectations over bin centres in
 (-50, 50), so 16-bit fixed point with a step of ``50 / 32767`` is off by at most half a step,
 0.00077 px. (float16 takes the same room and is off by up to 0.0156 px between 32 and 50.)
+
+Networks rebuild it with torch on their device, readers of a run with NumPy alone: torch is imported
+where it is used.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int16
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 FLOW_LIMIT = 50.0
 """No component of the flow is larger than this, pixels of the 384-pixel frame."""
@@ -44,6 +50,8 @@ def enlarge_flow(
     flow: Float[Tensor, "t 2 rows columns"],
 ) -> Float[Tensor, "t 2 rows_2 columns_2"]:
     """Twice as many rows and columns, bilinear with aligned corners; values unchanged."""
+    import torch.nn.functional as F
+
     size = (2 * flow.shape[-2], 2 * flow.shape[-1])
     return F.interpolate(flow, size=size, mode="bilinear", align_corners=True)
 
@@ -52,6 +60,8 @@ def resize_flow(
     flow: Float[Tensor, "t 2 rows columns"], height: int, width: int
 ) -> Float[Tensor, "t 2 height width"]:
     """Flow of a ``rows x columns`` frame on ``height x width``: nearest sample, rescaled values."""
+    import torch.nn.functional as F
+
     rows, columns = flow.shape[-2:]
     resized = F.interpolate(flow, size=(height, width), mode="nearest")
     resized[:, 0] *= width / columns
@@ -80,8 +90,36 @@ def dense_field(
     Returns:
         ``(dx, dy)`` from the reference to each frame, pixels of the target.
     """
+    import torch
+
     field = torch.empty((len(cmp_flow_fixed), 2, height, width), device=device, dtype=dtype)
     for index, stored in enumerate(cmp_flow_fixed):
         flow = torch.from_numpy(from_fixed_point(stored)).to(device)
         field[index] = resize_flow(enlarge_flow(flow[None]), height, width)[0]
     return field
+
+
+def dense_field_array(
+    stored: Int16[np.ndarray, "2 rows columns"], height: int, width: int
+) -> Float32[np.ndarray, "2 height width"]:
+    """What `dense_field` gives for one frame, up to rounding, without torch.
+
+    Args:
+        stored: A frame of `MotionField.cmp_flow`.
+        height: Target height, pixels.
+        width: Target width, pixels.
+
+    Returns:
+        ``(dx, dy)`` from the reference to the frame, pixels of the target.
+    """
+    flow = from_fixed_point(stored)
+    rows, columns = (2 * size for size in flow.shape[-2:])
+    field = flow
+    for axis, (large, target) in ((1, (rows, height)), (2, (columns, width))):
+        nearest = (np.arange(target) * (large / target)).astype(int)
+        position = nearest * ((flow.shape[axis] - 1) / (large - 1))
+        low = np.minimum(position.astype(int), flow.shape[axis] - 2)
+        share = np.reshape(position - low, (-1, 1) if axis == 1 else (1, -1))
+        below, above = field.take(low, axis), field.take(low + 1, axis)
+        field = (below * (1 - share) + above * share).astype(np.float32)
+    return field * np.array([width / columns, height / rows], np.float32)[:, None, None]
