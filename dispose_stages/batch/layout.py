@@ -101,6 +101,11 @@ class RunLayout:
         return self.root / "report.html"
 
     @property
+    def report_files(self) -> Path:
+        """Rows and pictures that the report loads."""
+        return self.root / "report_files"
+
+    @property
     def rejects(self) -> Path:
         """Rows of the manifest that were set aside."""
         return self.root / "rejects.csv"

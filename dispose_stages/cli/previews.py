@@ -59,6 +59,7 @@ class Previews:
         self._outcomes = outcomes
         self._pair = pair
         self._store = store
+        self._config = read_run_config(outcomes.layout)
         self._keypoint = keypoint
         self.remarks: list[str] = []
         self.failed = False
@@ -102,12 +103,18 @@ class Previews:
         return None if track is None else overlay_pose(self._reference(track), track[0])
 
     def _reference(self, track: PoseTrack) -> Picture:
-        image = read_still(Path(self._pair.reference_image), self._pair.reference_frame)
+        path, frame = Path(self._pair.reference_image), self._pair.reference_frame
+        image = read_still(path, frame, self._config.compute)
         return cover_resize(image, track.height, track.width)
 
     def _driving_poses(self, role: str) -> Picture | None:
         track = self._read(role, PoseTrack)
-        return None if track is None else _driver_sheet(Path(self._pair.driving_video), track)
+        if track is None:
+            return None
+        path, compute = Path(self._pair.driving_video), self._config.compute
+        shown = [int(track.frame_indices[p]) for p in sheet_positions(len(track), TILES)]
+        with VideoReader(path, compute=compute) as video:
+            return contact_sheet(list(preview_frames(video.frames(shown), track)))
 
     def _motion(self, role: str) -> Picture | None:
         motion = self._read(role, MotionField)
@@ -136,11 +143,4 @@ class Previews:
         return preview_similarity(self._reference(track), features, point, self._keypoint)
 
     def _person(self, track: PoseTrack) -> int:
-        config = read_run_config(self._outcomes.layout)
-        return select_reference_person(track[0], config.motion.person)
-
-
-def _driver_sheet(path: Path, track: PoseTrack) -> Picture:
-    shown = [int(track.frame_indices[p]) for p in sheet_positions(len(track), TILES)]
-    with VideoReader(path) as video:
-        return contact_sheet(list(preview_frames(video.frames(shown), track)))
+        return select_reference_person(track[0], self._config.motion.person)

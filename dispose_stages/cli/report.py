@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,16 @@ _logger = logging.getLogger(__name__)
 @click.command()
 @run_dir_option
 @click.option("--only", type=click.Choice(["tables", "page"]), help="Default: both.")
+@click.option(
+    "--previews",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    help="Pairs with moving pictures: those of the first page, the worst and the best, then the "
+    "others. Each takes about a second and 150 kB, once.",
+)
 @click.pass_obj
-def report(obj: dict[str, bool], *, run_dir: Path, only: str | None) -> None:
+def report(obj: dict[str, bool], *, run_dir: Path, only: str | None, previews: int) -> None:
     """Write the tables (index, scores, failures, rejects) and report.html (the page).
 
     All follow from plan, ledgers and artifacts, and may be written again at any time, also while
@@ -35,12 +44,14 @@ def report(obj: dict[str, bool], *, run_dir: Path, only: str | None) -> None:
 
     outcomes = RunOutcomes.read(run_dir)
     say(str(outcomes.counts()))
-    written = [_written(path, write, outcomes) for path, write in _outputs(outcomes, only)]
+    written = [
+        _written(path, write, outcomes) for path, write in _outputs(outcomes, only, previews)
+    ]
     sys.exit(0 if all(written) else 1)
 
 
 def _outputs(
-    outcomes: RunOutcomes, only: str | None
+    outcomes: RunOutcomes, only: str | None, previews: int
 ) -> Iterator[tuple[Path, Callable[[RunOutcomes], None]]]:
     from dispose_stages.batch.index import write_failures, write_index, write_rejects
     from dispose_stages.batch.scores import write_scores
@@ -54,7 +65,7 @@ def _outputs(
     if only != "tables":
         from dispose_stages.report.stage import write_report
 
-        yield layout.report, write_report
+        yield layout.report, partial(write_report, previews=previews)
 
 
 def _written(path: Path, write: Callable[[RunOutcomes], None], outcomes: RunOutcomes) -> bool:

@@ -119,6 +119,8 @@ def finetune(run_dir: Path, store: Path, media: Path, **options: Any) -> None:
 
     Every reference of the run's manifest is to be a frame of its own driving video.
     """
+    from dispose_stages.batch.layout import RunLayout
+    from dispose_stages.batch.run_files import read_run_config
     from dispose_stages.training.artifact_clips import ArtifactClips, pairs_of_run
     from dispose_stages.training.finetune import Finetuning
     from dispose_stages.training.loop import Schedule
@@ -126,7 +128,9 @@ def finetune(run_dir: Path, store: Path, media: Path, **options: Any) -> None:
     names = ("steps", "learning_rate", "accumulate")
     chosen = {name: options.pop(name) for name in names}
     schedule = Schedule(average=0.999, warmup=100, save_every=200, log_every=50, **chosen)
-    clips = ArtifactClips(pairs_of_run(run_dir, media), store, frames=options.pop("frames"))
+    compute = read_run_config(RunLayout(run_dir)).compute
+    pairs = pairs_of_run(run_dir, media)
+    clips = ArtifactClips(pairs, store, frames=options.pop("frames"), compute=compute)
     say(f"{len(clips)} pairs")
     say(str(Finetuning(clips, schedule=schedule, **options).run()))
 

@@ -169,7 +169,8 @@ def _search_run(
     if videos or rows:
         found.runs.append(layout)
         staging = VideoShelf(layout.videos).folder / ".staging"
-        found.others += [path for path in (layout.report, staging) if path.exists()]
+        others = (layout.report, layout.report_files, staging)
+        found.others += [path for path in others if path.exists()]
 
 
 def _videos_of(

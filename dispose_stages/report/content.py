@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 from dispose_stages.batch.manifest import RowProblem
 from dispose_stages.batch.outcomes import PairStatus, RowCounts
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image within the page.
-
-    Attributes:
-        data: The encoded file.
-        media_type: E.g. ``image/webp``.
-        width: Pixels.
-        height: Pixels.
-        text: What it shows, for those who do not see it.
-    """
-
-    data: bytes
-    media_type: str
-    width: int
-    height: int
-    text: str
+from dispose_stages.report.columns import Table
+from dispose_stages.report.metrics import Distribution
+from dispose_stages.report.panels import Preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +24,6 @@ class Video:
         width: Pixels.
         height: Pixels.
         size_bytes: Of the file.
-        data: The file itself if it is to play without its neighbour; None links to it.
     """
 
     link: str
@@ -50,7 +32,6 @@ class Video:
     width: int
     height: int
     size_bytes: int
-    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +44,18 @@ class PairReport:
         reference_image: Path as in the manifest.
         driving_video: Path as in the manifest.
         status: How it stands.
+        variant: Full DisPose or which ablation.
         parameters: Name to value as text, of everything a row may set.
         extra: Cells of the manifest's columns that decide nothing.
-        keys: Role to key of the artifact.
         seconds: Role to seconds that its unit took; other pairs may share the unit.
-        facts: Numbers about detection and alignment, as text.
+        facts: Numbers about detection and alignment.
+        scores: Metric to value of the clip.
+        missing: Metric to the reason why it has none.
         warnings: Codes of what is to be looked at.
         reason: Typed reason of a failure.
         message: One line about a failure.
         failed_in: Stage in which it failed.
-        reference: Thumbnail of the reference.
-        driver: Thumbnail of a driving frame with its pose.
-        motion: The dense motion field as colours.
+        log: Of the job that failed, relative to the page.
         video: The result.
     """
 
@@ -83,19 +64,34 @@ class PairReport:
     reference_image: str
     driving_video: str
     status: PairStatus
+    variant: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
-    keys: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     reason: str = ""
     message: str = ""
     failed_in: str = ""
-    reference: Picture | None = None
-    driver: Picture | None = None
-    motion: Picture | None = None
+    log: str = ""
     video: Video | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Pairs that failed for one reason.
+
+    Attributes:
+        reason: Typed.
+        count: Of all of them.
+        examples: The first ones.
+    """
+
+    reason: str
+    count: int
+    examples: Sequence[PairReport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,55 +131,54 @@ class StageTiming:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rows that differ in their variant only.
+
+    Attributes:
+        label: Reference and driver.
+        rows: Variant to position among the pairs.
+        preview: Results of all of them side by side.
+    """
+
+    label: str
+    rows: Mapping[str, int]
+    preview: Preview
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
-    """The whole page.
+    """The page, without its rows.
 
     Attributes:
         run: Name of the run.
+        folder: Of the run, as commands take it.
         version: Of this program.
         bundle: Which checkpoints were used.
-        pairs: Those that could run, in the order of the manifest.
+        rows: How the rows of the manifest stand.
+        table: What pairs can be found and sorted by.
+        common: Parameters that are the same for all pairs.
+        failures: The commonest reason first.
+        warned: Warnings with the numbers of their pairs, the commonest first.
+        distributions: Of scores, and of what detection and alignment gave.
+        unscored: Metrics without a single value, and groups that failed as a whole: why, how often.
+        comparable: Groups of pairs that differ in their variant only: variant to position.
         timings: In the order of the data flow.
         rejects: Why the other rows were set aside.
         configuration: The run's settings as text.
-        pictured: Rows up to here have thumbnails; None: all.
     """
 
     run: str
+    folder: str
     version: str
     bundle: str
-    pairs: Sequence[PairReport]
+    rows: RowCounts
+    table: Table
+    common: Mapping[str, str] = field(default_factory=dict)
+    failures: Sequence[Failures] = ()
+    warned: Sequence[tuple[str, int]] = ()
+    distributions: Sequence[Distribution] = ()
+    unscored: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    comparable: Sequence[Mapping[str, int]] = ()
     timings: Sequence[StageTiming] = ()
     rejects: Sequence[RowProblem] = ()
     configuration: str = ""
-    pictured: int | None = None
-
-    @property
-    def rows(self) -> RowCounts:
-        """How the rows of the manifest stand."""
-        return RowCounts.of((pair.status for pair in self.pairs), self.rejects)
-
-    def failures(self) -> list[PairReport]:
-        """Pairs that failed, the commonest reason first."""
-        failed = [pair for pair in self.pairs if pair.status is PairStatus.FAILED]
-        counts = Counter(pair.reason for pair in failed)
-        return sorted(failed, key=lambda pair: (-counts[pair.reason], pair.reason))
-
-    def reasons(self) -> list[tuple[str, int]]:
-        """Reasons of failure with their numbers, the commonest first."""
-        return Counter(pair.reason for pair in self.failures()).most_common()
-
-    def warned(self) -> list[tuple[str, int]]:
-        """Warnings with the numbers of their pairs, the commonest first."""
-        return Counter(code for pair in self.pairs for code in pair.warnings).most_common()
-
-    def common_parameters(self) -> dict[str, str]:
-        """Parameters that are the same for all pairs."""
-        if not self.pairs:
-            return {}
-        first = self.pairs[0].parameters
-        return {
-            name: value
-            for name, value in first.items()
-            if all(pair.parameters.get(name) == value for pair in self.pairs)
-        }

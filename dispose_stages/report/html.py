@@ -1,27 +1,37 @@
-"""The report as one HTML file that needs nothing else.
+"""The report as an HTML page.
 
-Styles, script, pictures and (within a budget) videos are inside the file. Rows are data that the
-script turns into elements page by page, so that ten thousand pairs open as fast as ten; whatever
-comes from the manifest enters the page as escaped text or as JSON, never as markup. The page's
-policy lets the browser run this one script, known by its digest, and no other.
+The page holds styles, script, counts, distributions and failures; rows and columns come from its
+`data` files when they are asked for, so that a hundred thousand pairs open as fast as ten.
+Whatever comes from the manifest enters as escaped text or as JSON, never as markup. The page's
+policy lets the browser use this one script and this one style, known by their digests, and what
+that script loads from beside the page.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from dispose_stages.report.content import PairReport, Picture, RunReport, Video
+from dispose_stages.errors import Reason, WarningCode
+from dispose_stages.explanations import REASONS, WARNINGS, Explanation
+from dispose_stages.report.columns import NumberColumn, rounded
+from dispose_stages.report.content import Comparison, PairReport, RunReport, Video
+from dispose_stages.report.data import BLOCK, PageFiles, script_json
+from dispose_stages.report.metrics import MAIN, Distribution
+from dispose_stages.report.panels import Preview, legend
 
-MAX_FAILURES = 200
-"""Failures listed at the top; all of them are in ``failures.csv`` and among the rows."""
+_SCRIPTS = ("elements", "data", "query", "player", "card", "pairs", "scores", "variants", "main")
+MAX_REJECTS = 200
+"""Rejected rows that the page lists; all of them are in ``rejects.csv``."""
 
 
 def data_uri(data: bytes, media_type: str) -> str:
@@ -29,9 +39,9 @@ def data_uri(data: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def script_hash(script: str) -> str:
-    """A script as a content security policy names it."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"
+def policy_hash(text: str) -> str:
+    """A script or a style as a content security policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
 
 
 def duration(seconds: float | None) -> str:
@@ -49,29 +59,34 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def script_json(value: Any) -> Markup:
-    """JSON that cannot end the element it stands in."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - everything that could be markup was replaced above
+def with_code(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    parts = re.split(r"`([^`]*)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if odd % 2 else escape(part)
+        for odd, part in enumerate(parts)
+    )
 
 
-def _picture(picture: Picture | None) -> list[Any] | None:
-    if picture is None:
-        return None
-    address = data_uri(picture.data, picture.media_type)
-    return [address, picture.width, picture.height, picture.text]
+def explain(reason: str) -> Explanation:
+    """What a reason means; a reason of another version of this program means nothing here."""
+    known = {str(code): REASONS[code] for code in Reason}
+    return known.get(reason, Explanation("", ""))
 
 
-def _video(video: Video | None) -> dict[str, Any] | None:
-    if video is None:
-        return None
-    link = quote(video.link)
-    media_type = "video/x-matroska" if video.link.endswith(".mkv") else "video/mp4"
+def explain_warning(code: str) -> Explanation:
+    """What a warning means."""
+    known = {str(warning): WARNINGS[warning] for warning in WarningCode}
+    return known.get(code, Explanation("", ""))
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size / 1e3, 0.1):.0f} kB"
+
+
+def _video(video: Video) -> dict[str, Any]:
     return {
-        "src": data_uri(video.data, media_type) if video.data is not None else link,
-        "link": link,
+        "link": quote(video.link),
         "text": f"{video.frames} frames · {video.width} x {video.height} · {video.fps:g} fps"
         f" · {_size(video.size_bytes)}",
         "frames": video.frames,
@@ -79,57 +94,134 @@ def _video(video: Video | None) -> dict[str, Any] | None:
     }
 
 
-def _size(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size / 1e3, 0.1):.0f} kB"
+def preview_data(preview: Preview | None) -> dict[str, Any] | None:
+    """A preview for the page's script."""
+    if preview is None:
+        return None
+    return {
+        "link": quote(preview.link),
+        "fps": preview.fps,
+        "frames": preview.frames,
+        "step": preview.step,
+        "limit": rounded(preview.limit),
+        "panels": [[p.name, p.left, p.width, p.height] for p in preview.panels],
+    }
 
 
-def row_data(pair: PairReport, common: dict[str, str]) -> dict[str, Any]:
-    """What the script needs to draw a row; absent values are left out."""
-    own = [[k, v] for k, v in pair.parameters.items() if k not in common]
-    seconds = round(sum(pair.seconds.values()), 3)
+def row_data(
+    pair: PairReport,
+    common: Mapping[str, str],
+    metrics: Sequence[str],
+    reference: str | None = None,
+    preview: Preview | None = None,
+) -> dict[str, Any]:
+    """What the script needs to draw a row; absent values are left out.
+
+    Args:
+        pair: The row.
+        common: Parameters that all rows share, which are not said again.
+        metrics: Names, in the order of the row's scores.
+        reference: Link of its picture.
+        preview: Of the pair.
+    """
+    scores = [pair.scores.get(name) for name in metrics]
     row = {
         "id": pair.pair_id,
         "line": pair.line,
         "status": str(pair.status),
+        "variant": pair.variant,
         "image": pair.reference_image,
         "video": pair.driving_video,
-        "own": own,
+        "own": [[k, v] for k, v in pair.parameters.items() if k not in common],
         "extra": [[k, v] for k, v in pair.extra.items() if v],
-        "keys": [list(item) for item in pair.keys.items()],
-        "seconds": seconds,
-        "time": duration(seconds) if pair.seconds else "",
-        "times": [[stage, duration(value)] for stage, value in pair.seconds.items()],
-        "facts": [list(item) for item in pair.facts.items()],
+        "times": [[role, duration(value)] for role, value in pair.seconds.items()],
+        "facts": [[name, rounded(value)] for name, value in pair.facts.items()],
+        "scores": [None if v is None else rounded(v) for v in scores] if pair.scores else None,
+        "missing": [[name, reason] for name, reason in pair.missing.items()],
         "warnings": list(pair.warnings),
         "reason": pair.reason,
         "message": pair.message,
         "stage": pair.failed_in,
-        "reference": _picture(pair.reference),
-        "driver": _picture(pair.driver),
-        "motion": _picture(pair.motion),
-        "result": _video(pair.video),
+        "log": quote(pair.log),
+        "reference": quote(reference) if reference else None,
+        "preview": preview_data(preview),
+        "result": _video(pair.video) if pair.video is not None else None,
     }
     return {name: value for name, value in row.items() if value}
 
 
-def render(report: RunReport) -> str:
-    """The page's text; equal reports give equal pages."""
-    folder = files("dispose_stages.report")
+def _distribution(found: Distribution) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "group": found.group,
+        "main": found.main,
+        "better": found.better,
+        "low": rounded(found.low),
+        "high": rounded(found.high),
+        "counts": [[name, list(counts)] for name, counts in found.counts.items()],
+        "medians": [[name, rounded(value)] for name, value in found.medians.items()],
+        "missing": [list(item) for item in found.missing.items()],
+        "worst": list(found.worst),
+        "best": list(found.best),
+    }
+
+
+def _page_data(
+    report: RunReport, comparisons: Sequence[Comparison], page: PageFiles
+) -> dict[str, Any]:
+    metrics = [column.name for column in report.table.numbers("score")]
+    return {
+        "rows": report.table.rows,
+        "block": BLOCK,
+        "columns": [
+            [column.name, column.group, isinstance(column, NumberColumn)] for column in report.table
+        ],
+        "metrics": metrics,
+        "main": [name for name in MAIN if name in metrics],
+        "links": page.links,
+        "inline": page.inline,
+        "distributions": [_distribution(found) for found in report.distributions],
+        "comparisons": [
+            {
+                "label": comparison.label,
+                "rows": [[variant, row] for variant, row in comparison.rows.items()],
+                "preview": preview_data(comparison.preview),
+            }
+            for comparison in comparisons
+        ],
+        "wheel": data_uri(legend(), "image/png"),
+    }
+
+
+def render(report: RunReport, comparisons: Sequence[Comparison], page: PageFiles) -> str:
+    """The page's text; equal reports give equal pages.
+
+    Args:
+        report: What it says.
+        comparisons: Variants side by side.
+        page: What it loads.
+    """
+    folder = files("dispose_stages.report") / "page"
+
+    def read(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["duration"] = duration
-    script = (folder / "page.js").read_text(encoding="utf-8")
-    template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
-    common = report.common_parameters()
-    longest = max((timing.total for timing in report.timings), default=0.0)
-    return template.render(
+    environment.filters |= {"duration": duration, "with_code": with_code, "quote": shlex.quote}
+    script = "".join(read(f"{name}.js") for name in _SCRIPTS)
+    script = f'"use strict";\n(() => {{\n{script}}})();\n'
+    style = read("page.css")
+    return environment.from_string(read("page.html")).render(
         report=report,
-        failures=report.failures()[:MAX_FAILURES],
-        reasons=report.reasons(),
-        common=common,
-        longest=longest or 1.0,
-        rows=script_json([row_data(pair, common) for pair in report.pairs]),
-        # These two are part of the package, not of any run.
-        style=Markup((folder / "page.css").read_text(encoding="utf-8")),  # noqa: S704
+        explain=explain,
+        explain_warning=explain_warning,
+        rejects=report.rejects[:MAX_REJECTS],
+        longest=max((timing.total for timing in report.timings), default=0.0) or 1.0,
+        compared=len(comparisons),
+        data=script_json(_page_data(report, comparisons, page)),
+        # These are part of the package, not of any run.
+        style=Markup(style),  # noqa: S704
         script=Markup(script),  # noqa: S704
-        script_hash=Markup(script_hash(script)),  # noqa: S704
+        style_hash=Markup(policy_hash(style)),  # noqa: S704
+        script_hash=Markup(policy_hash(script)),  # noqa: S704
     )

@@ -1,120 +1,263 @@
-"""Gather what a run came to and write ``report.html``.
+"""Write ``report.html`` and the folder of what it loads: rows, columns, pictures.
 
 Everything follows from plan, ledgers, statistics, artifacts and videos, so the report may be
 written at any time. What cannot be shown (a video deleted since, an artifact of a shared store
-cleaned up) is left out of the page, never an error.
+cleaned up) is left out of the page, never an error. Pictures are named after what they are made
+of, and made once.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
-import yaml
-
-from dispose_stages import __version__
-from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, MotionField, PoseTrack
-from dispose_stages.atomic import write_text
-from dispose_stages.batch.index import pair_facts
+from dispose_stages.artifacts import MotionField, PoseTrack
+from dispose_stages.atomic import canonical_json, readable_json, write_bytes, write_text
 from dispose_stages.batch.manifest import Row
-from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
+from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
-from dispose_stages.batch.unit import Result, Status
+from dispose_stages.batch.unit import Status
+from dispose_stages.config import Config, Encoding
 from dispose_stages.errors import DisposeError
+from dispose_stages.geometry.colour_wheel import flow_limit
 from dispose_stages.geometry.dense_field import from_fixed_point
 from dispose_stages.geometry.frames import cover_resize, target_size
-from dispose_stages.report.content import (
-    PairReport,
-    Picture,
-    RunReport,
-    StageTiming,
-    Video,
-)
-from dispose_stages.report.html import render
-from dispose_stages.report.thumbnails import motion_picture, picture, pose_overlay
+from dispose_stages.report import panels
+from dispose_stages.report.content import Comparison
+from dispose_stages.report.data import PageFiles
+from dispose_stages.report.gathering import chosen, gather, pair_reports
+from dispose_stages.report.html import render, row_data
+from dispose_stages.report.panels import Pixels, Preview
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_still
 from dispose_stages.store.shelf import VideoShelf
 from dispose_stages.store.video import VideoReader
+from dispose_stages.store.video_writer import VideoWriter
 
-MAX_PICTURED = 100
-"""Rows with pictures; each costs about 30 kB and a quarter of a second."""
-MAX_EMBEDDED_BYTES = 24_000_000
-"""Videos inside the page, in the order of the manifest; all others are linked."""
-_SEARCHED_FRAMES = 24
+PREVIEWS = 100
+"""Pairs with pictures; each costs about a second and 150 kB."""
+COMPARISONS = 30
+"""Groups of variants with pictures."""
+_REVISION = 1
+"""Raised when previews come to look different."""
+_ENCODING = Encoding(crf=27, preset="veryfast")
 _logger = logging.getLogger(__name__)
-Shown = TypeVar("Shown", Picture, Video)
+T = TypeVar("T")
 
 
-def write_report(
-    outcomes: RunOutcomes,
-    *,
-    max_pictured: int = MAX_PICTURED,
-    max_embedded_bytes: int = MAX_EMBEDDED_BYTES,
-) -> None:
+def write_report(outcomes: RunOutcomes, *, previews: int = PREVIEWS) -> None:
     """Write the report of a run.
 
     Args:
         outcomes: Of the run.
-        max_pictured: Rows with pictures.
-        max_embedded_bytes: Size of all videos inside the page.
+        previews: Pairs with pictures.
     """
-    report = gather(outcomes, max_pictured=max_pictured, max_embedded_bytes=max_embedded_bytes)
-    write_text(outcomes.layout.report, render(report))
-
-
-def gather(outcomes: RunOutcomes, *, max_pictured: int, max_embedded_bytes: int) -> RunReport:
-    """Content of the page; arguments as `write_report`."""
-    config = read_run_config(outcomes.layout)
-    rows = _Rows(outcomes, ArtifactStore(Path(config.store)), max_embedded_bytes)
-    pairs = [
-        rows.row(outcome, pictured=index < max_pictured)
-        for index, outcome in enumerate(outcomes.pair_outcomes())
-    ]
-    return RunReport(
-        run=config.run,
-        version=__version__,
-        bundle=config.models.bundle,
-        pairs=pairs,
-        timings=list(stage_timings(outcomes)),
-        rejects=outcomes.rejects,
-        configuration=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
-        pictured=max_pictured,
+    layout = outcomes.layout
+    report = gather(outcomes)
+    pictures = Pictures(outcomes, read_run_config(layout))
+    shown = pictures.of_pairs(chosen(report, previews))
+    compared = pictures.of_groups(report.comparable[: min(previews, COMPARISONS)])
+    files = PageFiles(layout.report_files)
+    files.add_columns(report.table)
+    metrics = [column.name for column in report.table.numbers("score")]
+    files.add_rows(
+        row_data(pair, report.common, metrics, *shown.get(position, (None, None)))
+        for position, pair in enumerate(pair_reports(outcomes))
     )
+    write_text(layout.report, render(report, compared, files))
+    files.sweep(pictures.used)
 
 
-def stage_timings(outcomes: RunOutcomes) -> Iterator[StageTiming]:
-    """One record per stage, from its jobs' statistics."""
-    for stage in dict.fromkeys(ROLES.values()):
-        shards = [shard for shard in outcomes.shards if shard.stage == stage]
-        attempts = [shard.stats.attempts for shard in shards]
-        results = outcomes.results.get(stage, {}).values()
-        yield StageTiming(
-            stage=stage,
-            jobs=sum(bool(tries) for tries in attempts),
-            found=sum(tries[-1].found for tries in attempts if tries),
-            failed=sum(result.status is Status.FAILED for result in results),
-            seconds=[value for shard in shards for value in shard.stats.seconds.values()],
-            load_seconds=sum(attempt.load_seconds for tries in attempts for attempt in tries),
-        )
+class Pictures:
+    """Makes what a run's pairs look like, into the folder beside the page.
+
+    Args:
+        outcomes: Of the run.
+        config: Of the run; its limits hold for whatever is decoded here.
+
+    Attributes:
+        used: Files that the page refers to.
+    """
+
+    def __init__(self, outcomes: RunOutcomes, config: Config) -> None:
+        self._outcomes = outcomes
+        self._compute = config.compute
+        self._store = ArtifactStore(Path(config.store))
+        self._shelf = VideoShelf(outcomes.layout.videos)
+        self._folder = outcomes.layout.report_files
+        self._still = lru_cache(8)(self._read_still)
+        self._frames = lru_cache(8)(self._read_frames)
+        self.used: set[Path] = set()
+
+    def of_pairs(self, positions: Sequence[int]) -> dict[int, tuple[str | None, Preview | None]]:
+        """Link of the reference's picture, and the preview, by position of the pair."""
+        found: dict[int, tuple[str | None, Preview | None]] = {}
+        for done, position in enumerate(positions, start=1):
+            pair = self._outcomes.pairs[position]
+            found[position] = (
+                _attempt(partial(self._reference, pair)),
+                _attempt(partial(self._pair, pair)),
+            )
+            if done % 10 == 0 or done == len(positions):
+                _logger.info("pictures of %d of %d pairs", done, len(positions))
+        return found
+
+    def of_groups(self, groups: Sequence[Mapping[str, int]]) -> list[Comparison]:
+        """Groups of pairs that differ in their variant only, as far as there are pictures."""
+        found = []
+        for rows in groups:
+            first = self._outcomes.pairs[next(iter(rows.values()))]
+            preview = _attempt(partial(self._group, rows))
+            if preview is not None:
+                found.append(Comparison(first.label, rows, preview))
+        return found
+
+    def _reference(self, pair: Row) -> str:
+        """Cut to the target's proportions, as the networks see it."""
+        key = self._key(pair, "ingest_image") or pair.reference_image
+        path = self._named(".webp", "reference", key, pair.reference_frame)
+        if not path.exists():
+            image = self._still(pair.reference_image, pair.reference_frame)
+            height, width = image.shape[:2]
+            height, width = target_size(height, width, pair.parameters.resolution)
+            shown = cover_resize(image, *panels.panel_size(height, width))
+            write_bytes(path, panels.still(shown))
+        self.used.add(path)
+        return f"{self._folder.name}/{path.name}"
+
+    def _pair(self, pair: Row) -> Preview | None:
+        motion = _attempt(lambda: self._read(pair, "motion", MotionField))
+        track = None if motion else _attempt(lambda: self._read(pair, "pose_video", PoseTrack))
+        poses = motion.poses.frame_indices[1:] if motion else track.frame_indices if track else None
+        indices = self._sampled(pair) if poses is None else poses.tolist()
+        positions, step = panels.shown_frames(len(indices))
+        used = [indices[position] for position in positions]
+        video = self._shelf.find(pair.pair_id)
+        roles = ("ingest_image", "ingest_video", "ingest_truth", "pose_video", "motion")
+        parts = (*(self._key(pair, role) for role in roles), pair.reference_frame, used)
+        make: dict[str, Callable[[], Sequence[Pixels]]] = {
+            "driver": lambda: self._frames(pair.driving_video, tuple(used))
+        }
+        limit = 0.0
+        if motion is not None:
+            flow = panels.target_flow(from_fixed_point(motion.cmp_flow[positions]), motion)
+            limit = flow_limit(flow)
+            make |= self._moving(pair, motion, positions)
+            make["field"] = lambda: panels.dense_motion(flow, motion, limit)
+            if truth := _truth(pair):
+                make["truth"] = lambda: self._in_place(truth, used, motion)
+        elif track is not None:
+            make["poses found"] = lambda: panels.found_poses(
+                self._frames(pair.driving_video, tuple(used)), track, positions
+            )
+        if video is not None:
+            make["result"] = lambda: self._frames(str(video.path), tuple(positions))
+            parts = (*parts, video.digest)
+        return self._preview(parts, make, pair.parameters.fps, step, limit)
+
+    def _moving(
+        self, pair: Row, motion: MotionField, positions: range
+    ) -> dict[str, Callable[[], Sequence[Pixels]]]:
+        return {
+            "pose": lambda: panels.aligned_poses(motion, positions),
+            "trajectories": lambda: panels.trajectories(
+                self._still(pair.reference_image, pair.reference_frame), motion, positions
+            ),
+        }
+
+    def _group(self, rows: Mapping[str, int]) -> Preview | None:
+        pairs = {variant: self._outcomes.pairs[row] for variant, row in rows.items()}
+        videos = {variant: self._shelf.find(pair.pair_id) for variant, pair in pairs.items()}
+        there = {variant: video for variant, video in videos.items() if video is not None}
+        if len(there) < 2:
+            return None
+        positions, step = panels.shown_frames(min(video.frames for video in there.values()))
+        first = next(iter(there.values()))
+        make: dict[str, Callable[[], Sequence[Pixels]]] = {
+            variant: partial(self._frames, str(video.path), tuple(positions))
+            for variant, video in there.items()
+        }
+        parts = [(variant, video.digest) for variant, video in there.items()]
+        return self._preview(parts, make, first.fps, step)
+
+    def _preview(
+        self,
+        parts: Sequence[object],
+        make: Mapping[str, Callable[[], Sequence[Pixels]]],
+        fps: float,
+        step: int,
+        limit: float = 0.0,
+    ) -> Preview | None:
+        """The preview made of these parts; one that lacks panels is made again."""
+        path = self._named(".mp4", list(make), *parts, fps)
+        record = path.with_suffix(".json")
+        kept = _kept(record) if path.exists() else None
+        if kept is None:
+            made = {name: frames for name, draw in make.items() if (frames := _attempt(draw))}
+            if not made:
+                return None
+            strip, places = panels.side_by_side(made)
+            height, width = strip[0].shape[:2]
+            with VideoWriter(path, height, width, fps / step, _ENCODING, threads=1) as writer:
+                for frame in strip:
+                    writer.write(frame)
+            link = f"{self._folder.name}/{path.name}"
+            kept = Preview(link, fps / step, len(strip), step, places, limit)
+            if len(made) == len(make):
+                write_text(record, readable_json(panels.as_record(kept)))
+        self.used |= {path, record}
+        return kept
+
+    def _named(self, ending: str, *parts: object) -> Path:
+        text = canonical_json([_REVISION, *parts])
+        return self._folder / (hashlib.sha256(text.encode()).hexdigest()[:24] + ending)
+
+    def _key(self, pair: Row, role: str) -> str:
+        result = self._outcomes.result(pair, role)
+        return result.key if result is not None and result.status is Status.DONE else ""
+
+    def _read(self, pair: Row, role: str, kind: type[T]) -> T | None:
+        key = self._key(pair, role)
+        return self._store.read(role.partition("_")[0], key, kind) if key else None
+
+    def _read_still(self, path: str, frame: int | None) -> Pixels:
+        return read_still(Path(path), frame, self._compute)
+
+    def _read_frames(self, path: str, indices: Sequence[int]) -> Sequence[Pixels]:
+        with VideoReader(Path(path), compute=self._compute) as video:
+            return [panels.fitted(frame) for _, frame in video.frames(indices)]
+
+    def _in_place(self, path: str, indices: Sequence[int], motion: MotionField) -> list[Pixels]:
+        """True frames in the result's place."""
+        size = panels.panel_size(motion.height, motion.width)
+        with VideoReader(Path(path), compute=self._compute) as video:
+            return [cover_resize(frame, *size) for _, frame in video.frames(indices)]
+
+    def _sampled(self, pair: Row) -> list[int]:
+        own = pair.parameters
+        with VideoReader(Path(pair.driving_video), compute=self._compute) as video:
+            return video.sampled(own.sample_stride, own.start_frame, own.max_frames)
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "all" if value is None else str(value)
+def _truth(pair: Row) -> str:
+    """The true video of a pair, if it has one."""
+    return pair.truth_video or (pair.driving_video if pair.reference_frame is not None else "")
 
 
-def _facts(motion: Result | None) -> dict[str, str]:
-    facts = pair_facts(motion)
-    return {name: f"{value:.4g}" for name, value in facts.items() if value is not None}
+def _kept(record: Path) -> Preview | None:
+    """What an earlier report made, if it was complete and is still to be read."""
+    try:
+        return panels.from_record(json.loads(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
-def _attempt(show: Callable[[], Shown | None]) -> Shown | None:
+def _attempt(show: Callable[[], T]) -> T | None:
     """What is to be shown, or nothing where that fails in whatever way: the row stands."""
     try:
         return show()
@@ -123,127 +266,3 @@ def _attempt(show: Callable[[], Shown | None]) -> Shown | None:
     except Exception:
         _logger.exception("left out of the page")
     return None
-
-
-class _Rows:
-    """Makes rows; remembers what several of them show.
-
-    Args:
-        outcomes: Of the run.
-        store: Its artifacts.
-        budget: Bytes of videos inside the page.
-    """
-
-    def __init__(self, outcomes: RunOutcomes, store: ArtifactStore, budget: int) -> None:
-        self._outcomes = outcomes
-        self._store = store
-        self._shelf = VideoShelf(outcomes.layout.videos)
-        self._budget = budget
-        self._seconds = {
-            (shard.stage, unit): value
-            for shard in outcomes.shards
-            for unit, value in shard.stats.seconds.items()
-        }
-        self._reference = cache(self._draw_reference)
-        self._driver = cache(self._draw_driver)
-        self._motion = cache(self._draw_motion)
-
-    def row(self, outcome: Outcome, *, pictured: bool) -> PairReport:
-        """One pair."""
-        pair = outcome.pair
-        keys = {role: found.key for role in ROLES if (found := self._outcomes.result(pair, role))}
-        pictures = self._pictures(pair, keys) if pictured else {}
-        status = outcome.status
-        failed = status is PairStatus.FAILED
-        return PairReport(
-            pair_id=pair.pair_id,
-            line=pair.line,
-            reference_image=pair.reference_image,
-            driving_video=pair.driving_video,
-            status=status,
-            parameters={name: _text(value) for name, value in pair.parameters},
-            extra=pair.extra,
-            keys={role: key for role, key in keys.items() if key},
-            seconds=self._times(pair),
-            facts=_facts(self._outcomes.result(pair, "motion")),
-            warnings=self._outcomes.warnings(pair),
-            reason=outcome.reason if failed else "",
-            message=outcome.message if failed else "",
-            failed_in=outcome.stage if failed else "",
-            video=_attempt(lambda: self._video(pair)) if status is PairStatus.DELIVERED else None,
-            **pictures,
-        )
-
-    def _times(self, pair: Row) -> dict[str, float]:
-        found = {
-            role: self._seconds.get((stage, pair.units.get(role, "")))
-            for role, stage in ROLES.items()
-        }
-        return {role: value for role, value in found.items() if value is not None}
-
-    def _pictures(self, pair: Row, keys: Mapping[str, str]) -> dict[str, Any]:
-        image, resolution = pair.reference_image, pair.parameters.resolution
-        start = pair.parameters.start_frame
-        video, pose = pair.driving_video, keys.get("pose_video", "")
-        motion = keys.get("motion", "")
-        return {
-            "reference": _attempt(lambda: self._reference(image, resolution, pair.reference_frame)),
-            "driver": _attempt(lambda: self._driver(video, pose, start)),
-            "motion": _attempt(lambda: self._motion(motion)) if motion else None,
-        }
-
-    def _draw_reference(self, path: str, resolution: int, frame: int | None) -> Picture:
-        image = read_still(Path(path), frame)
-        height, width = target_size(image.shape[0], image.shape[1], resolution)
-        return picture(cover_resize(image, height, width), "the reference image, cut to size")
-
-    def _draw_driver(self, path: str, key: str, start: int) -> Picture:
-        track = self._store.read("pose", key, PoseTrack) if key else None
-        position = most_visible(track) if track is not None else 0
-        index = int(track.frame_indices[position]) if track is not None else start
-        with VideoReader(Path(path)) as reader:
-            ((_, image),) = reader.frames([index])
-        if track is None:
-            return picture(image, f"frame {index} of the driving video")
-        shown = pose_overlay(image, track[position])
-        return picture(shown, f"frame {index} of the driving video with the poses found in it")
-
-    def _draw_motion(self, key: str) -> Picture:
-        field = self._store.read("motion", key, MotionField)
-        flow = field.cmp_flow.astype(np.int32)
-        fastest = int(np.abs(flow).sum(axis=(1, 2, 3)).argmax())
-        scale = np.array([field.width, field.height], np.float32) / (2 * flow.shape[-1])
-        pixels = from_fixed_point(field.cmp_flow[fastest]) * scale[:, None, None]
-        text = f"dense motion from the reference to frame {fastest + 1}, hue is the direction"
-        return motion_picture(pixels, field.height, field.width, text)
-
-    def _video(self, pair: Row) -> Video | None:
-        found = self._shelf.find(pair.pair_id)
-        if found is None:
-            return None
-        data = None
-        if found.size_bytes <= self._budget:
-            self._budget -= found.size_bytes
-            data = found.path.read_bytes()
-        return Video(
-            link=f"{self._shelf.folder.name}/{found.path.name}",
-            # A sidecar may hold anything; what is no number costs this video.
-            frames=int(found.frames),
-            fps=float(found.fps),
-            width=int(found.width),
-            height=int(found.height),
-            size_bytes=int(found.size_bytes),
-            data=data,
-        )
-
-
-def most_visible(track: PoseTrack) -> int:
-    """Position of the frame, among the first ones, whose first person shows most of the body."""
-
-    def visible(position: int) -> int:
-        frame = track[position]
-        if not frame.persons:
-            return 0
-        return int((frame.scores[0, BODY_KEYPOINTS] > VISIBLE_SCORE).sum())
-
-    return max(range(min(len(track), _SEARCHED_FRAMES)), key=visible, default=0)

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from dispose_stages.artifacts import Correspondence, MotionField
 from dispose_stages.batch.layout import RunLayout
+from dispose_stages.config import Compute
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.sample.inputs import motion_fields, pose_rasters
 from dispose_stages.store.artifacts import ArtifactStore
@@ -77,10 +78,14 @@ class ArtifactClips(Dataset[ArtifactClip]):
         pairs: From `pairs_of_run`.
         store: Root of the artifact store.
         frames: Of a clip, the reference included.
+        compute: What decoding may take.
     """
 
-    def __init__(self, pairs: Sequence[ArtifactPair], store: Path, *, frames: int) -> None:
+    def __init__(
+        self, pairs: Sequence[ArtifactPair], store: Path, *, frames: int, compute: Compute
+    ) -> None:
         self.pairs, self.frames, self.epoch = list(pairs), frames, 0
+        self._compute = compute
         self._store = ArtifactStore(store)
 
     def __len__(self) -> int:
@@ -109,7 +114,7 @@ class ArtifactClips(Dataset[ArtifactClip]):
         dense, trajectory = fields(chosen)
         rows = [0, *range(start + 1, start + 1 + length)]
         return {
-            "images": _images(pair, motion, chosen),
+            "images": _images(pair, motion, chosen, self._compute),
             "poses": torch.cat(drawn),
             "dense": dense,
             "trajectory": trajectory,
@@ -119,13 +124,15 @@ class ArtifactClips(Dataset[ArtifactClip]):
         }
 
 
-def _images(pair: ArtifactPair, motion: MotionField, chosen: slice) -> UInt8[Tensor, "f 3 h w"]:
+def _images(
+    pair: ArtifactPair, motion: MotionField, chosen: slice, compute: Compute
+) -> UInt8[Tensor, "f 3 h w"]:
     indices = motion.poses.frame_indices[1:][chosen].tolist()
-    with VideoReader(pair.video) as reader:
+    with VideoReader(pair.video, compute=compute) as reader:
         frames = [frame for _, frame in reader.frames(indices)]
     images = [
         cover_resize(image, motion.height, motion.width)
-        for image in (read_still(pair.reference, pair.reference_frame), *frames)
+        for image in (read_still(pair.reference, pair.reference_frame, compute), *frames)
     ]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 

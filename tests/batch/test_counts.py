@@ -12,7 +12,7 @@ from dispose_stages.batch.index import write_failures, write_index, write_reject
 from dispose_stages.batch.outcomes import RowCounts, RunOutcomes
 from dispose_stages.cli import cli
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.report.stage import gather
+from dispose_stages.report.gathering import gather
 from tests.toy_run import CountingStage, plan_run
 
 TWO_FAULTS = "x,nowhere.png,nowhere.mp4"
@@ -66,7 +66,7 @@ def everywhere(run):
     return {
         "status": counted(status.partition("\n\n")[2]),
         "summary": counted("\n".join(read_delivery(run.layout).lines())),
-        "report": gather(outcomes, max_pictured=0, max_embedded_bytes=0).rows,
+        "report": gather(outcomes).rows,
         "tables": RowCounts(
             delivered=index.get("delivered", 0),
             failed=len(failures),

@@ -17,8 +17,8 @@ from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.cli import cli
 from dispose_stages.errors import Reason, StoreError, UnitError
 from dispose_stages.records import record_text
-from dispose_stages.report.html import render
-from dispose_stages.report.stage import gather
+from dispose_stages.report.gathering import gather
+from dispose_stages.report.stage import write_report
 from tests.toy_run import CountingStage, plan_run
 
 
@@ -213,12 +213,13 @@ def test_warnings_are_seen_in_every_place(run, codes):
     said = CliRunner().invoke(cli, ["status", str(run.layout.root), "--pairs"]).output
     assert f"i0_v0  warnings: {', '.join(codes)}" in said
     summary = "\n".join(read_delivery(run.layout).lines())
-    report = gather(outcomes, max_pictured=0, max_embedded_bytes=0)
-    assert list(report.pairs[0].warnings) == codes
+    assert gather(outcomes).warned == [(code, 1) for code in codes]
+    write_report(outcomes, previews=0)
+    page = run.layout.report.read_text()
     for code in codes:
         assert f"1 with a warning: {code}" in said
         assert f"1 with a warning: {code}" in summary
-        assert f"{code} <b>1</b>" in render(report)
+        assert f"{code}</span> <b>1</b>" in page
 
 
 @pytest.mark.parametrize("codes", [["unheard_of"], "fit_without_person", [3]])

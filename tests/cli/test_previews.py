@@ -8,7 +8,9 @@ from PIL import Image
 from dispose_stages.artifacts import Correspondence, Frame, PoseTrack
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.cli import previews
+from dispose_stages.config import Compute, Config
 from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.media import read_still
 
 KEY = "0" * 40
 SHOWN, HIDDEN = 0, 5
@@ -34,7 +36,7 @@ def make(tmp_path, pair, monkeypatch, feature_map, keypoint):
     store.write("correspondence", KEY, Correspondence(embedding, feature_map))
     done = {role: Result(Status.DONE, key=KEY) for role in ("pose_image", "correspondence")}
     outcomes = SimpleNamespace(result=lambda _, role: done.get(role), layout=None)
-    config = SimpleNamespace(motion=SimpleNamespace(person="first"))
+    config = Config(compute=Compute(decode_timeout=77.0))
     monkeypatch.setattr(previews, "read_run_config", lambda _: config)
     return previews.Previews(outcomes, pair, store, keypoint)
 
@@ -60,3 +62,17 @@ def test_why_there_is_no_picture(tmp_path, pair, monkeypatch, kept, keypoint, re
     pictures = make(tmp_path, pair, monkeypatch, features, keypoint)
     assert [Path(p).name for p in pictures.write(tmp_path / "out")] == ["p.pose_image.png"]
     assert remark in pictures.remarks[0]
+
+
+def test_limits_of_the_configuration_hold_for_pictures(tmp_path, pair, monkeypatch):
+    """What is decoded for a picture is decoded as the run's jobs decode it."""
+    limits = []
+
+    def noting(path, frame, compute):
+        limits.append(compute.decode_timeout)
+        return read_still(path, frame, compute)
+
+    monkeypatch.setattr(previews, "read_still", noting)
+    pictures = make(tmp_path, pair, monkeypatch, np.ones((6, 4, 4), np.float32), SHOWN)
+    assert len(list(pictures.write(tmp_path / "out"))) == 2
+    assert set(limits) == {77.0}

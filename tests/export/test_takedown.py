@@ -36,7 +36,9 @@ def results(tmp_path):
     write_text(tmp_path / "store/ingest/cd/y.json", json.dumps({**facts, "digest": digest}))
     other = {"digest": file_digest(first.image(1)), "path": str(first.image(1))}
     write_text(tmp_path / "store/ingest/ef/z.json", json.dumps(other))
-    (first.layout.report).write_text("pictures")
+    (first.layout.report).write_text("what is said")
+    first.layout.report_files.mkdir()
+    (first.layout.report_files / "x.mp4").write_text("pictures")
     return first, second
 
 
@@ -61,7 +63,7 @@ def test_everything_of_an_image_is_found_over_all_runs(results, tmp_path):
     assert found.sources == {first.image(0)}
     assert [path.name for path in found.others] == [
         *("x.json", "y.json"),
-        *("report.html", ".staging", ".staging"),
+        *("report.html", "report_files", ".staging", ".staging"),
     ]
     assert found.rows[0] == "first: line 2 (p0_0)"
     assert len(found.rows) == 3
@@ -109,7 +111,7 @@ def test_removing_leaves_the_rest_as_it_was(results, tmp_path):
     assert not [*again.paths(), *again.datasets]
     after = contents(tmp_path / "store") | contents(tmp_path / "results")
     assert {n for n in store if n not in after and not n.startswith("first/videos/.")} == {
-        n for n in store if Path(n).name in gone
+        n for n in store if gone & set(Path(n).parts)
     }
     assert all(after[name] == store[name] for name in store.keys() & after.keys())
     listed = standing_list(tmp_path / "results")

@@ -1,0 +1,233 @@
+"""Pairs of a run as the report tells of them, put together from plan, ledgers and statistics."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dispose_stages.batch.index import pair_facts
+from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
+from dispose_stages.batch.scores import group_of, score_results, suffix_of, variant_of
+from dispose_stages.batch.unit import Status
+from dispose_stages.report.columns import Group, Table
+from dispose_stages.report.content import Failures, PairReport, StageTiming, Video
+from dispose_stages.report.metrics import Distribution, distributions, in_order
+
+EXAMPLES = 20
+"""Pairs that are named per reason of failure; the page finds all of them."""
+
+
+class PairReader:
+    """Makes a row of the report from what a run says of a pair.
+
+    Args:
+        outcomes: Of the run.
+        container: Ending of the videos.
+    """
+
+    def __init__(self, outcomes: RunOutcomes, container: str) -> None:
+        self._outcomes = outcomes
+        self._container = container
+        self._seconds = {
+            (shard.stage, unit): value
+            for shard in outcomes.shards
+            for unit, value in shard.stats.seconds.items()
+        }
+
+    def read(self, outcome: Outcome) -> PairReport:
+        """One pair."""
+        pair = outcome.pair
+        failed = outcome.status is PairStatus.FAILED
+        scores, missing = _scores(self._outcomes, pair)
+        facts = pair_facts(self._outcomes.result(pair, "motion"))
+        log = self._outcomes.log(outcome.stage, outcome.unit) if failed else None
+        return PairReport(
+            pair_id=pair.pair_id,
+            line=pair.line,
+            reference_image=pair.reference_image,
+            driving_video=pair.driving_video,
+            status=outcome.status,
+            variant=variant_of(pair.parameters),
+            parameters=_parameters(pair),
+            extra=pair.extra,
+            seconds=self._times(pair),
+            facts={name: value for name, value in facts.items() if value is not None},
+            scores=scores,
+            missing=missing,
+            warnings=self._outcomes.warnings(pair),
+            reason=outcome.reason if failed else "",
+            message=outcome.message if failed else "",
+            failed_in=outcome.stage if failed else "",
+            log=str(log.relative_to(self._outcomes.layout.root)) if log else "",
+            video=self._video(outcome),
+        )
+
+    def _times(self, pair: Row) -> dict[str, float]:
+        found = {
+            role: self._seconds.get((stage, pair.units.get(role, "")))
+            for role, stage in ROLES.items()
+        }
+        return {role: value for role, value in found.items() if value is not None}
+
+    def _video(self, outcome: Outcome) -> Video | None:
+        if outcome.status is not PairStatus.DELIVERED:
+            return None
+        result = self._outcomes.result(outcome.pair, "mux")
+        facts = result.facts if result is not None else {}
+        return Video(
+            link=f"videos/{outcome.pair.pair_id}.{self._container}",
+            frames=int(_number(facts.get("frames"))),
+            fps=_number(facts.get("fps")),
+            width=int(_number(facts.get("width"))),
+            height=int(_number(facts.get("height"))),
+            size_bytes=int(_number(facts.get("size_bytes"))),
+        )
+
+
+def _number(value: Any) -> float:
+    """A fact of a ledger, which may be anything; 0 for what is no number that a file has."""
+    usable = isinstance(value, int | float) and 0 <= value < 2**63
+    return value if usable else 0
+
+
+def _parameters(pair: Row) -> dict[str, str]:
+    own = {name: _text(value) for name, value in pair.parameters}
+    if pair.reference_frame is not None:
+        own["reference_frame"] = str(pair.reference_frame)
+    return own
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "all" if value is None else str(value)
+
+
+def _scores(outcomes: RunOutcomes, pair: Row) -> tuple[dict[str, float], dict[str, str]]:
+    """Values by metric, and why there is none; of a group that failed under ``<group>:*``."""
+    values: dict[str, float] = {}
+    missing: dict[str, str] = {}
+    for role, result in score_results(outcomes, pair):
+        suffix = suffix_of(role)
+        if suffix == "_truth":
+            continue
+        if result.status is not Status.DONE:
+            missing[f"{group_of(role)}:*{suffix}"] = str(result.reason or result.status)
+        values |= {name + suffix: v for name, v in result.facts.get("values", {}).items()}
+        missing |= {name + suffix: why for name, why in result.facts.get("missing", {}).items()}
+    return values, missing
+
+
+@dataclass(slots=True)
+class Overview:
+    """What is counted over all pairs.
+
+    Attributes:
+        table: What pairs can be found and sorted by.
+        common: Parameters that are the same for all.
+        failures: By reason.
+        missing: Metric to reasons why pairs have no value.
+        delivered: Positions of the pairs with a video.
+    """
+
+    table: Table = field(default_factory=Table)
+    common: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, list[PairReport]] = field(default_factory=lambda: defaultdict(list))
+    missing: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    delivered: list[int] = field(default_factory=list)
+    _failed: Counter[str] = field(default_factory=Counter)
+
+    def add(self, pair: PairReport) -> None:
+        """Count a pair."""
+        if self.table.rows == 0:
+            self.common = dict(pair.parameters)
+        differing = [n for n, value in self.common.items() if pair.parameters.get(n) != value]
+        for name in differing:
+            del self.common[name]
+        if pair.video is not None:
+            self.delivered.append(self.table.rows)
+        if pair.reason:
+            self._failed[pair.reason] += 1
+            if len(examples := self.failures[pair.reason]) < EXAMPLES:
+                examples.append(pair)
+        for name, reason in pair.missing.items():
+            self.missing[name][reason] += 1
+        self.table.append(_cells(pair))
+
+    def by_reason(self) -> list[Failures]:
+        """Failures, the commonest reason first."""
+        counted = self._failed.most_common()
+        return [Failures(reason, count, self.failures[reason]) for reason, count in counted]
+
+    def unscored(self) -> dict[str, dict[str, int]]:
+        """Metrics without a single value, and groups that failed as a whole: why, how often."""
+        named = {column.name for column in self.table.numbers("score")}
+        return {name: dict(why) for name, why in self.missing.items() if name not in named}
+
+    def distributions(self) -> list[Distribution]:
+        """Of scores, and of what detection and alignment gave."""
+        positions = np.array(self.delivered, dtype=np.int64)
+        return list(distributions(self.table, self.missing, positions))
+
+
+def _cells(pair: PairReport) -> dict[tuple[Group, str], str | float]:
+    cells: dict[tuple[Group, str], str | float] = {
+        ("pair", "pair_id"): pair.pair_id,
+        ("pair", "line"): pair.line,
+        ("pair", "status"): str(pair.status),
+        ("pair", "variant"): pair.variant,
+        ("pair", "reason"): pair.reason,
+        ("pair", "stage"): pair.failed_in,
+        ("pair", "warnings"): " ".join(pair.warnings),
+        ("pair", "reference"): pair.reference_image,
+        ("pair", "driver"): pair.driving_video,
+        ("pair", "message"): pair.message,
+        ("pair", "seconds"): sum(pair.seconds.values()),
+    }
+    if pair.video is not None:
+        cells["pair", "frames"] = pair.video.frames
+    cells |= {("score", name): value for name, value in pair.scores.items()}
+    cells |= {("fact", name): value for name, value in pair.facts.items()}
+    cells |= {("parameter", name): value for name, value in pair.parameters.items()}
+    cells |= {("manifest", name): value for name, value in pair.extra.items()}
+    return cells
+
+
+def comparable(outcomes: Iterable[Outcome]) -> Iterator[dict[str, int]]:
+    """Rows that differ in their variant only: variant to position, ``full`` first.
+
+    Only delivered pairs; groups of one are no comparison.
+    """
+    groups: dict[object, dict[str, int]] = {}
+    switches = {"motion_guidance": True, "correspondence_guidance": True}
+    for position, outcome in enumerate(outcomes):
+        if outcome.status is PairStatus.DELIVERED:
+            pair = outcome.pair
+            rest = pair.parameters.model_copy(update=switches)
+            key = pair.clip, pair.reference_frame, rest.model_dump_json()
+            variant = variant_of(pair.parameters)
+            groups.setdefault(key, {}).setdefault(variant, position)
+    for group in groups.values():
+        if len(group) > 1:
+            yield {variant: group[variant] for variant in in_order(group)}
+
+
+def stage_timings(outcomes: RunOutcomes) -> Iterator[StageTiming]:
+    """One record per stage, from its jobs' statistics."""
+    for stage in dict.fromkeys([*ROLES.values(), *outcomes.summary.shards]):
+        shards = [shard for shard in outcomes.shards if shard.stage == stage]
+        attempts = [shard.stats.attempts for shard in shards]
+        results = outcomes.results.get(stage, {}).values()
+        yield StageTiming(
+            stage=stage,
+            jobs=sum(bool(tries) for tries in attempts),
+            found=sum(tries[-1].found for tries in attempts if tries),
+            failed=sum(result.status is Status.FAILED for result in results),
+            seconds=[value for shard in shards for value in shard.stats.seconds.values()],
+            load_seconds=sum(attempt.load_seconds for tries in attempts for attempt in tries),
+        )
