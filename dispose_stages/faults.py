@@ -58,6 +58,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
+def _of_a_library(error: BaseException) -> bool:
+    """ONNX Runtime's errors have no base below Exception."""
+    return isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory, of the host or of a GPU, did not suffice; less of it may.
 
@@ -65,7 +70,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     return any(
         {base.__name__ for base in type(link).__mro__} & _NO_MEMORY_NAMES
-        or (isinstance(link, RuntimeError) and _NO_MEMORY.search(str(link)) is not None)
+        or (_of_a_library(link) and _NO_MEMORY.search(str(link)) is not None)
         for link in _chain(error)
     )
 
@@ -76,7 +81,7 @@ def machine_fault(error: BaseException) -> str:
         if isinstance(link, OSError) and link.errno in _REMEDIES:
             where = f" ({link.filename})" if link.filename else ""
             return f"{_REMEDIES[link.errno]}{where}"
-        if isinstance(link, RuntimeError) and _DEAD_GPU.search(str(link)):
+        if _of_a_library(link) and _DEAD_GPU.search(str(link)):
             if is_out_of_memory(link):
                 continue
             line = str(link).strip().split("\n", maxsplit=1)[0][:200]

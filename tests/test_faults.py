@@ -3,6 +3,7 @@ import weakref
 
 import pytest
 import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 
 from dispose_stages.errors import Reason, StoreError, UnitError
 from dispose_stages.faults import descend, is_out_of_memory, machine_fault
@@ -14,12 +15,15 @@ NO_MEMORY = [
     RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("CUDA error: out of memory"),
-    RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer"),
+    RuntimeError("Triton Error [CUDA]: out of memory"),
+    RuntimeException("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer"),
+    Fail("[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory"),
 ]
 DEAD_GPU = [
     RuntimeError("CUDA error: an illegal memory access was encountered"),
     RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported"),
     RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    Fail("[ONNXRuntimeError] : 1 : FAIL : CUDA failure 700: an illegal memory access"),
     RuntimeError("CUDA error: uncorrectable ECC error encountered"),
 ]
 

@@ -8,6 +8,8 @@ product: the same numbers for a hundredth of the arithmetic.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -29,13 +31,15 @@ def gaussian_weights(size: int = KERNEL_SIZE, sigma: float = SIGMA) -> Float64[n
     return np.asarray(weights / weights.sum())
 
 
+@lru_cache(maxsize=4)
 def spread_weights(
     length: int, size: int = KERNEL_SIZE, sigma: float = SIGMA
 ) -> Float64[np.ndarray, "length length"]:
     """How much pixel ``q`` (row) of a line contributes to the filtered pixel ``p`` (column).
 
     Borders are reflected without repeating the edge, as often as the kernel needs when it is
-    longer than the line.
+    longer than the line. Kept for the sizes of late (8 MB for 1024 pixels), because a clip asks
+    for every chunk of frames; not to be written to.
     """
     reach = size // 2
     taps = np.arange(length)[:, None] + np.arange(-reach, size - reach)[None, :]
@@ -46,6 +50,7 @@ def spread_weights(
     target = np.broadcast_to(np.arange(length)[:, None], taps.shape)
     weights = np.broadcast_to(gaussian_weights(size, sigma), taps.shape)
     np.add.at(matrix, (source, target), weights)
+    matrix.flags.writeable = False
     return matrix
 
 

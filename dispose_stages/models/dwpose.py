@@ -6,6 +6,7 @@ on: the detector's first output is used, and the head's outputs are x, then y, a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import onnxruntime
 from jaxtyping import Float32
 
 from dispose_stages.errors import WeightsError
+from dispose_stages.faults import descend
 
 
 class OnnxNetwork:
@@ -57,7 +59,11 @@ class OnnxNetwork:
         return outputs
 
     def __call__(self, images: Float32[np.ndarray, "n 3 h w"]) -> list[np.ndarray]:
-        """Every output for all images, first axis `n`."""
+        """Every output for all images, first axis `n`.
+
+        Raises:
+            UnitError: ``oom``: memory does not suffice.
+        """
         pieces = []
         for start in range(0, len(images), self.batch_size):
             chunk = np.ascontiguousarray(images[start : start + self.batch_size])
@@ -65,5 +71,16 @@ class OnnxNetwork:
             if not self.dynamic_batch and count < self.batch_size:
                 padding = np.zeros((self.batch_size - count, *chunk.shape[1:]), chunk.dtype)
                 chunk = np.concatenate([chunk, padding])
-            pieces.append([output[:count] for output in self._run(chunk)])
+            pieces.append([output[:count] for output in self._with_less_memory(chunk)])
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+
+    def _with_less_memory(self, batch: Float32[np.ndarray, "b 3 h w"]) -> list[np.ndarray]:
+        """A batch at once; where memory does not suffice, image by image if the file can."""
+        rungs = {"batch": partial(self._run, batch)}
+        if self.dynamic_batch and len(batch) > 1:
+            rungs["single"] = partial(self._one_by_one, batch)
+        return descend(rungs)[0]
+
+    def _one_by_one(self, batch: Float32[np.ndarray, "b 3 h w"]) -> list[np.ndarray]:
+        outputs = [self._run(batch[index : index + 1]) for index in range(len(batch))]
+        return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]

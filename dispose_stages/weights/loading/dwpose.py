@@ -20,6 +20,14 @@ _logger = logging.getLogger(__name__)
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _ERRORS_ONLY = 3
+_ON_CUDA = {
+    "device_id": 0,
+    "use_tf32": 0,
+    # Its memory would grow by doubling and stay so, beside that of PyTorch on the same card.
+    "arena_extend_strategy": "kSameAsRequested",
+    # Algorithms by shape: the fastest of a search may be another one in the next job.
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 
 
 def load_dwpose(
@@ -92,7 +100,7 @@ def _open_session(path: Path, *, device: str, threads: int) -> Any:
     if device == "cuda" and CUDA in onnxruntime.get_available_providers():
         # Finds the CUDA and cuDNN libraries that torch brought along.
         onnxruntime.preload_dlls()
-        providers.insert(0, (CUDA, {"device_id": 0, "use_tf32": 0}))
+        providers.insert(0, (CUDA, _ON_CUDA))
     try:
         return onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
     except Exception as error:

@@ -7,8 +7,9 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
-from dispose_stages.errors import DeviceError, WeightsError
+from dispose_stages.errors import DeviceError, Reason, UnitError, WeightsError
 from dispose_stages.weights.loading.dwpose import (
     CPU,
     CUDA,
@@ -63,6 +64,26 @@ def test_batches_follow_the_file(tmp_path, batch, dynamic, size):
     (out,) = network(images(7))
     np.testing.assert_allclose(out, images(7).mean(axis=2), rtol=1e-5, atol=1e-6)
     assert seen == {"N": [3, 3, 1], 1: [1] * 7, 4: [4, 4]}[batch]
+
+
+def test_less_memory_takes_images_one_by_one(tmp_path):
+    """The same numbers; where one image is too much, that is said as everywhere."""
+    network = open_on_cpu(write_network(tmp_path / "a.onnx", "N"), batch_size=4)
+    run, limit, seen = network._run, [1], []
+
+    def short_of_memory(chunk):
+        seen.append(len(chunk))
+        if len(chunk) > limit[0]:
+            raise Fail("[ONNXRuntimeError] : 1 : FAIL : Failed to allocate memory for requested")
+        return run(chunk)
+
+    network._run = short_of_memory
+    np.testing.assert_allclose(network(images(5))[0], images(5).mean(axis=2), rtol=1e-5, atol=1e-6)
+    assert seen == [4, 1, 1, 1, 1, 1]
+    limit[0] = 0
+    with pytest.raises(UnitError) as caught:
+        network(images(2))
+    assert caught.value.reason is Reason.OUT_OF_MEMORY
 
 
 def test_all_outputs_in_order(tmp_path):
