@@ -17,7 +17,13 @@ from typing import Any
 
 from dispose_stages.batch.lease import Lease
 from dispose_stages.batch.ledger import Ledger, Shard, artifact_key
-from dispose_stages.batch.stage import Context, InterruptedUnitError, LeasedRepository, Stage
+from dispose_stages.batch.stage import (
+    Context,
+    ForesightedWorker,
+    InterruptedUnitError,
+    LeasedRepository,
+    Stage,
+)
 from dispose_stages.batch.stats import Attempt, JobStats
 from dispose_stages.batch.unit import Result, Status, Unit
 from dispose_stages.errors import (
@@ -256,7 +262,17 @@ class Runner:
         facts = {role: result.facts for role, result in seen.items() if result is not None}
         memory = ContentMemory(self.context.store.root / "ingest")
         with unchanged(sources, facts, memory):
-            return worker.compute(**worker.read(unit))
+            inputs = worker.read(unit)
+            if isinstance(worker, ForesightedWorker) and (following := self._following(unit)):
+                worker.expect(following)
+            return worker.compute(**inputs)
+
+    def _following(self, unit: Unit) -> Unit | None:
+        """The next unit of the shard that is still to be computed."""
+        units = iter(self.shard.units)
+        any(later.id == unit.id for later in units)  # up to this one
+        waiting = (self._ready(later) for later in units if not self._blocked(later))
+        return next((later for later in waiting if not self._repository.find(later)), None)
 
     def _check_inputs(self, unit: Unit) -> None:
         """Before networks are loaded for nothing.

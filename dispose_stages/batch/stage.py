@@ -78,6 +78,15 @@ class Worker(Protocol):
         ...
 
 
+@runtime_checkable
+class ForesightedWorker(Protocol):
+    """A worker that opens one unit while it computes another."""
+
+    def expect(self, unit: Unit) -> None:
+        """Begin to open a unit in the background; `Worker.read` of it will most likely be next."""
+        ...
+
+
 class Repository(Protocol):
     """Where a stage's results are kept."""
 

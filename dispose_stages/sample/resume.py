@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,37 @@ def from_arrays(
     return DenoisingState(step, torch.from_numpy(np.array(latents)).to(like.device))
 
 
+class StateWriter:
+    """Stores states in another thread, one at a time: neither device nor loop waits for the disk.
+
+    Args:
+        store: Stores a state, atomically.
+        executor: The thread.
+    """
+
+    def __init__(self, store: Callable[[DenoisingState], None], executor: Executor) -> None:
+        self._store, self._executor = store, executor
+        self._under_way: Future[None] | None = None
+
+    def __call__(self, state: DenoisingState) -> None:
+        """Begin to store a state, once the one before is stored.
+
+        Raises:
+            Exception: The one before could not be.
+        """
+        self.wait()
+        self._under_way = self._executor.submit(self._store, state)
+
+    def wait(self) -> None:
+        """Until nothing is under way; raises what `__call__` does."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
+
+
 def save_every(
     interval: int,
-    save: Callable[[DenoisingState], None],
+    save: StateWriter,
     *,
     stop_requested: Callable[[], bool],
     interrupt: Callable[[], BaseException],
@@ -67,7 +96,7 @@ def save_every(
 
     Args:
         interval: Steps between saved states; 0: only when asked to stop.
-        save: Stores a state, atomically.
+        save: Waited for before the interruption.
         stop_requested: Whether the job should end (preemption, time limit).
         interrupt: Makes the exception that ends the loop after saving.
     """
@@ -77,6 +106,7 @@ def save_every(
         if stop or (interval and state.step % interval == 0):
             save(state)
         if stop:
+            save.wait()
             raise interrupt()
 
     return after_step
@@ -88,16 +118,22 @@ class Progress:
     Args:
         state: Where to begin; None for the first noise level.
         after_step: Called with every new state.
+        settle: Waits for what `after_step` began; called when the clip is left.
 
     Attributes:
         state: The newest state.
+        settle: As given.
     """
 
     def __init__(
-        self, state: DenoisingState | None, after_step: Callable[[DenoisingState], None]
+        self,
+        state: DenoisingState | None = None,
+        after_step: Callable[[DenoisingState], None] = lambda _: None,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         self.state = state
         self._after_step = after_step
+        self.settle = settle
 
     def __call__(self, state: DenoisingState) -> None:
         """Take note of a new state."""

@@ -32,8 +32,9 @@ from dispose_stages.sample.clip import ClipInputs, Networks, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.inputs import clip_inputs
 from dispose_stages.sample.memory import Placement, Rung, ladder
+from dispose_stages.sample.ahead import ReadAhead
 from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, draw_noise
-from dispose_stages.sample.resume import Progress, from_arrays, save_every, to_arrays
+from dispose_stages.sample.resume import Progress, StateWriter, from_arrays, save_every, to_arrays
 from dispose_stages.sample.unit import REVISION, SampleParams
 from dispose_stages.store.media import read_still
 from dispose_stages.weights import layout
@@ -65,6 +66,11 @@ class SampleWorker:
         self._placement = placement
         self._context = context
         self._threads = ThreadPoolExecutor(context.config.compute.threads or None)
+        self._ahead = ReadAhead(self._read)
+
+    def expect(self, unit: Unit) -> None:
+        """Open the next clip while this one is denoised."""
+        self._ahead.begin(unit)
 
     def read(self, unit: Unit) -> dict[str, Any]:
         """Inputs of the clip, and the state in which an interrupted job left it.
@@ -72,6 +78,9 @@ class SampleWorker:
         Raises:
             UnitError: The reference cannot be read.
         """
+        return self._ahead.take(unit)
+
+    def _read(self, unit: Unit) -> dict[str, Any]:
         params = SampleParams.read(unit)
         correspondence = None
         if params.correspondence_guidance:
@@ -133,7 +142,7 @@ class SampleWorker:
             InterruptedUnitError: The job was asked to stop; the state is saved.
         """
         noise = self._noise(inputs, params)
-        progress = progress or Progress(None, lambda _: None)
+        progress = progress or Progress()
 
         def attempt(rung: Rung) -> Tensor:
             self._placement.settle(offload=rung.offload_idle)
@@ -149,7 +158,10 @@ class SampleWorker:
 
         with torch.inference_mode(), full_float32():
             rungs = ladder(self._context.config.sampling.tile_batch)
-            latents, rung = descend({rung.name: partial(attempt, rung) for rung in rungs})
+            try:
+                latents, rung = descend({rung.name: partial(attempt, rung) for rung in rungs})
+            finally:
+                progress.settle()
             _logger.info("sampled on memory rung %r", rung)
             return Latents(_finite(latents.cpu().numpy()))
 
@@ -184,9 +196,10 @@ class SampleWorker:
         def interrupt() -> InterruptedUnitError:
             return InterruptedUnitError("stopped between two steps; the state is saved")
 
+        writer = StateWriter(save, self._threads)
         keep = save_every(
             self._context.config.sampling.checkpoint_every,
-            save,
+            writer,
             stop_requested=self._context.stop_requested,
             interrupt=interrupt,
         )
@@ -195,7 +208,7 @@ class SampleWorker:
             self._context.say_step(state.step, steps)
             keep(state)
 
-        return Progress(state, after_step)
+        return Progress(state, after_step, writer.wait)
 
 
 def _finite(latents: Float32[np.ndarray, "f 4 h w"]) -> Float32[np.ndarray, "f 4 h w"]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from dispose_stages.sample.denoise import (
     initial_state,
 )
 from dispose_stages.sample.guidance import guidance_scales
-from dispose_stages.sample.resume import from_arrays, save_every, to_arrays
+from dispose_stages.sample.resume import StateWriter, from_arrays, save_every, to_arrays
 from dispose_stages.sample.schedule import (
     euler_step,
     initial_scale,
@@ -58,6 +61,10 @@ def run(state: DenoisingState | None = None, **options: Any) -> Tensor:
     return denoise(state, predict, LEVELS, blender, scales, **options)
 
 
+def writer(store: Callable[[DenoisingState], None]) -> StateWriter:
+    return StateWriter(store, ThreadPoolExecutor(1))
+
+
 def test_perfect_prediction_recovers_the_data() -> None:
     """A network that knows the data leads the Euler steps to it from any noise."""
     data = torch.linspace(-1, 1, FRAMES).view(-1, 1, 1, 1).expand(FRAMES, 4, 2, 3)
@@ -81,7 +88,7 @@ def test_resumed_run_is_bit_equal(step: int) -> None:
     stored: list[Any] = []
     after_step = save_every(
         0,
-        lambda state: stored.append(to_arrays(state, STEPS)),
+        writer(lambda state: stored.append(to_arrays(state, STEPS))),
         stop_requested=lambda: next(countdown) == step,
         interrupt=Interrupted,
     )
@@ -95,18 +102,52 @@ def test_resumed_run_is_bit_equal(step: int) -> None:
     assert torch.equal(run(state), run())
 
 
+def test_the_loop_does_not_wait_for_a_state_to_be_stored() -> None:
+    """The last step is done before the first state is on disk; then everything is waited for."""
+    last_step, saved = threading.Event(), []
+
+    def slow(state: DenoisingState) -> None:
+        assert last_step.wait(30)
+        saved.append(state.step)
+
+    save = writer(slow)
+    after_step = save_every(3, save, stop_requested=lambda: False, interrupt=Interrupted)
+
+    def also(state: DenoisingState) -> None:
+        after_step(state)
+        if state.step == STEPS:
+            last_step.set()
+
+    run(after_step=also)
+    save.wait()
+    assert saved == [3]
+
+
+def test_a_state_that_cannot_be_stored_is_an_error() -> None:
+    """At the next state, or at the end."""
+
+    def full(_: DenoisingState) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    save = writer(full)
+    with pytest.raises(OSError, match="no space"):
+        run(after_step=save_every(1, save, stop_requested=lambda: False, interrupt=Interrupted))
+    save(initial_state(NOISE, LEVELS))
+    with pytest.raises(OSError, match="no space"):
+        save.wait()
+
+
 def test_states_are_saved_at_the_interval() -> None:
     """Every second step is kept; none with interval 0."""
     saved: list[int] = []
     for interval in (2, 0):
+        save = writer(lambda state: saved.append(state.step))
         run(
             after_step=save_every(
-                interval,
-                lambda state: saved.append(state.step),
-                stop_requested=lambda: False,
-                interrupt=Interrupted,
+                interval, save, stop_requested=lambda: False, interrupt=Interrupted
             )
         )
+        save.wait()
     assert saved == [2, 4]
 
 

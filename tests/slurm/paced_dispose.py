@@ -119,11 +119,12 @@ def wait_between_steps():
 
     save_every = stage.save_every
 
-    def noted_save_every(*arguments, stop_requested, **options):
-        after_step = save_every(*arguments, stop_requested=stop_requested, **options)
+    def noted_save_every(interval, save, *, stop_requested, **options):
+        after_step = save_every(interval, save, stop_requested=stop_requested, **options)
 
         def after_noted_step(state):
             after_step(state)  # saves, and ends the clip where that was asked for
+            save.wait()
             if passes(state.step, "step"):
                 return
             note("wait", "step")
