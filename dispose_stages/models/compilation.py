@@ -85,6 +85,16 @@ class Compilation:
         return region
 
 
+def compile_blocks(networks: Iterable[nn.Module], folder: str) -> None:
+    """Compile the blocks of networks; the code is kept in `folder`, or in the user's own cache.
+
+    Raises:
+        ConfigError: As `use_folder`.
+    """
+    use_folder(Path(folder).expanduser() if folder else default_folder())
+    Compilation().add(networks)
+
+
 def use_folder(folder: Path) -> None:
     """Keep compiled code there, between jobs, unless the user's environment names a place.
 

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from dispose_stages.batch.unit import Unit
-from dispose_stages.store.files import FileState
+Unit = TypeVar("Unit")
 
 
-class ReadAhead:
+class ReadAhead(Generic[Unit]):
     """Opens at most one unit in advance, in a thread of its own.
 
     Args:
         read: Opens a unit.
+        state: Of what it is opened from; another one means that it has changed.
     """
 
-    def __init__(self, read: Callable[[Unit], dict[str, Any]]) -> None:
-        self._read = read
+    def __init__(
+        self, read: Callable[[Unit], dict[str, Any]], state: Callable[[Unit], object]
+    ) -> None:
+        self._read, self._state = read, state
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        self._expected: tuple[Unit, list[FileState | None], Future[dict[str, Any]]] | None = None
+        self._expected: tuple[Unit, object, Future[dict[str, Any]]] | None = None
 
     def begin(self, unit: Unit) -> None:
         """Open this one; what was opened before and not taken is dropped."""
         if self._expected is None or self._expected[0] != unit:
-            self._expected = unit, _states(unit), self._thread.submit(self._read, unit)
+            self._expected = unit, self._state(unit), self._thread.submit(self._read, unit)
 
     def take(self, unit: Unit) -> dict[str, Any]:
         """What `read` makes of a unit.
@@ -35,11 +37,7 @@ class ReadAhead:
         """
         expected, self._expected = self._expected, None
         if expected is not None:
-            known, states, opened = expected
-            if known == unit and states == _states(unit) and opened.exception() is None:
+            known, state, opened = expected
+            if known == unit and state == self._state(unit) and opened.exception() is None:
                 return opened.result()
         return self._read(unit)
-
-
-def _states(unit: Unit) -> list[FileState | None]:
-    return [FileState.of(unit.source(role)) for role in sorted(unit.sources)]

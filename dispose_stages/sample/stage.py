@@ -20,22 +20,18 @@ from dispose_stages.errors import Reason, UnitError
 from dispose_stages.faults import descend
 from dispose_stages.models import fused
 from dispose_stages.models.arithmetic import full_float32
-from dispose_stages.models.compilation import (
-    Compilation,
-    compiled_so_far,
-    default_folder,
-    use_folder,
-)
+from dispose_stages.models.compilation import compile_blocks, compiled_so_far
 from dispose_stages.models.temporal_convolution import channels_last
 from dispose_stages.models.transformer import pack_projections
+from dispose_stages.sample.ahead import ReadAhead
 from dispose_stages.sample.clip import ClipInputs, Networks, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.inputs import clip_inputs
 from dispose_stages.sample.memory import Placement, Rung, ladder
-from dispose_stages.sample.ahead import ReadAhead
 from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, draw_noise
 from dispose_stages.sample.resume import Progress, StateWriter, from_arrays, save_every, to_arrays
 from dispose_stages.sample.unit import REVISION, SampleParams
+from dispose_stages.store.files import FileState
 from dispose_stages.store.media import read_still
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.diffusion import load_diffusion_networks
@@ -66,7 +62,7 @@ class SampleWorker:
         self._placement = placement
         self._context = context
         self._threads = ThreadPoolExecutor(context.config.compute.threads or None)
-        self._ahead = ReadAhead(self._read)
+        self._ahead = ReadAhead(self._read, lambda unit: FileState.of(unit.source("image")))
 
     def expect(self, unit: Unit) -> None:
         """Open the next clip while this one is denoised."""
@@ -226,7 +222,9 @@ def load(context: Context) -> SampleWorker:
     placement = Placement(torch.device(context.device))
     dtype = DTYPES[context.config.sampling.precision]
     networks = load_networks(context.models_root, dtype, placement)
-    _compile(networks, context)
+    # On a CPU, compiling takes longer than it saves.
+    if context.device == "cuda" and context.config.sampling.compile == "auto":
+        compile_blocks([networks.unet, networks.control_net], context.config.compute.compile_cache)
     return SampleWorker(networks, placement, context)
 
 
@@ -293,15 +291,6 @@ class SampleRepository(ArtifactRepository):
             "fused": fused.so_far(),
         }
         return super().provenance(unit) | {"arithmetic": arithmetic}
-
-
-def _compile(networks: Networks, context: Context) -> None:
-    """Compile the blocks of UNet and ControlNet; on a CPU that takes longer than it saves."""
-    if context.device != "cuda" or context.config.sampling.compile == "off":
-        return
-    folder = context.config.compute.compile_cache
-    use_folder(Path(folder).expanduser() if folder else default_folder())
-    Compilation().add([networks.unet, networks.control_net])
 
 
 STAGE = Stage("sample", REVISION, open=load, repository=SampleRepository)

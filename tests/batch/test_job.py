@@ -219,6 +219,33 @@ def test_a_corrupt_upstream_artifact_is_removed_and_made_again(tmp_path):
     assert run.stages["pose"].calls[lost] == 2
 
 
+def test_a_worker_that_looks_ahead_is_told_of_the_next_unit(tmp_path):
+    """Of the one that is still to be computed, while another is; of none at the end."""
+
+    class Foresighted(CountingStage):
+        def __init__(self):
+            super().__init__("pose")
+            self.told = []
+
+        def expect(self, unit):
+            self.told.append((self.calls.total(), unit.id))
+
+    run = plan_run(tmp_path)
+    run.perform_all("ingest")
+    (shard,) = run.plan.shards("pose")
+    first, _, *rest = (unit.id for unit in run.plan.shards("pose")[shard])
+    run.stages["pose"] = CountingStage("pose")
+    run.perform_all("pose")
+    for unit_id in (first, *rest):
+        key = run.entries("pose")[unit_id].key
+        (path,) = (tmp_path / "store" / "pose").rglob(f"{key}.zarr.zip")
+        path.unlink()
+    run.layout.ledger("pose", shard).unlink()
+    run.stages["pose"] = stage = Foresighted()
+    assert run.perform("pose") == [EXIT_DONE]
+    assert stage.told == list(enumerate(rest))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_stops_after_the_unit_and_the_next_attempt_continues(tmp_path, number):
     """The unit under way is kept, the rest is left, and nothing is computed twice."""
