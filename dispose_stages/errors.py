@@ -10,6 +10,7 @@
     ├── StoreError (OSError)        the artifact store
     │   ├── ArtifactMissingError (KeyError)
     │   └── ArtifactCorruptError
+    ├── NewerVersionError           a file of a newer version of this program
     └── UnitError                   one unit cannot be computed; carries a typed `Reason`
 
 Anything that is not a `DisposeError` is a defect or an accident of the machine and keeps its
@@ -77,6 +78,20 @@ class DeviceError(DisposeError, RuntimeError):
 
 class StoreError(DisposeError, OSError):
     """The artifact store cannot be read or written."""
+
+
+class NewerVersionError(DisposeError):
+    """A file was written by a newer version of this program; this one must leave it alone.
+
+    No `StoreError`: what is damaged or absent is made again, over what is there.
+    """
+
+    def __init__(self, what: str, found: int, known: int) -> None:
+        remedy = "use that version, or another folder"
+        super().__init__(
+            f"{what}: written by a newer version of this program (format {found}; this one knows "
+            f"{known}); {remedy}"
+        )
 
 
 class ExportError(DisposeError, ValueError):

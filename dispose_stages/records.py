@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from dispose_stages.atomic import canonical_json, open_regular, readable_json
-from dispose_stages.errors import StoreError
+from dispose_stages.errors import NewerVersionError, StoreError
 
 T = TypeVar("T")
 MAX_BYTES = 1 << 30
@@ -72,7 +72,8 @@ def read_record(
             changed since is damage too.
 
     Raises:
-        StoreError: It is absent, damaged, of another format or version.
+        StoreError: It is absent, damaged, of another format or of an older version.
+        NewerVersionError: It is of a newer version.
     """
     try:
         content = _checked(parse(read_bytes(path)), path, form, version, sealed=sealed)
@@ -91,7 +92,10 @@ def _checked(content: Any, path: Path, form: str, version: int, *, sealed: bool)
     if not isinstance(content, dict) or content.pop("format", None) != form:
         raise StoreError(f"{path}: not a {form} file")
     if (found := content.pop("version", None)) != version:
-        raise StoreError(f"{path}: has version {found!r}, this program reads {version}")
+        if isinstance(found, int) and found > version:
+            raise NewerVersionError(str(path), found, version)
+        old = f"has version {found!r}, this program reads {version}"
+        raise StoreError(f"{path}: {old}; the command that made it makes it anew")
     if sealed and content.pop("checksum", None) != _checksum(content):
         raise StoreError(f"{path}: damaged: its checksum does not fit")
     return content

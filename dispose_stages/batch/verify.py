@@ -23,6 +23,7 @@ from dispose_stages.errors import (
     ArtifactCorruptError,
     ArtifactMissingError,
     DisposeError,
+    NewerVersionError,
     StoreError,
 )
 from dispose_stages.store.artifacts import ArtifactStore
@@ -78,6 +79,7 @@ class Verification:
 
         Raises:
             StoreError: There is no such run.
+            NewerVersionError: Something was written by a newer version of this program.
         """
         yield from self._plan()
         seen: set[Path] = set()
@@ -175,6 +177,8 @@ class Verification:
 def _complaint(read: Callable[..., object], *arguments: object) -> str:
     try:
         read(*arguments)
+    except NewerVersionError:  # it is not ours to take out of use
+        raise
     except (DisposeError, OSError) as error:
         return str(error)
     return ""

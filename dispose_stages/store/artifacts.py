@@ -17,7 +17,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dispose_stages.atomic import write_bytes
-from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, StoreError
+from dispose_stages.errors import (
+    ArtifactCorruptError,
+    ArtifactMissingError,
+    NewerVersionError,
+    StoreError,
+)
 from dispose_stages.records import parse
 from dispose_stages.store import archive, zarr_group
 from dispose_stages.store.encoding import (
@@ -116,7 +121,8 @@ class ArtifactStore:
 
         Raises:
             ArtifactMissingError: There is none.
-            ArtifactCorruptError: It is damaged, too large, of another kind or a newer format.
+            ArtifactCorruptError: It is damaged, too large or of another kind.
+            NewerVersionError: It is of a newer format.
         """
         path = self._path(stage, key, SUFFIX)
         try:
@@ -143,7 +149,8 @@ class ArtifactStore:
 
         Raises:
             ArtifactMissingError: There is none.
-            ArtifactCorruptError: It is damaged, or of a newer format.
+            ArtifactCorruptError: It is damaged.
+            NewerVersionError: It is of a newer format.
         """
         path = self._path(stage, key, SUFFIX)
         parts = {"zarr.json", *(f"{name}/" for name in names)}
@@ -267,6 +274,8 @@ def _checked_head(content: bytes, stage: str, key: str) -> dict[str, Any]:
         raise ArtifactCorruptError(f"no readable root attributes ({error!r})") from error
     if named != (FORMAT, stage, key) or not isinstance(head.get("digest"), str):
         raise ArtifactCorruptError(f"is not the {FORMAT} of {stage} {key}")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise NewerVersionError(f"the artifact of {stage} {key}", version, FORMAT_VERSION)
     if version != FORMAT_VERSION:
         raise ArtifactCorruptError(f"has format version {version}, not {FORMAT_VERSION}")
     return dict(head)

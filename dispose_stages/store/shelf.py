@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dispose_stages.atomic import fsync_directory, readable_json, write_text
-from dispose_stages.errors import StoreError
+from dispose_stages.errors import NewerVersionError, StoreError
 from dispose_stages.records import parse, read_bytes
 from dispose_stages.store.files import file_digest
 from dispose_stages.store.provenance import library_versions
@@ -107,11 +107,17 @@ class VideoShelf:
         return self.folder / _STAGING / name
 
     def find(self, pair_id: str, key: str | None = None) -> DeliveredVideo | None:
-        """The delivered video of a pair, if it has that key; None for the key takes any."""
+        """The delivered video of a pair, if it has that key; None for the key takes any.
+
+        Raises:
+            NewerVersionError: A newer version of this program has delivered it.
+        """
         path = self.sidecar(pair_id)
         try:
             content = parse(read_bytes(path))
             named = (content["format"], content["format_version"], content["pair_id"])
+            if named[0] == FORMAT and named[1] > FORMAT_VERSION:
+                raise NewerVersionError(str(path), named[1], FORMAT_VERSION)
             if named != (FORMAT, FORMAT_VERSION, pair_id):
                 return None
             found = DeliveredVideo(

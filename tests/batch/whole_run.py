@@ -53,16 +53,15 @@ def settings(folder: Path, images=("a.png", "b.png"), videos=("x.mp4", "y.mp4"),
     }
 
 
-def compute(values: dict, forced: Forced | None = None, *, stages=STAGES) -> PreparedRun:
-    """Plan a run and bring all its jobs to an end."""
+def compute(values: dict, forced: Forced | None = None, *, code=StoringStage) -> PreparedRun:
+    """Plan a run and bring all its jobs, whose stages are of class `code`, to an end."""
     prepared = prepare_run(values, forced)
     prepared.commit()
     try:
         write_stage_weights(prepared.layout, "tiny", dict.fromkeys(STAGES, "w"))
-        for stage in stages:
+        for stage in STAGES:
             for name in prepared.plan.shards(stage):
-                code = StoringStage(stage)
-                assert perform_shard(stage, prepared.layout.root, name, stage=code) == 0
+                assert perform_shard(stage, prepared.layout.root, name, stage=code(stage)) == 0
     finally:
         prepared.release()
     return prepared
