@@ -19,7 +19,12 @@ from hypothesis import strategies as st
 from jaxtyping import Float32
 
 from dispose_stages.artifacts import Correspondence, Frame, Latents, MotionField, PoseTrack
-from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError, StoreError
+from dispose_stages.errors import (
+    ArtifactCorruptError,
+    ArtifactMissingError,
+    NewerVersionError,
+    StoreError,
+)
 from dispose_stages.store import archive
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.encoding import decode
@@ -395,7 +400,7 @@ def test_a_newer_format_is_named(tmp_path: Path) -> None:
     head = json.loads(files["zarr.json"])
     head["attributes"]["format_version"] = 2
     _repack(store.path("pose", KEY), {"zarr.json": json.dumps(head).encode()})
-    with pytest.raises(ArtifactCorruptError, match="format version 2"):
+    with pytest.raises(NewerVersionError, match="format 2"):
         store.read("pose", KEY, PoseTrack)
 
 

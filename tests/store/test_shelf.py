@@ -41,7 +41,7 @@ def test_a_delivered_video_is_found_by_its_key(tmp_path: Path) -> None:
     assert not list((shelf.folder / ".staging").iterdir())
 
 
-@pytest.mark.parametrize("damage", ["truncate", "delete", "sidecar", "newer"])
+@pytest.mark.parametrize("damage", ["truncate", "delete", "sidecar", "older"])
 def test_damage_counts_as_absent(tmp_path: Path, damage: str) -> None:
     """A cut or missing video, or a sidecar that cannot be used, means: make it again."""
     shelf = VideoShelf(tmp_path)
@@ -54,7 +54,7 @@ def test_damage_counts_as_absent(tmp_path: Path, damage: str) -> None:
         shelf.sidecar("pair.1").write_text("{")
     else:
         text = shelf.sidecar("pair.1").read_text()
-        shelf.sidecar("pair.1").write_text(text.replace('_version": 1', '_version": 2'))
+        shelf.sidecar("pair.1").write_text(text.replace('_version": 1', '_version": 0'))
     assert shelf.find("pair.1", KEY) is None
     assert shelf.commit("pair.1", KEY, stage(shelf, b"again"), {}).size_bytes == 5
 
