@@ -38,7 +38,9 @@ def read_table(path: Path, columns: Collection[str]) -> Iterator[tuple[int, list
     try:
         content = read_bytes(path, limit=_MAX_BYTES)
     except FileNotFoundError:
-        raise ManifestError(f"no manifest at {path}") from None
+        raise ManifestError(
+            f"no manifest at {path}; name yours with --manifest, or begin with `dispose init`"
+        ) from None
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:

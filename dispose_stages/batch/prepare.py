@@ -229,7 +229,8 @@ def _first_lines(problems: Sequence[RowProblem]) -> Iterator[str]:
 
 def _check_rows(manifest: Manifest, name: str) -> None:
     if not manifest.rows:
-        what = "no row can run:" if manifest.problems else "has no rows"
+        empty = "has no rows (`dispose manifest cross` writes those of two folders)"
+        what = "no row can run:" if manifest.problems else empty
         raise ManifestError("\n".join([f"{name}: {what}", *_first_lines(manifest.problems)]))
 
 

@@ -80,11 +80,26 @@ def test_a_run_lies_below_the_folder_it_was_called_in(dispose, pictures, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_manifest_becomes_videos_in_any_folder(dispose, pictures, tmp_path):
-    """All stages."""
-    output = command(dispose, "run", "--manifest", pictures / "m.csv", cwd=tmp_path)
-    assert "1 of 1 rows delivered" in output
-    assert len(list((tmp_path / "results/demo/videos").glob("*.mp4"))) == 1
+def test_the_walk_from_nothing_to_a_video(dispose, pictures, tmp_path):
+    """Project, media, weights, run, report: each command as the one before says it."""
+    (pictures / "m.csv").unlink()
+    assert "no manifest at manifests/demo.csv" in command(dispose, "run", cwd=tmp_path, check=False)
+    assert "dispose weights download" in command(dispose, "init", "films", cwd=tmp_path)
+    films = tmp_path / "films"
+    assert "has no rows" in command(dispose, "run", cwd=films, check=False)
+    command(dispose, "manifest", "cross", *2 * [pictures], "-o", "manifest.csv", cwd=films)
+    assert "--root models/official` brings" in command(dispose, "run", cwd=films, check=False)
+    command(dispose, "weights", "make-tiny", cwd=films)
+    short = [f"parameters.{key}" for key in ("max_frames=2", "num_inference_steps=1")]
+    settings = [word for key in ("models=tiny", *short) for word in ("--set", key)]
+    assert "1 of 1 rows delivered" in command(dispose, "run", *settings, cwd=films)
+    assert len(list((films / "results/films/videos").glob("*.mp4"))) == 1
+    assert "<html" in (films / "results/films/report.html").read_text()
+    assert "1 of 1 rows delivered" in command(dispose, "status", "results/films", cwd=films)
+    assert sorted(path.name for path in films.iterdir()) == [
+        ".gitignore", ".snakemake", "config", "manifest.csv", "models", "profiles", "results",
+        "store",
+    ]  # fmt: skip
 
 
 def test_a_path_from_elsewhere_is_explained(dispose, tmp_path):
