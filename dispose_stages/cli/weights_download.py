@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+from tqdm import tqdm
 
 from dispose_stages.cli.options import FOLDER
 from dispose_stages.cli.terminal import say
@@ -13,6 +17,23 @@ from dispose_stages.config import GPU_STAGES
 from dispose_stages.errors import WeightsError
 from dispose_stages.weights.bundle import OFFICIAL, bundle_name
 from dispose_stages.weights.verification import Problem, bundle_origin, problems_of
+
+_MINUTE = 60.0
+
+
+class MinuteLines(tqdm):  # type: ignore[type-arg] # not at run time
+    """Stands in for a bar where nobody watches: a line a minute."""
+
+    def __init__(self, *, total: int, initial: int = 0, **_looks: Any) -> None:
+        super().__init__(disable=True)
+        self._have, self._all, self._said = initial, total, time.monotonic()
+
+    def update(self, n: float | None = 1) -> None:
+        """So many more bytes have come."""
+        self._have += int(n or 0)
+        if time.monotonic() - self._said >= _MINUTE:
+            self._said = time.monotonic()
+            say(f"    {self._have / 1e6:,.0f} of {self._all / 1e6:,.0f} MB")
 
 
 @click.command()
@@ -102,7 +123,7 @@ def _fetch(root: Path, problems: Sequence[Problem]) -> list[str]:
         if (reason := file.problem.reason) != "missing":
             say(f"    instead of {file.problem.path}, which is {reason}")
         try:
-            bring(root, file)
+            bring(root, file, None if sys.stderr.isatty() else MinuteLines)
         except HubError as error:
             rest = [
                 w.problem for w in wanted[count - 1 :] if w.problem.file.repository == repository

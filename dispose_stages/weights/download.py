@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from dispose_stages.atomic import commit, fsync_directory, temporary_name, write_text
 from dispose_stages.errors import StoreError, WeightsError
@@ -108,8 +111,13 @@ def check_space(root: Path, wanted: Iterable[Wanted]) -> None:
         )
 
 
-def bring(root: Path, wanted: Wanted) -> None:
+def bring(root: Path, wanted: Wanted, bar: type[tqdm[Any]] | None = None) -> None:
     """Fetch one file, compare it, and put it in its place; what was there is set aside.
+
+    Args:
+        root: Folder of the checkpoints.
+        wanted: The file.
+        bar: Shows how far it is.
 
     Raises:
         HubError: It does not come.
@@ -121,16 +129,14 @@ def bring(root: Path, wanted: Wanted) -> None:
     if published.sha256 and known and published.sha256 != known:
         raise WeightsError(_changed(root, published, published.sha256, known))
     try:
-        if _size(part) > published.size:
-            part.unlink()
         part.parent.mkdir(parents=True, exist_ok=True)
-        fetch(published, part)
+        fetch(published, part, bar)
         digest = stated_digest(published, part)
         if digest is None or (known and digest != known):
             part.unlink()
             raise WeightsError(_changed(root, published, digest or "", known))
-        _put_in_place(part, root / published.place.path, wanted.problem.path)
         _note(root, notes, published, digest)
+        _put_in_place(part, root / published.place.path, wanted.problem.path)
     except OSError as error:
         if isinstance(error, WeightsError):
             raise

@@ -6,11 +6,14 @@ Mirrors, tokens, proxies and offline mode are that library's own settings (``HF_
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import httpx2
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
@@ -24,11 +27,14 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import http_get
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # at run time
+from tqdm import tqdm
 
 from dispose_stages.errors import WeightsError
 from dispose_stages.weights.layout import CheckpointFile, Place
 
 _CHUNK = 1 << 20
+_SHA256 = re.compile(r"([0-9a-f]{64})?")
+_BLOB = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +97,23 @@ def find_published(repository: str, files: Sequence[CheckpointFile]) -> list[Pub
         entry = there[path]
         sha256 = entry.lfs.sha256 if entry.lfs else ""
         size = entry.lfs.size if entry.lfs else entry.size
+        # Parts are named after them.
+        if not _BLOB.fullmatch(entry.blob_id) or not _SHA256.fullmatch(sha256):
+            raise HubError(f"{repository} on {constants.ENDPOINT}: states no digest of {path}")
         found.append(Published(file, place, path, commit, size, sha256, entry.blob_id))
     return found
 
 
-def fetch(published: Published, part: Path) -> None:
+def fetch(published: Published, part: Path, bar: type[tqdm[Any]] | None = None) -> None:
     """Bring a file, or what is left of it; `part` grows and is kept when the connection breaks.
 
+    Args:
+        published: The file.
+        part: Where to.
+        bar: Shows how far it is; without, the library's own where a person watches.
+
     Raises:
-        HubError: It does not come.
+        HubError: It does not come, or another process is bringing it.
         OSError: It cannot be written.
     """
     repository = published.file.repository
@@ -112,6 +126,10 @@ def fetch(published: Published, part: Path) -> None:
         # A token is for the hub, not for the storage that it sends us to.
         same_host = metadata.location.startswith(f"{constants.ENDPOINT}/")
         with part.open("ab") as stream:
+            _take(stream, part)
+            if stream.tell() > published.size:  # of a server that did not keep to its word
+                stream.seek(0)
+                stream.truncate()
             http_get(
                 metadata.location,
                 stream,
@@ -119,7 +137,16 @@ def fetch(published: Published, part: Path) -> None:
                 headers=build_hf_headers(token=None if same_host else False),
                 expected_size=published.size,
                 displayed_filename=published.file.name,
+                tqdm_class=bar,
             )
+
+
+def _take(stream: BinaryIO, part: Path) -> None:
+    """Two processes that append to one file would spoil it for both."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise HubError(f"{part}: another process is bringing this file") from None
 
 
 def stated_digest(published: Published, path: Path) -> str | None:

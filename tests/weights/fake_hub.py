@@ -36,6 +36,7 @@ class Hub:
         gated: Repositories whose licence was not accepted.
         cuts: Path to lengths: the connection breaks after so many bytes of an answer, once each.
         lies: Path to what is really sent.
+        stated: Instead of the digests of large files.
         down: Answers 503 to everything.
         requests: Method, path, range and authorization of every request.
         url: Of the server.
@@ -45,6 +46,7 @@ class Hub:
     gated: set[str] = field(default_factory=set)
     cuts: dict[str, list[int]] = field(default_factory=dict)
     lies: dict[str, bytes] = field(default_factory=dict)
+    stated: str = ""
     down: bool = False
     requests: list[tuple[str, str, str, str]] = field(default_factory=list)
     url: str = ""
@@ -61,7 +63,8 @@ class Hub:
                 continue
             entry = {"type": "file", "path": path, "size": len(content), "oid": blob(content)}
             if len(content) >= _LARGE:
-                entry["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 134}
+                digest = self.stated or sha256(content)
+                entry["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 134}
             entries.append(entry)
         return entries
 

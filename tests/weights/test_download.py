@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import subprocess
@@ -226,10 +227,10 @@ def test_a_disk_that_fills_up_keeps_what_came(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     real = download.fetch
 
-    def on_a_full_disk(published, part):
+    def on_a_full_disk(published, part, bar):
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, before[1]))
         try:
-            real(published, part)
+            real(published, part, bar)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -248,11 +249,50 @@ def test_a_folder_that_cannot_be_written_is_one_line(
 ) -> None:
     """Whatever the system's reason."""
 
-    def denied(_published, _part):
+    def denied(_published, _part, _bar):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(download, "fetch", denied)
     assert "Read-only file system" in refusal(tmp_path, "--stage", "pose")
+
+
+def test_a_second_process_leaves_a_begun_file_alone(hub: Hub, tmp_path: Path) -> None:
+    """Both would append to it."""
+    digest = sha256(hub.files[DWPOSE, "yolox_l.onnx"])
+    part = tmp_path / f".downloads/{digest}.part"
+    part.parent.mkdir()
+    with part.open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert "another process is bringing this file" in refusal(tmp_path, "--stage", "pose")
+    run(tmp_path, "--stage", "pose")
+
+
+def test_more_than_was_stated_is_begun_anew(hub: Hub, tmp_path: Path) -> None:
+    """What a broken server has left is not built upon."""
+    content = hub.files[DWPOSE, "yolox_l.onnx"]
+    part = tmp_path / f".downloads/{sha256(content)}.part"
+    part.parent.mkdir()
+    part.write_bytes(content + b"more")
+    run(tmp_path, "--stage", "pose")
+    assert problems_of(tmp_path, ["pose"]) == []
+
+
+def test_a_stated_digest_is_a_digest(hub: Hub, tmp_path: Path) -> None:
+    """Files are named after it, so it names no other folder."""
+    hub.stated = "../../../escaped"
+    assert "states no digest" in refusal(tmp_path, "--stage", "pose")
+    assert not list(tmp_path.parent.rglob("*escaped*"))
+
+
+def test_a_line_a_minute_where_nobody_watches(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log shows that gigabytes are on their way."""
+    monkeypatch.setattr("dispose_stages.cli.weights_download._MINUTE", 0.0)
+    lines = [line.strip() for line in run(tmp_path, "--stage", "sample").splitlines()]
+    said = [line for line in lines if line.endswith("of 18 MB")]
+    assert said[-1] == "18 of 18 MB"
+    assert len(said) > 10
 
 
 def test_a_wrong_file_is_replaced_and_kept(hub: Hub, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from dispose_stages.weights.verification import (
     stage_files,
     verify,
 )
+from tests.models.manifests import manifest
 
 STAGES = ("pose", "motion", "correspondence", "sample", "mux", "score")
 
@@ -266,6 +267,30 @@ def test_marks_are_of_the_networks(file: CheckpointFile) -> None:
     """The small bundle has the published networks' tensors, of other widths."""
     small = Path(__file__).parents[2] / "bundles/small"
     assert wrong_form(small / file.name, replace(file, mark=Mark(file.mark.tensor))) is None
+
+
+RECORDED = {
+    layout.DISPOSE: "DisPose_controlnet",
+    VAE: "svd_vae",
+    f"{layout.SVD}/image_encoder/model.fp16.safetensors": "svd_image_encoder",
+    UNET: "sd15_unet",
+    f"{layout.SD15}/vae/diffusion_pytorch_model.fp16.safetensors": "sd15_vae",
+    f"{layout.SD15}/text_encoder/model.fp16.safetensors": "sd15_text_encoder",
+}
+
+
+def test_marks_are_in_the_published_files_and_in_no_other() -> None:
+    """As recorded from them; what marks one file is of another shape, or absent, in all others."""
+    marks = {file.name: file.mark for file in FILES if file.mark}
+    assert marks.keys() == RECORDED.keys()
+    tables = {name: manifest(recorded)["tensors"] for name, recorded in RECORDED.items()}
+    tables[layout.MIMIC_MOTION] = manifest("MimicMotion_unet_posenet")["tensors"]
+    for name, mark in marks.items():
+        held = {
+            n: tuple(table[mark.tensor][0]) for n, table in tables.items() if mark.tensor in table
+        }
+        alike = {n for n, shape in held.items() if mark.shape in {(), shape}}
+        assert alike == {name}
 
 
 def test_a_remedy_names_what_is_needed(tmp_path: Path) -> None:
