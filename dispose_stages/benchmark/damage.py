@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dispose_stages.artifacts import Frame, PoseTrack
+from dispose_stages.benchmark.document import part_of, read_tables
 from dispose_stages.geometry.skeleton import to_openpose
 from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_poses
 from dispose_stages.score.clip import FramePair, clip_values, scan_clip
@@ -26,6 +27,8 @@ from dispose_stages.weights import layout
 from dispose_stages.weights.loading.dwpose import load_dwpose
 from dispose_stages.weights.verification import find_file
 
+PART = "damage"
+"""Of the document."""
 Clip = UInt8[np.ndarray, "f h w 3"]
 HEIGHT, WIDTH, FRAMES = 288, 192, 30
 MOTIONS = ("wave", "squat")
@@ -183,29 +186,10 @@ def as_markdown(found: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-BEGIN, END = "<!-- damage: begin -->", "<!-- damage: end -->"
-"""Around the table in docs/benchmark.md."""
-
-
-def with_table(text: str, table: str) -> str:
-    """A document with its table replaced.
-
-    Raises:
-        ValueError: It has no place for one.
-    """
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    if not rest or END not in rest:
-        raise ValueError(f"no {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table}{END}{after}"
-
-
 def read_markdown(text: str) -> dict[str, dict[str, float]]:
-    """The table of such a document."""
-    lines = text.partition(BEGIN)[2].partition(END)[0].strip().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    (_, *metrics), _, *values = rows
+    """The table of a document."""
+    ((_, *metrics), *rows) = read_tables(part_of(text, PART))[0]
     return {
-        damage: {m: float(v) for m, v in zip(metrics, numbers, strict=True)}
-        for damage, *numbers in values
+        damage: {m: float(v) for m, v in zip(metrics, values, strict=True)}
+        for damage, *values in rows
     }

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from dispose_stages.atomic import readable_json
 from dispose_stages.benchmark.table import BASELINE, Cell, SetValue, Table
@@ -78,6 +79,18 @@ def _markdown(table: Table) -> Iterator[str]:
         yield from _markdown_rows(_block(table.differences, table, paper=False))
     yield ""
     yield from (f"- {line}" for line in _remarks(table))
+
+
+def excerpt(table: Table, metrics: Sequence[str]) -> str:
+    """Markdown of some metrics, with what belongs to them."""
+    chosen = replace(
+        table,
+        cells=tuple(cell for cell in table.cells if cell.metric in metrics),
+        differences=tuple(cell for cell in table.differences if cell.metric in metrics),
+        sets=(),
+        protocols={m: p for m, p in table.protocols.items() if m in metrics},
+    )
+    return "\n".join(_markdown(chosen)) + "\n"
 
 
 def _markdown_rows(rows: Iterable[list[str]]) -> Iterator[str]:

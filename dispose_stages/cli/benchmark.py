@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,8 +24,10 @@ from dispose_stages.config_text import merged, parse_settings, read_config_file
 from dispose_stages.errors import ConfigError
 from dispose_stages.shipped import shipped
 
-_DEMO = shipped("manifests/media")
-_DEMO_FRAMES = 12
+if TYPE_CHECKING:
+    from dispose_stages.benchmark.table import Table
+
+_DOCUMENTED = ("demo", "damage")
 
 
 @click.command()
@@ -40,8 +43,9 @@ _DEMO_FRAMES = 12
 @click.option(
     "--write",
     type=EXISTING_FILE,
-    help="With damage: the document whose table is replaced (docs/benchmark.md).",
+    help="With demo or damage: the document whose table is replaced (docs/benchmark.md).",
 )
+@click.option("-n", "--dry-run", is_flag=True, help="Only show what would run.")
 @click.argument("extra", nargs=-1, metavar="[-- SNAKEMAKE_ARGUMENTS]")
 @click.pass_context
 def benchmark(
@@ -53,15 +57,19 @@ def benchmark(
     config_file: Path,
     settings: tuple[str, ...],
     write: Path | None,
+    dry_run: bool,
     extra: tuple[str, ...],
 ) -> None:
     """Run videos that drive their own first frame, in all variants, and print one table.
 
     The manifest is written beside the results, the run is an ordinary one (the same command
     continues it), and the table is saved as Markdown, CSV, LaTeX and JSON. A MANIFEST of one's own
-    gets every row in all variants. `damage` runs nothing: it measures known faults in procedural
+    gets every row in all variants. `demo` renders its videos: procedural figures, for the bundle
+    that comes with the program. `damage` runs nothing: it measures known faults in procedural
     truth. Exit status as of `dispose run`.
     """
+    if write is not None and what not in _DOCUMENTED:
+        raise ConfigError(f"--write goes with {' or '.join(_DOCUMENTED)}, not with {what}")
     if what == "damage":
         _damage(write)
         return
@@ -72,13 +80,17 @@ def benchmark(
     if not score.get("metrics"):
         values = merged(values, {"score": {"metrics": ["frames", "pose"]}})
     if what == "demo":
-        values = merged({"parameters": {"max_frames": _DEMO_FRAMES}}, values)
+        from dispose_stages.benchmark.demo import PARAMETERS
+
+        values = merged({"parameters": PARAMETERS}, values)
     config = load_config(merged(read_config_file(config_file), values))
     manifest = config.run_dir / "benchmark.csv"
     write_text(manifest, _manifest(what, root, manifest.parent))
-    status = _run(context, profile, config_file, manifest, values, extra)
-    if status in {0, 3}:
-        _print_table(config, paper=what in {"tiktok", "unseen"})
+    status = _run(context, profile, config_file, manifest, values, extra, dry_run=dry_run)
+    if status in {0, 3} and not dry_run:
+        table = _print_table(config, paper=what in {"tiktok", "unseen"})
+        if write is not None:
+            _write_demo(write, table)
     sys.exit(status)
 
 
@@ -91,7 +103,9 @@ def _manifest(what: str, root: Path | None, folder: Path) -> str:
     from dispose_stages.benchmark.paper import TIKTOK_SEQUENCES
 
     if what == "demo":
-        return self_driven_variants(find_videos(_DEMO), folder)
+        from dispose_stages.benchmark.demo import render_drivers
+
+        return self_driven_variants(render_drivers(folder / "drivers"), folder)
     if what in {"tiktok", "unseen"}:
         if root is None:
             raise ConfigError(f"dispose benchmark {what} needs --root: the folder of its videos")
@@ -107,6 +121,8 @@ def _run(
     manifest: Path,
     values: dict[str, object],
     extra: tuple[str, ...],
+    *,
+    dry_run: bool,
 ) -> int:
     settings = tuple(_settings(values))
     try:
@@ -118,7 +134,7 @@ def _run(
             settings=settings,
             force=None,
             pairs=None,
-            dry_run=False,
+            dry_run=dry_run,
             extra=extra,
         )
     except SystemExit as ended:
@@ -140,21 +156,32 @@ def _settings(values: dict[str, object], prefix: str = "") -> list[str]:
     return lines
 
 
-def _print_table(config: Config, *, paper: bool) -> None:
+def _print_table(config: Config, *, paper: bool) -> Table:
     from dispose_stages.benchmark.rendering import FORMATS, render
 
     table = table_of([config.run_dir], ["variant"], paper=paper)
     for form in FORMATS:
         write_text(config.run_dir / f"benchmark_table.{form}", render(table, form))
     say(render(table, "md").rstrip("\n"))
+    return table
+
+
+def _write_demo(document: Path, table: Table) -> None:
+    from dispose_stages.benchmark.demo import PART, SHOWN
+    from dispose_stages.benchmark.document import with_part
+    from dispose_stages.benchmark.rendering import excerpt
+
+    text = document.read_text(encoding="utf-8")
+    write_text(document, with_part(text, PART, excerpt(table, SHOWN)))
 
 
 def _damage(document: Path | None) -> None:
-    from dispose_stages.benchmark.damage import as_markdown, load_detector, measure, with_table
+    from dispose_stages.benchmark.damage import PART, as_markdown, load_detector, measure
+    from dispose_stages.benchmark.document import with_part
 
-    bundle = Path(__file__).parents[2] / "bundles" / "small"
+    bundle = shipped("bundles/small")
     table = as_markdown(measure(load_detector(bundle)))
     if document is not None:
         text = document.read_text(encoding="utf-8")
-        write_text(document, with_table(text, table))
+        write_text(document, with_part(text, PART, table))
     say(table.rstrip("\n"))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,19 @@ def _performed(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[Receipt, 
             raise
 
 
+def _read_ahead(
+    read: Callable[[Record], Sample], records: Iterable[Record]
+) -> Iterator[tuple[Record, Future[Sample]]]:
+    """Every record's sample; the next is read and checked while one is written."""
+    waiting: deque[tuple[Record, Future[Sample]]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for record in records:
+            waiting.append((record, pool.submit(read, record)))
+            if len(waiting) > 1:
+                yield waiting.popleft()
+        yield from waiting
+
+
 def _perform(task: _Task) -> Receipt:
     """Write one shard and its receipt."""
     plan, omissions = task.plan, []
@@ -244,9 +258,9 @@ def _perform(task: _Task) -> Receipt:
     )
 
     def samples() -> Iterator[Sample]:
-        for record in task.shard.records:
+        for record, read in _read_ahead(reader.read, task.shard.records):
             try:
-                yield reader.read(record)
+                yield read.result()
             except SampleMissingError as error:
                 omissions.append(Omission(record["pair_id"], error.reason, str(error)))
 

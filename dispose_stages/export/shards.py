@@ -9,6 +9,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,24 +26,37 @@ from dispose_stages.export.settings import Layout
 FileFacts = tuple[str, int]
 """SHA-256 and size of a file."""
 _BLOCK = 1 << 22
+_SMALL = 1 << 16
+"""Bytes whose digest is not worth a thread."""
 _ROW_GROUP_BYTES = 64_000_000
 _MEDIA = {"mp4": "video", "mkv": "video", "reference.png": "reference"}
 
 
 class HashedFile(io.RawIOBase):
-    """A file that is written once, from its beginning, and knows its digest."""
+    """A file that is written once, from its beginning, and knows its digest.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    Args:
+        stream: It is written to.
+        hashing: Takes the digest of a block while the block is written.
+    """
+
+    def __init__(self, stream: BinaryIO, hashing: Executor) -> None:
         super().__init__()
         self._stream = stream
+        self._hashing = hashing
         self._digest = hashlib.sha256()
         self._size = 0
 
     def write(self, data: Any) -> int:
         """Append."""
         view = memoryview(data).cast("B")
-        self._digest.update(view)
-        self._stream.write(view)
+        if len(view) < _SMALL:
+            self._digest.update(view)
+            self._stream.write(view)
+        else:
+            hashed = self._hashing.submit(self._digest.update, view)
+            self._stream.write(view)
+            hashed.result()  # the caller may use its memory again
         self._size += len(view)
         return len(view)
 
@@ -66,8 +80,8 @@ def hashed_file(path: Path) -> Iterator[HashedFile]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        with temporary.open("wb") as stream:
-            yield HashedFile(stream)
+        with temporary.open("wb") as stream, ThreadPoolExecutor(1) as hashing:
+            yield HashedFile(stream, hashing)
         commit(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

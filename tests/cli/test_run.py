@@ -193,3 +193,32 @@ def test_a_value_cannot_be_a_section_too():
     """Contradictory settings are refused."""
     with pytest.raises(ConfigError, match="already has a value"):
         parse_settings(("a=1", "a.b=2"))
+
+
+def test_the_demo_goes_through_the_ordinary_run(calls, monkeypatch):
+    """With a profile, further arguments and its own settings; a dry run prints no table."""
+    arguments = ["--config", str(calls.config), "--profile", "profiles/slurm", "--dry-run"]
+    done = CliRunner().invoke(cli, ["benchmark", "demo", *arguments, "--", "--until", "score"])
+    assert done.exit_code == 0, done.output
+    (command,) = calls.commands
+    assert after(command, "--profile").endswith("profiles/slurm")
+    assert command[-3:] == ["--dry-run", "--until", "score"]
+    (file,) = (path for path in command if path.startswith(".snakemake/dispose/"))
+    settings = json.loads(Path(file).read_text())
+    assert settings["parameters"] == {"sample_stride": "1", "max_frames": "9"}
+    assert settings["run"] == "benchmark_demo"
+    rows = Path(settings["manifest"]).read_text().splitlines()
+    assert len(rows) == 1 + 4 * 4
+    first = Path(settings["manifest"]).read_bytes()
+    CliRunner().invoke(cli, ["benchmark", "demo", *arguments])
+    assert Path(settings["manifest"]).read_bytes() == first
+    assert calls.commands[1][:-2] == command[:-2][: len(calls.commands[1][:-2])]
+
+
+def test_only_documented_benchmarks_are_written(calls, tmp_path):
+    """Another one says so instead of leaving the document as it is."""
+    (tmp_path / "d.md").touch()
+    arguments = ["--root", str(tmp_path), "--write", str(tmp_path / "d.md")]
+    done = CliRunner().invoke(cli, ["benchmark", "unseen", *arguments])
+    assert isinstance(done.exception, ConfigError)
+    assert calls.commands == []
