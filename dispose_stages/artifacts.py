@@ -108,6 +108,39 @@ class PoseTrack:
 
 
 @dataclass(frozen=True, slots=True)
+class Retargeting:
+    """What ``align: proportions`` measured of a pair, and whether it was followed.
+
+    Attributes:
+        used: Off: the bodies cannot be told from like ones, and the poses are the official fit's.
+        limbs: Names of the limbs.
+        ratio: Length of each limb, reference over driver, both in pixels.
+        spread: Standard deviation of the ratio's logarithm.
+        seen: Share of the driver's frames that show each limb.
+        in_reference: Whether the reference shows it.
+        body: The same ratio for the body as a whole.
+        distinct: How far the limbs are from this one ratio, in units of their uncertainty.
+        residual: Root mean square of what single segments say off their limb's ratio, logarithm.
+        ground_slip: Mean distance of the lower ankle from the ground line while the driver stands,
+            share of the reference's body size; nan where no ground is seen.
+        displacement: Mean distance of the body's keypoints from the official fit, share of the
+            target's height.
+    """
+
+    used: bool
+    limbs: tuple[str, ...]
+    ratio: Float64[np.ndarray, "l"]
+    spread: Float64[np.ndarray, "l"]
+    seen: Float64[np.ndarray, "l"]
+    in_reference: Bool[np.ndarray, "l"]
+    body: float
+    distinct: float
+    residual: float
+    ground_slip: float
+    displacement: float
+
+
+@dataclass(frozen=True, slots=True)
 class MotionField:
     """Everything that moves, for one pair (artifact of ``motion``).
 
@@ -125,6 +158,8 @@ class MotionField:
         scale: ``(a_x, a_y)`` of the alignment.
         shift: ``(b_x, b_y)`` of the alignment.
         residual: Root mean square of the alignment's residual in y, fraction of the height.
+        retargeting: Of ``align: proportions``; None with ``official``. Scale, shift and residual
+            are those of the official fit in both cases.
     """
 
     poses: PoseTrack
@@ -135,6 +170,7 @@ class MotionField:
     scale: tuple[float, float]
     shift: tuple[float, float]
     residual: float
+    retargeting: Retargeting | None = None
 
     @property
     def tracks(self) -> Float64[np.ndarray, "f 18 2"]:

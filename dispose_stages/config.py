@@ -21,6 +21,7 @@ from dispose_stages.errors import ConfigError
 from dispose_stages.wording import did_you_mean
 
 Compat = Literal["official", "corrected"]
+Align = Literal["official", "proportions"]
 Precision = Literal["fp16", "bf16", "fp32"]
 STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux", "score")
 """Stages that compute units, in order of the data flow."""
@@ -71,6 +72,10 @@ class Parameters(Section):
     compat: Compat = "official"
     """`official` reproduces every quirk of the original; `corrected` mends those of
     docs/parity.md that can be mended without new weights."""
+    align: Align = "official"
+    """How the driver is fitted to the reference's body: `official` moves and scales it as a whole;
+    `proportions` keeps its joint angles and gives it the reference's limb lengths, where these
+    clearly differ."""
 
     @model_validator(mode="after")
     def _check_tiles(self) -> Parameters:

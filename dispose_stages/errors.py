@@ -38,6 +38,7 @@ class Reason(StrEnum):
     NO_SINGLE_PERSON_FRAME = "no_single_person_frame"
     POSE_TOO_SPARSE = "pose_too_sparse"
     ALIGNMENT_POOR = "alignment_poor"
+    RETARGET_UNFIT = "retarget_unfit"
     PERSON_LOST = "person_lost"
     OUT_OF_MEMORY = "oom"
     NUMERIC = "not_finite"
@@ -52,6 +53,8 @@ class WarningCode(StrEnum):
     """Nobody was found in the reference; it was animated as `motion.allow_no_person` wants it."""
     FIT_WITHOUT_PERSON = "fit_without_person"
     """Driving frames in which nobody was found decide size or place of the figure in all frames."""
+    ALIGNED_AS_OFFICIAL = "aligned_as_official"
+    """Proportions were asked for, but cannot be told from the reference's own clearly enough."""
     DAMAGED_VIDEO = "damaged_video"
     """Frames of the driving video are missing or patched up by the decoder (smears, grey areas)."""
 

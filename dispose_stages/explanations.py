@@ -91,6 +91,11 @@ REASONS: Mapping[Reason, Explanation] = {
         "The bounds are `motion.max_alignment_residual`, `min_alignment_scale` and "
         "`max_alignment_scale`.",
     ),
+    Reason.RETARGET_UNFIT: Explanation(
+        "Reference and driver show no trunk, arm or leg that could be measured in both, so "
+        "`align: proportions` has nothing to go by.",
+        "Use pictures that share at least one of these, or `align: official`.",
+    ),
     Reason.PERSON_LOST: Explanation(
         "The chosen person is in none of the driving frames.",
         "Look at the poses that were found (`dispose inspect PAIR --run-dir RUN --preview DIR`), "
@@ -129,6 +134,12 @@ WARNINGS: Mapping[WarningCode, Explanation] = {
         "of the figure in all frames.",
         "Look at the result's size and place; cut such frames off with `start_frame` and "
         "`max_frames`, or use `compat: corrected`, which leaves them out of the fit.",
+    ),
+    WarningCode.ALIGNED_AS_OFFICIAL: Explanation(
+        "`align: proportions` was asked for, but reference and driver cannot be told from bodies "
+        "of like proportions; the driver was scaled as a whole (`align: official`).",
+        "Nothing, where the bodies are alike. Else use a larger, sharper reference that shows the "
+        "whole body from the front. The figure that decided is `retarget_distinct` of the index.",
     ),
     WarningCode.DAMAGED_VIDEO: Explanation(
         "Frames of the driving video are missing behind those that are used, or the decoder "

@@ -39,6 +39,11 @@ _REFERENCE_REASONS = (Reason.NO_PERSON_REFERENCE, Reason.POSE_TOO_SPARSE)
 _DRIVER_REASONS = (Reason.NO_SINGLE_PERSON_FRAME, Reason.PERSON_LOST)
 _STORED_ROLES = tuple(role for role, stage in ROLES.items() if stage not in {"ingest", "mux"})
 _GPU_COLUMNS = ("gpu", "gpu_driver")
+RETARGET_FACTS = (
+    *("retarget_body", "retarget_distinct", "retarget_uncertain"),
+    *("retarget_residual", "retarget_ground_slip", "retarget_displacement"),
+)
+"""What it tells of a pair with ``align: proportions``."""
 _TYPES = {
     **dict.fromkeys(("pair_id", "status", "reference_image", "driving_video"), "string"),
     **dict.fromkeys(("reference_digest", "driver_digest", "output", "video_digest"), "string"),
@@ -54,6 +59,7 @@ _TYPES = {
     **dict.fromkeys(("alignment_scale_x", "alignment_scale_y"), "float64"),
     **dict.fromkeys(("alignment_offset_x", "alignment_offset_y"), "float64"),
     "alignment_residual": "float64",
+    **dict.fromkeys(RETARGET_FACTS, "float64"),
     "reference_keypoints": "Int64",
     "warnings": "object",
 }
@@ -171,6 +177,7 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             "reason": outcome.reason or None,
             "message": outcome.message or None,
             **pair_facts(results["motion"]),
+            **_numbers(results["motion"], *RETARGET_FACTS),
             "warnings": outcomes.warnings(pair),
             **run.common,
             **dict(zip(_GPU_COLUMNS, run.gpu_of(pair.units.get("sample", "")), strict=True)),

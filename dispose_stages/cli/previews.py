@@ -20,6 +20,7 @@ from dispose_stages.batch.unit import Status
 from dispose_stages.correspondence.preview import preview_similarity
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import select_reference_person
+from dispose_stages.motion.overlay import preview_alignment
 from dispose_stages.motion.preview import preview_motion
 from dispose_stages.pose.preview import (
     contact_sheet,
@@ -37,6 +38,8 @@ _logger = logging.getLogger(__name__)
 
 TILES = 9
 """Frames of a clip that are shown."""
+ALIGNMENTS = 5
+"""Frames of which the alignment is shown."""
 
 
 class Previews:
@@ -71,6 +74,7 @@ class Previews:
             "pose_image": self._reference_pose,
             "pose_video": self._driving_poses,
             "motion": self._motion,
+            "alignment": self._alignment,
             "correspondence": self._correspondence,
         }
         for role, draw in pictures.items():
@@ -122,6 +126,14 @@ class Previews:
             return None
         frames = sheet_positions(len(motion.cmp_flow), TILES)
         return preview_motion(motion, frames, compat=self._pair.parameters.compat)
+
+    def _alignment(self, _: str) -> Picture | None:
+        """Of pairs with `align: proportions`: what they were fitted from and to."""
+        motion = self._read("motion", MotionField)
+        driving = self._read("pose_video", PoseTrack)
+        if motion is None or driving is None or motion.retargeting is None:
+            return None
+        return preview_alignment(motion, driving, sheet_positions(len(driving), ALIGNMENTS))
 
     def _correspondence(self, role: str) -> Picture | None:
         features = self._read(role, Correspondence)

@@ -7,12 +7,12 @@ one just computed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Float64
 
-from dispose_stages.artifacts import Frame, MotionField
+from dispose_stages.artifacts import Frame, MotionField, Retargeting
 from dispose_stages.errors import UnitError, WarningCode
 from dispose_stages.geometry.persons import is_found, visible_keypoints
 from dispose_stages.motion.alignment import enters_fit, fit_alignment, fitting_keypoints
@@ -40,7 +40,21 @@ def pair_facts(field: MotionField) -> dict[str, float]:
         "alignment_offset_y": field.shift[1],
         "alignment_residual": field.residual,
         "no_person_share": (frames - len(scores)) / frames if frames else 0.0,
+        **(_retarget_facts(field.retargeting) if field.retargeting else {}),
     }
+
+
+def _retarget_facts(measured: Retargeting) -> Mapping[str, float]:
+    known = measured.spread[measured.in_reference]
+    facts = {
+        "retarget_body": measured.body,
+        "retarget_distinct": measured.distinct,
+        "retarget_uncertain": float(np.sqrt((known**2).mean())),
+        "retarget_residual": measured.residual,
+        "retarget_ground_slip": measured.ground_slip,
+        "retarget_displacement": measured.displacement,
+    }
+    return {name: value for name, value in facts.items() if math.isfinite(value)}
 
 
 def pair_warnings(field: MotionField, rule: str, *, found_only: bool) -> tuple[WarningCode, ...]:
@@ -52,7 +66,11 @@ def pair_warnings(field: MotionField, rule: str, *, found_only: bool) -> tuple[W
         found_only: Whether only frames in which the person was found entered the fit.
     """
     warnings = []
-    if not found_only and _nobody_decides(field, rule):
+    retargeted = field.retargeting is not None and field.retargeting.used
+    if field.retargeting is not None and not retargeted:
+        warnings.append(WarningCode.ALIGNED_AS_OFFICIAL)
+    # Retargeting measures found persons only, and puts the body in its place itself.
+    if not retargeted and not found_only and _nobody_decides(field, rule):
         warnings.append(WarningCode.FIT_WITHOUT_PERSON)
     if not is_found(field.poses[0], int(field.person[0])):
         warnings.append(WarningCode.NO_PERSON_REFERENCE)

@@ -32,6 +32,7 @@ from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.motion.alignment import align_pair
 from dispose_stages.motion.facts import pair_facts, pair_warnings
 from dispose_stages.motion.propagation import propagate_flow, sparse_impulses
+from dispose_stages.motion.proportions import align_proportions
 from dispose_stages.motion.unit import REVISION, MotionParams
 from dispose_stages.store.media import read_still
 from dispose_stages.weights import layout
@@ -92,10 +93,12 @@ class MotionWorker:
             params: Of the unit.
 
         Raises:
-            UnitError: The pair cannot be aligned (reasons of `align_pair`), or ``not_finite``
-                where the network gave no number.
+            UnitError: The pair cannot be aligned (reasons of `align_pair` and
+                `align_proportions`), or ``not_finite`` where the network gave no number.
         """
         tracks = align_pair(reference, driving, params)
+        if params.align == "proportions":
+            tracks = align_proportions(tracks, driving)
         return replace(tracks, cmp_flow=self._flow(tracks, image(), params.compat))
 
     def _flow(

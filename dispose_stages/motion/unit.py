@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Compat, Motion, Parameters
+from dispose_stages.config import Align, Compat, Motion, Parameters
 
 REVISION = 1
 """Raised when the fields this stage computes change."""
@@ -21,6 +21,7 @@ class MotionParams(Params):
     max_alignment_scale: float
     allow_no_person: bool = False
     reference_frame: int | None = None
+    align: Align = "official"
     fit_found_persons: bool = False
     """Only driving frames in which somebody was found enter the fit. Of ``compat: corrected``
     alone, and a field of its own so that the keys of ``official`` stay (decision 0012)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.unit import Params, RowPlan
 from dispose_stages.config import Compat, Precision
 
@@ -54,7 +55,7 @@ def plan(row: RowPlan) -> None:
         params,
         label=row.row.label,
         near=row.row.clip,
-        apart=params.text(),
+        apart=canonical_json(params.plain()),
         sources={"image": row.row.reference_image},
         reads={of: role for of, role in reads.items() if role in row.units},
     )

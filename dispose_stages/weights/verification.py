@@ -59,8 +59,7 @@ class Problem:
 
     def __str__(self) -> str:
         """One line: place, reason, size, publisher."""
-        size = self.file.describe_size()
-        size = f", {size}" if self.reason == MISSING else f" (wanted: {size})"
+        size = f", {self.file.describe_size()}" if self.reason == MISSING else ""
         consent = " (asks for consent to its licence)" if self.file.licence_needed else ""
         return f"  {self.path}: {self.reason}{size}; published at {self.file.published}{consent}"
 

@@ -20,6 +20,8 @@ DOWN = np.array([0.0, -1.0, 0.0])
 UP = -DOWN
 FORWARD = np.array([0.0, 0.0, 1.0])
 SIDEWAYS = np.array([1.0, 0.0, 0.0])
+UNLIKE = (0.6, 1.6)
+"""Shortest and longest length of an unlike body, as a share of the standard's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,18 @@ class BodyShape:
             foot=vary(0.12, 0.12),
             girth=float(rng.uniform(0.8, 1.3)),
         )
+
+    @classmethod
+    def unlike(cls, rng: np.random.Generator) -> BodyShape:
+        """Proportions nobody has: every length 0.6 to 1.6 of the standard, for its own."""
+        shortest, longest = np.log(UNLIKE)
+        lengths = [field.name for field in fields(cls) if field.name != "girth"]
+        scales = np.exp(rng.uniform(shortest, longest, len(lengths)))
+        varied = {
+            name: float(scale * getattr(cls(), name))
+            for name, scale in zip(lengths, scales, strict=True)
+        }
+        return cls(**varied, girth=float(rng.uniform(0.8, 1.3)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,15 +56,24 @@ class Scene:
         for layer in layers:
             layer.paint(image)
         boxes = [_box(actor, frame, image.shape[:2]) for actor in self.actors]
+        return RenderedFrame(
+            image,
+            self._flagged(frame, labels, layers),
+            np.stack(boxes) if boxes else np.zeros((0, 4)),
+        )
+
+    def keypoints(self, frame: int) -> Float[np.ndarray, "n 133 3"]:
+        """Those of `render`, without painting."""
+        return self._flagged(frame, *self._labels(frame))
+
+    def _flagged(
+        self, frame: int, labels: UInt8[np.ndarray, "h w"], layers: list[Layer]
+    ) -> Float[np.ndarray, "n 133 3"]:
         points = [
             _flag_keypoints(actor, frame, labels, layers, index)
             for index, actor in enumerate(self.actors)
         ]
-        return RenderedFrame(
-            image,
-            np.stack(points) if points else np.zeros((0, keypoints.COUNT, 3)),
-            np.stack(boxes) if boxes else np.zeros((0, 4)),
-        )
+        return np.stack(points) if points else np.zeros((0, keypoints.COUNT, 3))
 
     def flow(self, first: int, second: int) -> Float32[np.ndarray, "h w 2"]:
         """Displacement of every pixel of frame `first` on the way to frame `second`, pixels.

@@ -1,0 +1,177 @@
+"""A driver's poses on a reference's proportions, from two pose tracks alone.
+
+Two-dimensional: what leans out of the image plane in all frames, how far a trunk is turned that
+shows no face, and the camera's height cannot be told and are left to `retarget.ratios` to doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from dispose_stages.artifacts import BODY_KEYPOINTS
+from dispose_stages.errors import Reason, UnitError
+from dispose_stages.geometry.retarget.chain import ground_line, root_path, scale_limbs
+from dispose_stages.geometry.retarget.lengths import (
+    Evidence,
+    body_size,
+    driver_lengths,
+    evidence,
+    filled,
+)
+from dispose_stages.geometry.retarget.limbs import ANKLES, LIMBS, Limb, with_centres
+from dispose_stages.geometry.retarget.ratios import Ratios, estimate_ratios
+
+LEAST_DISTINCT = 0.7
+"""Bodies whose limbs differ less clearly (`Ratios.distinct`) count as alike..."""
+WELL_KNOWN = 0.08
+"""... unless the ratios are known so well, as a mean deviation of their logarithms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retargeted:
+    """What came of it; lengths in pixels of the reference.
+
+    Attributes:
+        points: The driver's keypoints on the reference's proportions, also where they are unseen.
+        ratios: Of the limbs.
+        in_reference: Whether the reference shows each limb.
+        seen: Share of the driver's frames that show each limb.
+        residual: Root mean square of what single segments say off their limb's ratio, logarithm.
+        ground_slip: Mean distance of the lower ankle from the ground line while the driver stands,
+            share of the reference's body size; nan where no ground is seen.
+    """
+
+    points: Float64[np.ndarray, "f 134 2"]
+    ratios: Ratios
+    in_reference: Bool[np.ndarray, "l"]
+    seen: Float64[np.ndarray, "l"]
+    residual: float
+    ground_slip: float
+
+    @property
+    def uncertain(self) -> float:
+        """Mean deviation of the ratios' logarithms."""
+        return float(np.sqrt((self.ratios.spreads[self.in_reference] ** 2).mean()))
+
+    @property
+    def better(self) -> bool:
+        """Whether this is likely to be nearer to the truth than one scale for the whole body."""
+        return self.ratios.distinct >= LEAST_DISTINCT or self.uncertain <= WELL_KNOWN
+
+
+def retarget(
+    reference: Float64[np.ndarray, "134 2"],
+    reference_seen: Bool[np.ndarray, "134"],
+    driving: Float64[np.ndarray, "f 134 2"],
+    driving_seen: Bool[np.ndarray, "f 134"],
+    *,
+    fitted: float,
+    keypoints: Sequence[int],
+) -> Retargeted:
+    """Angles and timing of the driver, lengths of the reference.
+
+    Args:
+        reference: Pixels of the picture.
+        reference_seen: Which of them count.
+        driving: Pixels of the video, of one person.
+        driving_seen: Which of them count.
+        fitted: Scale of the line through whole bodies (``align: official``), pixels over pixels.
+        keypoints: By whose mean the body is put in its place, where no ground says better.
+
+    Raises:
+        UnitError: ``retarget_unfit``: no long bone is seen in both.
+    """
+    still, still_seen = with_centres(reference[None], reference_seen[None])
+    moving, moving_seen = with_centres(driving, driving_seen)
+    moving = filled(moving, moving_seen)
+    lengths, noise = driver_lengths(moving, moving_seen)
+    found, ratios = _measured(still, still_seen, lengths, noise, fitted)
+    scaled = scale_limbs(moving, ratios.limbs)
+    scaled += root_path(moving, moving_seen, scaled, ratios.limbs)[:, None]
+    placed = scaled + _place(still, still_seen, scaled, moving_seen, keypoints)
+    errors = [item.log_ratio - np.log(ratios.limbs[item.limb]) for item in found]
+    size = body_size({i: length for i, (length, _) in lengths.items()}) * ratios.body
+    return Retargeted(
+        placed[:, : driving.shape[1]],
+        ratios,
+        np.isin(np.arange(len(LIMBS)), [item.limb for item in found]),
+        np.asarray([_share(limb, moving_seen) for limb in LIMBS]),
+        float(np.sqrt(np.mean(np.square(errors)))),
+        _ground_slip(moving, placed, moving_seen) / size,
+    )
+
+
+def _measured(
+    still: Float64[np.ndarray, "1 136 2"],
+    seen: Bool[np.ndarray, "1 136"],
+    lengths: dict[int, tuple[float, float]],
+    noise: float,
+    fitted: float,
+) -> tuple[list[Evidence], Ratios]:
+    """First without noise, for the size of the reference's body; then with it."""
+    rough = evidence(still, seen, lengths, 0.0)
+    longest: dict[int, float] = {}
+    for item in rough:
+        if LIMBS[item.limb].long:
+            longest[item.limb] = max(item.log_ratio, longest.get(item.limb, -np.inf))
+    if not longest:
+        raise UnitError(
+            Reason.RETARGET_UNFIT,
+            "no trunk, arm or leg is seen in both reference and driver, so proportions cannot be "
+            "compared; use pictures that share one, or align: official",
+        )
+    middle = float(np.median(list(longest.values())))
+    size = body_size({index: length for index, (length, _) in lengths.items()}) * np.exp(middle)
+    found = evidence(still, seen, lengths, noise * size)
+    return found, estimate_ratios(found, middle, float(np.log(fitted)))
+
+
+def _share(limb: Limb, seen: Bool[np.ndarray, "f 136"]) -> float:
+    """Of the frames that show some segment of a limb."""
+    shown = np.stack([seen[:, first] & seen[:, last] for first, last in limb.ends])
+    return float(shown.any(axis=0).mean())
+
+
+def _place(
+    still: Float64[np.ndarray, "1 136 2"],
+    still_seen: Bool[np.ndarray, "1 136"],
+    scaled: Float64[np.ndarray, "f 136 2"],
+    seen: Bool[np.ndarray, "f 136"],
+    keypoints: Sequence[int],
+) -> Float64[np.ndarray, "2"]:
+    """Beside where it would be in the picture: the mean of both, or feet on the same ground."""
+    chosen = list(keypoints)
+    shift = still[0, chosen].mean(axis=0) - scaled[:, chosen].mean(axis=(0, 1))
+    grounds = ground_line(still, still_seen), ground_line(scaled, seen)
+    if grounds[0] is not None and grounds[1] is not None:
+        shift[1] = grounds[0] - grounds[1]
+    return np.asarray(shift)
+
+
+def _ground_slip(
+    moving: Float64[np.ndarray, "f 136 2"],
+    placed: Float64[np.ndarray, "f 136 2"],
+    seen: Bool[np.ndarray, "f 136"],
+) -> float:
+    """In pixels, over the half of the frames in which the driver's lower ankle is lowest."""
+    ground = ground_line(placed, seen)
+    if ground is None:
+        return float("nan")
+    driver = moving[:, ANKLES, 1].max(axis=1)
+    standing = driver >= np.median(driver)
+    return float(np.abs(placed[:, ANKLES, 1].max(axis=1) - ground)[standing].mean())
+
+
+def displacement(
+    points: Float64[np.ndarray, "f 134 2"],
+    official: Float64[np.ndarray, "f 134 2"],
+    seen: Bool[np.ndarray, "f 134"],
+) -> float:
+    """Mean distance of the body's seen keypoints from where another fit has them."""
+    apart = np.linalg.norm(points - official, axis=-1)[:, BODY_KEYPOINTS]
+    shown = seen[:, BODY_KEYPOINTS]
+    return float(apart[shown].mean()) if shown.any() else 0.0
