@@ -90,7 +90,8 @@ class Player {
 
   #key(event) {
     const last = this.preview.frames - 1;
-    const target = { ArrowLeft: this.frame - 1, ArrowRight: this.frame + 1, Home: 0, End: last }[event.key];
+    const from = this.wanted ?? this.frame; // keys come faster than frames
+    const target = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: last }[event.key];
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (target !== undefined) this.go(Math.min(Math.max(target, 0), last));
     else if (event.key === " " && event.target.tagName !== "BUTTON") this.toggle();
