@@ -35,7 +35,8 @@ class NumberColumn:
 
     def pad(self, rows: int) -> None:
         """Fill up with rows that have none."""
-        self.values.extend([math.nan] * (rows - len(self.values)))
+        if len(self.values) < rows:
+            self.values.extend([math.nan] * (rows - len(self.values)))
 
     def data(self) -> list[float | None]:
         """For the page."""
@@ -80,28 +81,27 @@ class Table:
 
     rows: int = 0
     columns: dict[str, Column] = field(default_factory=dict)
+    _known: dict[tuple[Group, str], Column] = field(default_factory=dict)
 
     def append(self, cells: Mapping[tuple[Group, str], str | float]) -> None:
         """Add a pair.
 
         Args:
-            cells: By group and name; a manifest's own column whose name is taken gets a prefix.
+            cells: By group and name; a name that another group has gets its group's as a prefix.
         """
-        for (group, name), value in cells.items():
-            column = self._column(group, name, value)
+        for cell, value in cells.items():
+            column = self._known.get(cell) or self._new(*cell, value)
             column.pad(self.rows)
             column.append(value)
         self.rows += 1
 
-    def _column(self, group: Group, name: str, value: str | float) -> Column:
-        key = name.casefold()
-        found = self.columns.get(key)
-        if found is not None and found.group == group:
-            return found
-        if found is not None:
-            return self._column(group, f"{group}_{name}", value)
+    def _new(self, group: Group, name: str, value: str | float) -> Column:
+        free = name
+        while free.casefold() in self.columns:
+            free = f"{group}_{free}"
         kind = TextColumn if isinstance(value, str) else NumberColumn
-        self.columns[key] = column = kind(name, group)
+        self.columns[free.casefold()] = column = kind(free, group)
+        self._known[group, name] = column
         return column
 
     def finish(self) -> None:

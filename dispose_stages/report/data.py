@@ -7,9 +7,11 @@ their content: a page never meets blocks of another one. What a small run has li
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Set
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ BLOCK = 100
 """Rows per block."""
 INLINE_ROWS = 200
 """Runs up to this size have their rows and columns inside the page."""
+_LOCK = ".lock"
 _UNSAFE = "<>&\u2028\u2029"
 
 
@@ -32,6 +35,20 @@ def script_json(value: Any) -> Markup:
     for character in _UNSAFE:
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 - everything that could be markup was replaced above
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep others from writing the same report meanwhile; they wait.
+
+    Without locks, as on some network file systems, whoever writes last may leave gaps: the next
+    report fills them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as stream:
+        with suppress(OSError):
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 class PageFiles:
@@ -81,8 +98,8 @@ class PageFiles:
             used: Pictures.
         """
         keep = {path.name for path in used} | {Path(link).name for link in self.links.values()}
-        for path in self._folder.glob("*") if self._folder.is_dir() else ():
-            if path.name not in keep and path.is_file():
+        for path in self._folder.glob("*"):
+            if path.name not in keep | {_LOCK} and path.is_file():
                 path.unlink(missing_ok=True)
 
 

@@ -29,7 +29,7 @@ from dispose_stages.geometry.dense_field import from_fixed_point
 from dispose_stages.geometry.frames import cover_resize, target_size
 from dispose_stages.report import panels
 from dispose_stages.report.content import Comparison
-from dispose_stages.report.data import PageFiles
+from dispose_stages.report.data import PageFiles, alone
 from dispose_stages.report.gathering import chosen, gather, pair_reports
 from dispose_stages.report.html import render, row_data
 from dispose_stages.report.panels import Pixels, Preview
@@ -57,6 +57,11 @@ def write_report(outcomes: RunOutcomes, *, previews: int = PREVIEWS) -> None:
         outcomes: Of the run.
         previews: Pairs with pictures.
     """
+    with alone(outcomes.layout.report_files):
+        _write(outcomes, previews)
+
+
+def _write(outcomes: RunOutcomes, previews: int) -> None:
     layout = outcomes.layout
     report = gather(outcomes)
     pictures = Pictures(outcomes, read_run_config(layout))

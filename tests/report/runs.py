@@ -80,6 +80,7 @@ def write_page(
 ) -> Page:
     """Write the page of a run of some pairs, and read it back."""
     report = counted(pairs, **other)
+    (where / "report_files").mkdir(exist_ok=True)
     files = PageFiles(where / "report_files")
     files.add_columns(report.table)
     metrics = [column.name for column in report.table.numbers("score")]

@@ -48,6 +48,7 @@ def grey_of(frame: int) -> int:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium without a window."""
+    sync_api.expect.set_options(timeout=30_000)  # the machine may be busy
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield launched

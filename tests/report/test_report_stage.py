@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import Compute, Config
 from dispose_stages.errors import Reason
 from dispose_stages.report import stage
+from dispose_stages.report.data import alone
 from dispose_stages.report.gathering import chosen
 from dispose_stages.report.stage import write_report
 from dispose_stages.store.artifacts import ArtifactStore
@@ -148,7 +150,23 @@ def test_pictures_are_made_once(outcomes: RunOutcomes, monkeypatch: pytest.Monke
     assert shown(outcomes).source == first.source
     assert {path.name for path in (first.folder / "report_files").iterdir()} == kept
     shown(outcomes, previews=0)
-    assert not list((first.folder / "report_files").iterdir())
+    assert [path.name for path in (first.folder / "report_files").iterdir()] == [".lock"]
+
+
+def test_two_reports_at_once_wait_for_one_another(outcomes: RunOutcomes) -> None:
+    """Neither removes what the other is about to refer to."""
+    finished = threading.Event()
+
+    def write() -> None:
+        write_report(outcomes)
+        finished.set()
+
+    with alone(outcomes.layout.report_files):
+        other = threading.Thread(target=write)
+        other.start()
+        assert not finished.wait(1.0)
+    other.join()
+    assert outcomes.layout.report.exists()
 
 
 def test_limits_of_the_configuration_hold_for_pictures(

@@ -12,10 +12,10 @@ const make = (name, attributes = {}, ...children) => fill(document.createElement
 const drawn = (name, attributes = {}, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 
-const short = (value) => {
+const short = (value, digits = 4) => {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  return size && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+  return size && (size < 1e-3 || size >= 1e5) ? value.toExponential(digits - 2) : String(Number(value.toPrecision(digits)));
 };
 
 const terms = (entries, attributes = {}) => make("dl", attributes,

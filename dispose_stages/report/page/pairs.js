@@ -92,7 +92,7 @@ const cellOf = (row, name) => {
 const HIDDEN = new Set(["pair_id", "status", "reason", "warnings", "reference", "driver", "message", "seconds", "line"]);
 
 const tableColumns = () => {
-  const main = columns.filter((column) => page.main.includes(column.name));
+  const main = page.main.map(columnNamed);
   const rest = columns.filter((column) => !HIDDEN.has(column.name) && !page.main.includes(column.name));
   const of = (...groups) => rest.filter((column) => groups.includes(column.group));
   return [...of("pair"), ...main, ...of("manifest", "parameter"), ...of("score"), ...of("fact")];

@@ -19,7 +19,7 @@ const plot = (found) => {
   return make("figure", { class: "plot" },
     make("figcaption", {}, make("b", {}, found.name), " ", make("span", { class: "soft" }, DIRECTION[found.better])),
     ...rows,
-    make("div", { class: "ridge axis" }, make("span"), make("div", { class: "ends" }, make("span", {}, short(found.low)), make("span", {}, short(found.high))), make("span", { class: "number" }, "median")),
+    make("div", { class: "ridge axis" }, make("span"), make("div", { class: "ends" }, make("span", {}, short(found.low, 3)), make("span", {}, short(found.high, 3))), make("span", { class: "number" }, "median")),
     make("p", { class: "soft" }, `${total(found)} of ${page.rows} pairs${missing ? `; without: ${missing}` : ""}`));
 };
 
