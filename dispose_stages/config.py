@@ -140,8 +140,9 @@ class Sampling(Section):
     """`cpu`: the same noise on every machine. `device`: the original's draws on a GPU."""
     checkpoint_every: int = Field(default=5, ge=0)
     """Steps between saved states of an unfinished clip; 0: none."""
-    tile_batch: int = Field(default=1, ge=1, le=64)
-    """Tiles that are denoised in one batch."""
+    tile_batch: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
+    """Tiles that are denoised in one batch, or `auto`: as the card's memory and the resolution
+    suggest; results differ by rounding, keys do not."""
     compile: Literal["auto", "off"] = "auto"
     """`auto`: blocks are compiled on a GPU, which changes rounding but no key. `off`: never."""
 

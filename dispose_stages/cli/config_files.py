@@ -135,6 +135,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return " or ".join(_allowed(part) for part in schema["anyOf"])
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
     if schema["type"] == "array":
         return f"list of {_allowed(schema['items'])}"
     if schema["type"] == "boolean":

@@ -11,13 +11,20 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
+_FILLING_ROWS = 2 * 16 * 72 * 128
+"""Latent cells in a batch beyond which a card gains nothing: the published size's one tile."""
+_BYTES_PER_ROW = 1.5 * 14_144
+"""Activations per latent cell in half precision: the peak that ``make bench-traffic`` counts, and
+what an allocator loses between its blocks."""
+_NETWORK_BYTES = 7e9
+"""All networks of sampling in half precision, the autoencoder's encoder in single."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,43 @@ def ladder(tile_batch: int) -> list[Rung]:
         Rung("offload_idle", 1, sequential_halves=True, offload_idle=True, frame_chunk=1),
     ]
     return rungs if tile_batch > 1 else rungs[1:]
+
+
+def ladder_for(
+    tile_batch: int | Literal["auto"], rows: int, device: torch.device, dtype: torch.dtype
+) -> list[Rung]:
+    """The rungs for a setting.
+
+    Args:
+        tile_batch: As configured.
+        rows: Latent cells of a tile, frames and guidance halves counted.
+        device: Of the networks.
+        dtype: Of weights and activations.
+    """
+    if tile_batch != "auto":
+        return ladder(tile_batch)
+    if device.type != "cuda":
+        return ladder(1)
+    total = torch.cuda.get_device_properties(device).total_memory
+    return fitting_ladder(total, rows, dtype.itemsize)
+
+
+def fitting_ladder(total_bytes: int, rows: int, value_bytes: int) -> list[Rung]:
+    """The rungs for a card, from the first that is worth its memory and fits.
+
+    Free memory never counts: a neighbour on the card must not change what is computed.
+
+    Args:
+        total_bytes: Of the card.
+        rows: Latent cells of a tile, frames and guidance halves counted.
+        value_bytes: Of a weight or an activation.
+    """
+    widened = value_bytes / 2
+    room = 0.9 * total_bytes - _NETWORK_BYTES * widened
+    fitting = int(room / (_BYTES_PER_ROW * widened * rows))
+    if fitting < 1:
+        return ladder(1)[1:]
+    return ladder(max(1, min(fitting, _FILLING_ROWS // rows)))
 
 
 class Placement:

@@ -27,7 +27,7 @@ from dispose_stages.sample.ahead import ReadAhead
 from dispose_stages.sample.clip import ClipInputs, Networks, sample_clip
 from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.inputs import clip_inputs
-from dispose_stages.sample.memory import Placement, Rung, ladder
+from dispose_stages.sample.memory import Placement, Rung, ladder_for
 from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, draw_noise
 from dispose_stages.sample.resume import Progress, StateWriter, from_arrays, save_every, to_arrays
 from dispose_stages.sample.unit import REVISION, SampleParams
@@ -153,7 +153,10 @@ class SampleWorker:
             )
 
         with torch.inference_mode(), full_float32():
-            rungs = ladder(self._context.config.sampling.tile_batch)
+            cells = inputs.image[0].numel() // LATENT_STRIDE**2
+            rows = (1 + params.guided) * min(params.tile_size, inputs.frames) * cells
+            tile_batch = self._context.config.sampling.tile_batch
+            rungs = ladder_for(tile_batch, rows, self._networks.device, self._networks.dtype)
             try:
                 latents, rung = descend({rung.name: partial(attempt, rung) for rung in rungs})
             finally:

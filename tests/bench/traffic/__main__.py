@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.bench.traffic.fusion import fused
-from tests.bench.traffic.steps import FULL, SWITCHES, count
+from tests.bench.traffic.steps import FULL, SWITCHES, count, held_bytes
 from tests.bench.traffic.tracer import Trace
 
 PEAKS = {"H100": (989e12, 3.35e12), "H200": (989e12, 4.8e12)}
@@ -63,8 +64,11 @@ def main() -> None:
         rows = 0 if name.startswith("no ") else options.kernels
         for kernel, launches, size in trace.by_name()[:rows]:
             print(f"    {size:8.1f} GB {launches:6}  {kernel[:70]}")
+    held = held_bytes(FULL)
+    print(f"held at once by ours, eager, beside weights and conditions: {held / 1e9:.2f} GB")
     if options.json:
-        report = {name: trace.totals() for name, trace in counted.items()}
+        report: dict[str, Any] = {name: trace.totals() for name, trace in counted.items()}
+        report["held_bytes"] = held
         options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 

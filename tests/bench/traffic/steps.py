@@ -20,6 +20,7 @@ from dispose_stages.sample.binding import BoundNetwork, guidance_contexts
 from dispose_stages.sample.conditions import ClipConditions
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.predict import Predictor
+from tests.bench.traffic.memory import peak_bytes
 from tests.bench.traffic.original import Original
 from tests.bench.traffic.tracer import Autocast, CudaAttention, Trace, Tracer
 
@@ -174,6 +175,15 @@ def without(switch: str) -> AbstractContextManager[object]:
     if switch not in asks:
         return nullcontext()
     return patch.object(fused, asks[switch], lambda *_: False)
+
+
+def held_bytes(size: Size) -> int:
+    """The most that one step of ours holds at once in float16, beside weights and conditions."""
+    with torch.no_grad(), patch.object(fused, "applies", lambda _: True):
+        step = TileStep(size, torch.device("meta"), torch.float16).ours()
+        step()
+        with CudaAttention(None):
+            return peak_bytes(step)
 
 
 def count(size: Size, *, original: bool = False, off: str = "") -> Trace:

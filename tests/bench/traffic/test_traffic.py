@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from dispose_stages.sample import memory
 from tests.bench.traffic.fusion import fused
-from tests.bench.traffic.steps import SMALL, SWITCHES, count
+from tests.bench.traffic.steps import FULL, SMALL, SWITCHES, count, held_bytes
 from tests.bench.traffic.tracer import CudaAttention, Trace, Tracer
 
 EXPECTED = json.loads(Path(__file__).with_name("expected.json").read_text())
@@ -64,6 +66,14 @@ def test_the_tracer_counts_by_its_rules() -> None:
     assert (attention.flops, attention.bytes) == (4 * 2 * 3 * 5 * 5 * 7, 4 * 4 * 210)
     assert cast.bytes == 6 * 48
     assert (tracer.trace.casts, tracer.trace.syncs) == (1, 1)
+
+
+def test_what_a_step_holds_grows_with_its_latents() -> None:
+    """Per latent cell it is what the memory ladder of the full width reckons with."""
+    tall = replace(SMALL, height=2 * SMALL.height)
+    assert held_bytes(tall) == pytest.approx(2 * held_bytes(SMALL), rel=0.01)
+    per_cell = held_bytes(FULL) / (2 * FULL.frames * (FULL.height // 8) * (FULL.width // 8))
+    assert per_cell == pytest.approx(memory._BYTES_PER_ROW / 1.5, rel=0.01)
 
 
 def test_fusion_keeps_what_is_read_later() -> None:

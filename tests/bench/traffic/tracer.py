@@ -228,7 +228,7 @@ def _kind(func: Any) -> str:
 class CudaAttention(TorchFunctionMode):
     """Attention as one fused kernel, whatever the meta device would do."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer | None) -> None:
         super().__init__()
         self._tracer = tracer
 
@@ -242,7 +242,8 @@ class CudaAttention(TorchFunctionMode):
         result = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
         pairs = math.prod(query.shape[:-1]) * key.shape[-2]
         flops = 2 * pairs * (query.shape[-1] + value.shape[-1])
-        self._tracer.add("attention", ATTENTION, args[:3], result, flops=flops)
+        if self._tracer is not None:
+            self._tracer.add("attention", ATTENTION, args[:3], result, flops=flops)
         return result.transpose(1, 2)
 
 
