@@ -144,7 +144,8 @@ class Sampling(Section):
     """Tiles that are denoised in one batch, or `auto`: as the card's memory and the resolution
     suggest; results differ by rounding, keys do not."""
     compile: Literal["auto", "off"] = "auto"
-    """`auto`: blocks are compiled on a GPU, which changes rounding but no key. `off`: never."""
+    """`auto`: on a GPU blocks are compiled and steps recorded, which changes rounding but no key.
+    `off`: never."""
 
 
 class Encoding(Section):

@@ -31,6 +31,7 @@ from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import Noise, repeat_to_length
 from dispose_stages.sample.predict import Predictor
+from dispose_stages.sample.recording import Capture
 from dispose_stages.sample.reference import (
     added_time_ids,
     clip_pixels,
@@ -84,6 +85,7 @@ class Networks:
         device: Where everything is computed.
         dtype: Of weights and activations.
         resident: Keeps a network on the device while it is used.
+        capture: How repeated calls of the networks are recorded; None: not at all.
     """
 
     unet: SpatioTemporalUNet
@@ -97,6 +99,7 @@ class Networks:
     device: torch.device
     dtype: torch.dtype
     resident: Resident = always_resident
+    capture: Capture | None = None
 
 
 def condition_clip(
@@ -191,6 +194,7 @@ def sample_clip(
         control_scale=params.control_scale,
         rung=rung,
         dtype=networks.dtype,
+        capture=networks.capture,
     )
     return denoise(
         state or initial_state(repeat_to_length(tile_noise, inputs.frames), levels),

@@ -7,6 +7,7 @@ Batch elements are ordered tile by tile, within a tile the unconditional half fi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.sample.binding import BoundNetwork
 from dispose_stages.sample.conditions import ClipConditions
 from dispose_stages.sample.memory import Rung
+from dispose_stages.sample.recording import Capture, Recorder
 
 
 class Predictor:
@@ -28,6 +30,8 @@ class Predictor:
         guided: Run the unconditional half too.
         control_scale: Factor on the ControlNet's residuals.
         rung: Says how many tiles go into one call, and whether both halves do.
+        dtype: Of weights and activations.
+        capture: How calls of the networks are recorded; None: not at all.
     """
 
     def __init__(
@@ -40,11 +44,14 @@ class Predictor:
         control_scale: float = 1.0,
         rung: Rung,
         dtype: torch.dtype,
+        capture: Capture | None = None,
     ) -> None:
         self._conditions, self._unet, self._control_net = conditions, unet, control_net
         self._tile_batch, self._dtype = rung.tile_batch, dtype
         self._control_scale = control_scale
         self._conditional = int(guided)
+        # A network that comes and goes does not stay where a recording expects it.
+        self._recorder = Recorder(None if rung.offload_idle else capture)
         halves = (0, 1) if guided else (0,)
         self._calls = [(half,) for half in halves] if rung.sequential_halves else [halves]
 
@@ -61,17 +68,21 @@ class Predictor:
         for first in range(0, len(tiles), self._tile_batch):
             batch = tiles[first : first + self._tile_batch]
             frames = torch.stack([noisy.index_select(0, tile) for tile in batch])
-            parts = [self._run(frames, time, control_time, batch, call) for call in self._calls]
+            inputs = (frames, time, control_time, *batch)
+            parts = [
+                self._recorder((call, len(batch)), partial(self._run, call), *inputs)
+                for call in self._calls
+            ]
             predictions += torch.cat(parts, dim=1).unbind(0)
         return predictions
 
     def _run(
         self,
+        halves: tuple[int, ...],
         noisy: Float32[Tensor, "k t 4 h w"],
         time: Tensor,
         control_time: Tensor | None,
-        tiles: Sequence[Tensor],
-        halves: tuple[int, ...],
+        *tiles: Tensor,
     ) -> Float[Tensor, "k g t 4 h w"]:
         """The given guidance halves of a batch of tiles."""
         conditional = [half == self._conditional for half in halves]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.inputs import clip_inputs
 from dispose_stages.sample.memory import Placement, Rung, ladder_for
 from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, draw_noise
+from dispose_stages.sample.recording import cuda_graph
 from dispose_stages.sample.resume import Progress, StateWriter, from_arrays, save_every, to_arrays
 from dispose_stages.sample.unit import REVISION, SampleParams
 from dispose_stages.store.files import FileState
@@ -192,15 +194,12 @@ class SampleWorker:
             _finite(arrays["latents"])
             store.write_partial(unit.stage, unit.key, arrays, attributes)
 
-        def interrupt() -> InterruptedUnitError:
-            return InterruptedUnitError("stopped between two steps; the state is saved")
-
         writer = StateWriter(save, self._threads)
         keep = save_every(
             self._context.config.sampling.checkpoint_every,
             writer,
             stop_requested=self._context.stop_requested,
-            interrupt=interrupt,
+            interrupt=partial(InterruptedUnitError, "stopped between two steps; it is saved"),
         )
 
         def after_step(state: DenoisingState) -> None:
@@ -228,6 +227,7 @@ def load(context: Context) -> SampleWorker:
     # On a CPU, compiling takes longer than it saves.
     if context.device == "cuda" and context.config.sampling.compile == "auto":
         compile_blocks([networks.unet, networks.control_net], context.config.compute.compile_cache)
+        networks = replace(networks, capture=cuda_graph)
     return SampleWorker(networks, placement, context)
 
 
