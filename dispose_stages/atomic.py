@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -16,6 +16,9 @@ from dispose_stages.errors import StoreError
 
 TEMPORARY_SUFFIX = ".tmp"
 """Ending of files that are being written; whatever has it may be deleted when no job runs."""
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 
 
 def temporary_name(path: Path) -> Path:
@@ -85,6 +88,15 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """Write a whole UTF-8 file atomically and durably, never holding all of it."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as stream,
+    ):
+        stream.writelines(pieces)
+
+
 def write_text_if_changed(path: Path, content: str) -> bool:
     """Write unless the file already says the same; returns whether it was written.
 
@@ -103,9 +115,7 @@ def write_text_if_changed(path: Path, content: str) -> bool:
 
 def canonical_json(value: Any) -> str:
     """The one way to write a value: sorted keys, no spaces, no NaN."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _CANONICAL.encode(value)
 
 
 def readable_json(value: Any) -> str:

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from dispose_stages.artifacts import Latents
-from dispose_stages.atomic import readable_json, write_text
+from dispose_stages.atomic import readable_json, write_pieces, write_text
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import read_lease
 from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.manifest import read_manifest, rejects_csv
 from dispose_stages.batch.plan import Plan, build_plan, upstream_shards
-from dispose_stages.batch.run_files import pairs_json, write_stage_weights
+from dispose_stages.batch.run_files import pairs_text, write_stage_weights
 from dispose_stages.batch.stage import ArtifactRepository
 from dispose_stages.batch.summary import PlanSummary, ShardSummary
 from dispose_stages.batch.unit import Result, Unit
@@ -189,7 +189,7 @@ def plan_run(root: Path, images: int = 2, videos: int = 2, *, more=(), **config)
 def write_plan(layout: RunLayout, config: Config, plan: Plan, problems=()) -> None:
     """What planning leaves behind."""
     write_text(layout.config, readable_json(config.model_dump(mode="json")))
-    write_text(layout.pairs, pairs_json(plan.rows, problems))
+    write_pieces(layout.pairs, pairs_text(plan.rows, problems))
     write_text(layout.rejects, rejects_csv(problems))
     summaries = {stage: {} for stage in STAGES}
     for stage in STAGES:

@@ -15,6 +15,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -148,10 +149,16 @@ class _MediaCheck:
 
 def _derived_id(row: Mapping[str, str]) -> str:
     """A readable id that depends on the row's own content only, not on its place in the file."""
-    stems = (Path(row.get(column) or row["driving_video"]).stem for column in REQUIRED_COLUMNS)
-    words = "_".join(_NOT_IN_ID.sub("-", stem).strip("-._")[:48] or "x" for stem in stems)
+    paths = (row.get(column) or row["driving_video"] for column in REQUIRED_COLUMNS)
+    words = "_".join(map(_stem, paths))
     content = canonical_json({name: row[name] for name in _IDENTITY if row.get(name)})
     return f"{words}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+@lru_cache(1024)
+def _stem(path: str) -> str:
+    """A file's name as far as it can be part of another."""
+    return _NOT_IN_ID.sub("-", Path(path).stem).strip("-._")[:48] or "x"
 
 
 class _RowReader:
@@ -176,9 +183,14 @@ class _RowReader:
             )
             return None
         values = dict(zip(self.header, cells, strict=False))
+        given = values.get("pair_id", "")
+        reference = values.get(_IMAGE) or values.get("reference_frame")
+        named = bool(reference and values.get("driving_video"))
+        pair_id = given or (_derived_id(values) if named else "")
+        ids = self._id_problems(line, pair_id, derived=not given) if named else ()
         problems = [
             RowProblem(line, column, reason)
-            for column, reason in (*self._media_problems(values), *self._id_problems(line, values))
+            for column, reason in (*self._media_problems(values), *ids)
         ]
         try:
             parameters = self._parameters(values)
@@ -188,13 +200,13 @@ class _RowReader:
                 for where, what in describe_validation_error(error, Parameters)
             ]
         if problems:
-            self.problems += (self._named(problem, values) for problem in problems)
+            self.problems += (self._named(problem, values, pair_id) for problem in problems)
             return None
         video, frame = self._resolve(values["driving_video"]), values.get("reference_frame")
         truth = values.get("truth_video")
         return Row(
             line=line,
-            pair_id=self._pair_id(values),
+            pair_id=pair_id,
             reference_image=video if frame else self._resolve(values[_IMAGE]),
             driving_video=video,
             parameters=parameters,
@@ -211,12 +223,7 @@ class _RowReader:
             self.paths[cell] = str(path.relative_to(self.here) if here else path)
         return self.paths[cell]
 
-    def _pair_id(self, values: Mapping[str, str]) -> str:
-        return values.get("pair_id") or _derived_id(values)
-
-    def _named(self, problem: RowProblem, values: Mapping[str, str]) -> RowProblem:
-        named = all(values.get(column) for column in REQUIRED_COLUMNS)
-        pair_id = self._pair_id(values) if named else values.get("pair_id", "")
+    def _named(self, problem: RowProblem, values: Mapping[str, str], pair_id: str) -> RowProblem:
         cell = values.get(problem.column) if problem.column in REQUIRED_COLUMNS else None
         return replace(problem, pair_id=pair_id, file=self._resolve(cell) if cell else "")
 
@@ -247,12 +254,7 @@ class _RowReader:
         hint = f"; there is one in the working directory, {self.here}" if elsewhere else ""
         return f" (paths in a manifest begin at its own folder, {self.folder}{hint})"
 
-    def _id_problems(self, line: int, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        if not (
-            values.get("driving_video") and (values.get(_IMAGE) or values.get("reference_frame"))
-        ):
-            return
-        pair_id = self._pair_id(values)
+    def _id_problems(self, line: int, pair_id: str, *, derived: bool) -> Iterator[tuple[str, str]]:
         if not _PAIR_ID.fullmatch(pair_id):
             allowed = "letters, digits, '.', '_', '-', not first '.' or '-', at most 128"
             yield "pair_id", f"{pair_id!r} cannot be a file name (allowed: {allowed})"
@@ -262,8 +264,8 @@ class _RowReader:
         if first != pair_id:
             yield "pair_id", f"{pair_id} differs from {first} in line {first_line} by case only"
         elif first_line != line:
-            given = "duplicate of" if values.get("pair_id") else "same content as"
-            yield "pair_id", f"{given} line {first_line} ({pair_id})"
+            same = "same content as" if derived else "duplicate of"
+            yield "pair_id", f"{same} line {first_line} ({pair_id})"
 
 
 def read_manifest(path: Path, defaults: Parameters) -> Manifest:

@@ -25,7 +25,7 @@ from dispose_stages.batch.sharding import (
     shard_count,
     shard_name,
 )
-from dispose_stages.batch.unit import RowPlan, Unit
+from dispose_stages.batch.unit import RowPlan, Unit, unit_maker
 from dispose_stages.config import STAGES, Config
 
 _SHARED_BITS = 4
@@ -82,9 +82,9 @@ def build_plan(
     planners = [importlib.import_module(f"dispose_stages.{stage}.unit").plan for stage in STAGES]
     clips = len({(row.reference_image, row.driving_video) for row in manifest.rows})
     route = _route_of_many if clips >= _MANY_CLIPS else _route_of_few
-    plan = Plan()
+    plan, make_unit = Plan(), unit_maker(stamps or {}, route)
     for row in manifest.rows:
-        needed = RowPlan(row, config, stamps or {}, route)
+        needed = RowPlan(row, config, make_unit)
         for add_units in planners:
             add_units(needed)
         for unit in needed.units.values():

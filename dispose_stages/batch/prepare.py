@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dispose_stages.atomic import canonical_json, readable_json, write_text_if_changed
+from dispose_stages.atomic import readable_json, write_pieces, write_text_if_changed
 from dispose_stages.batch.audit import ShardId, audit_ledgers
 from dispose_stages.batch.control import Control, standing_requests
 from dispose_stages.batch.layout import RunLayout
@@ -21,8 +21,14 @@ from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.manifest import Manifest, RowProblem, read_manifest, rejects_csv
 from dispose_stages.batch.pilot import settled_units
 from dispose_stages.batch.plan import Plan, build_plan, revision, upstream_shards
-from dispose_stages.batch.run_files import forget_damaged_weights, pairs_json
+from dispose_stages.batch.run_files import forget_damaged_weights, pairs_text
 from dispose_stages.batch.run_lock import RunLock
+from dispose_stages.batch.signatures import (
+    is_written,
+    shard_signature,
+    text_signature,
+    weights_signature,
+)
 from dispose_stages.batch.strangers import STRANGERS_REMEDY, stranger_videos
 from dispose_stages.batch.summary import PlanSummary, ShardSummary
 from dispose_stages.batch.unit import Result, Unit
@@ -69,8 +75,7 @@ class PreparedRun:
         manifest: Its good rows and the problems of the others.
         plan: Units, pairs and numbers of shards.
         control: Standing requests, with those of this command.
-        shards: (stage, shard) to the text of its file.
-        pairs: Text of the file that lists the pairs.
+        shards: (stage, shard) to what its job is given.
         summary: What Snakemake works from.
         stale: (stage, shard)s whose ledger belongs to another plan.
         repaired: What was damaged and how that was mended, for people.
@@ -83,8 +88,7 @@ class PreparedRun:
     manifest: Manifest
     plan: Plan
     control: Control
-    shards: Mapping[ShardId, str]
-    pairs: str
+    shards: Mapping[ShardId, Shard]
     summary: PlanSummary
     stale: tuple[ShardId, ...]
     repaired: tuple[str, ...] = ()
@@ -105,12 +109,13 @@ class PreparedRun:
         self.control.write(layout.control)
         forget_damaged_weights(layout)
         self._note_released()  # before any job begins, which takes its ledger away
-        for (stage, shard), text in self.shards.items():
-            write_text_if_changed(layout.shard(stage, shard), text)
+        for (stage, name), shard in self.shards.items():
+            write_text_if_changed(layout.shard(stage, name), shard.to_json())
         self._remove_former_shards()
         config = readable_json(self.config.model_dump(mode="json"))
         write_text_if_changed(layout.config, config)
-        write_text_if_changed(layout.pairs, self.pairs)
+        if not is_written(layout.pairs, self.summary.report):
+            write_pieces(layout.pairs, pairs_text(self.plan.rows, self.manifest.problems))
         write_text_if_changed(layout.rejects, rejects_csv(self.manifest.problems))
         write_text_if_changed(layout.summary, self.summary.to_json())
 
@@ -157,6 +162,19 @@ class PreparedRun:
                         path.unlink(missing_ok=True)
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """A plan is many small objects in no circle; the collector would walk them over and over."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_uncollected()
 def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> PreparedRun:
     """Work out a run; reads the manifest, sizes and times of media, and earlier ledgers.
 
@@ -173,7 +191,31 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
     manifest = read_manifest(Path(config.manifest), config.parameters)
     _check_rows(manifest, config.manifest)
     control, repaired = standing_requests(layout)
-    forced = forced or Forced()
+    plan, control = _plan(config, manifest, control, forced or Forced())
+    shards = _shard_files(plan)
+    units = {shard_id: shard.units for shard_id, shard in shards.items()}
+    audit = audit_ledgers(layout, ArtifactStore(Path(config.store)), units, config.store.keeps)
+    control = control.reopened(audit.lost)
+    return PreparedRun(
+        config=config,
+        layout=layout,
+        manifest=manifest,
+        plan=plan,
+        control=control,
+        shards=shards,
+        summary=_summarize(config, manifest, plan, shards, control),
+        stale=tuple(audit.stale),
+        repaired=repaired,
+        released=audit.released,
+        strangers=tuple(stranger_videos(layout, plan.rows)),
+    )
+
+
+def _plan(
+    config: Config, manifest: Manifest, control: Control, forced: Forced
+) -> tuple[Plan, Control]:
+    """The plan, and the requests with what is forced."""
+    layout = RunLayout(config.run_dir)
     for stage in sorted(forced.stages):
         control = control.with_stamp(stage)
     for stage, names in forced.units.items():
@@ -183,40 +225,12 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
         "settled": settled_units(layout) if config.pilot.chosen else None,
     }
     plan = build_plan(config, manifest, stamps=control.stamps, **former)
-    by_shard = _units_by_shard(plan)
-    again = [i for i in by_shard if str(layout.ledger(*i)) in forced.ledgers]
-    if again:
-        for stage, shard in again:
-            control = control.with_stamp(stage, [unit.id for unit in by_shard[stage, shard]])
+    if forced.ledgers:  # whose units are known only now
+        for (stage, shard), units in _units_by_shard(plan).items():
+            if str(layout.ledger(stage, shard)) in forced.ledgers:
+                control = control.with_stamp(stage, [unit.id for unit in units])
         plan = build_plan(config, manifest, stamps=control.stamps, **former)
-        by_shard = _units_by_shard(plan)
-    audit = audit_ledgers(layout, ArtifactStore(Path(config.store)), by_shard, config.store.keeps)
-    control = control.reopened(audit.lost)
-    shards = _shard_files(plan, by_shard)
-    texts = {shard_id: shard.to_json() for shard_id, shard in shards.items()}
-    pairs = pairs_json(plan.rows, manifest.problems)
-    return PreparedRun(
-        config=config,
-        layout=layout,
-        manifest=manifest,
-        plan=plan,
-        control=control,
-        shards=texts,
-        pairs=pairs,
-        summary=PlanSummary(
-            pairs=len(plan.rows),
-            rejects=len({problem.line for problem in manifest.problems}),
-            counts=dict(plan.shard_counts),
-            shards=_summarize(shards, texts, control),
-            weights=weights_signature(config.models.folder),
-            report=_digest(pairs),
-            shard_minutes=config.shards.minutes,
-        ),
-        stale=tuple(audit.stale),
-        repaired=repaired,
-        released=audit.released,
-        strangers=tuple(stranger_videos(layout, plan.rows)),
-    )
+    return plan, control
 
 
 def _first_lines(problems: Sequence[RowProblem]) -> Iterator[str]:
@@ -245,7 +259,7 @@ def _units_by_shard(plan: Plan) -> dict[ShardId, list[Unit]]:
     return {(stage, name): units for stage in STAGES for name, units in plan.shards(stage).items()}
 
 
-def _shard_files(plan: Plan, by_shard: Mapping[ShardId, list[Unit]]) -> dict[ShardId, Shard]:
+def _shard_files(plan: Plan) -> dict[ShardId, Shard]:
     revisions = {stage: revision(stage) for stage in STAGES}
     return {
         (stage, name): Shard(
@@ -255,47 +269,27 @@ def _shard_files(plan: Plan, by_shard: Mapping[ShardId, list[Unit]]) -> dict[Sha
             units=tuple(units),
             upstream={s: tuple(names) for s, names in upstream_shards(plan, units).items()},
         )
-        for (stage, name), units in by_shard.items()
+        for (stage, name), units in _units_by_shard(plan).items()
     }
 
 
 def _summarize(
-    shards: Mapping[ShardId, Shard], texts: Mapping[ShardId, str], control: Control
-) -> dict[str, dict[str, ShardSummary]]:
+    config: Config,
+    manifest: Manifest,
+    plan: Plan,
+    shards: Mapping[ShardId, Shard],
+    control: Control,
+) -> PlanSummary:
     summaries: dict[str, dict[str, ShardSummary]] = {stage: {} for stage in STAGES}
     for (stage, name), shard in shards.items():
-        parts = [_digest(texts[stage, name])]
-        if stage == "ingest":
-            media = {path for unit in shard.units for path in unit.sources.values()}
-            parts.append(_digest(canonical_json([_state(path) for path in sorted(media)])))
-        if epoch := control.epoch(stage, name):
-            parts.append(f"again {epoch}")
-        summaries[stage][name] = ShardSummary(len(shard.units), ", ".join(parts), shard.upstream)
-    return summaries
-
-
-def weights_signature(root: Path) -> str:
-    """Sizes and times of all files below `root`; changes when a checkpoint is replaced.
-
-    Where the folder lies does not matter.
-    """
-    return _digest(canonical_json(sorted(_states_below(root))))
-
-
-def _states_below(root: Path) -> Iterator[list[Any]]:
-    for folder, _, names in os.walk(root, followlinks=True):
-        for name in names:
-            path = os.path.join(folder, name)  # noqa: PTH118 - os.walk gives strings
-            yield [os.path.relpath(path, root), *_state(path)[1:]]
-
-
-def _state(path: str) -> list[Any]:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - one call serves size and time
-    except (OSError, ValueError):
-        return [path]
-    return [path, status.st_size, status.st_mtime_ns]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        told = shard_signature(shard, control.epoch(stage, name))
+        summaries[stage][name] = ShardSummary(len(shard.units), told, shard.upstream)
+    return PlanSummary(
+        pairs=len(plan.rows),
+        rejects=len({problem.line for problem in manifest.problems}),
+        counts=dict(plan.shard_counts),
+        shards=summaries,
+        weights=weights_signature(config.models.folder),
+        report=text_signature(pairs_text(plan.rows, manifest.problems)),
+        shard_minutes=config.shards.minutes,
+    )

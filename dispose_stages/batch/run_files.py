@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -30,8 +30,8 @@ def read_run_config(layout: RunLayout) -> Config:
         raise StoreError(f"{layout.root} holds no planned run: {error}") from None
 
 
-def pairs_json(rows: Iterable[Row], rejects: Iterable[RowProblem] = ()) -> str:
-    """The text of ``plan/pairs.json``: every row of the manifest, one to a line.
+def pairs_text(rows: Iterable[Row], rejects: Iterable[RowProblem] = ()) -> Iterator[str]:
+    """The text of ``plan/pairs.json`` in pieces: every row of the manifest, one to a line.
 
     Args:
         rows: That can run.
@@ -53,12 +53,16 @@ def pairs_json(rows: Iterable[Row], rejects: Iterable[RowProblem] = ()) -> str:
         }
         for row in rows
     )
-    lines, problems = (
-        ",\n".join(canonical_json(item) for item in items)
-        for items in (pairs, map(asdict, rejects))
-    )
-    head = f'{{"format":"{form}","version":{version},'
-    return f'{head}"pairs":[\n{lines}\n],"rejects":[\n{problems}\n]}}\n'
+    yield f'{{"format":"{form}","version":{version},"pairs":[\n'
+    yield from _lines(pairs)
+    yield '\n],"rejects":[\n'
+    yield from _lines(map(asdict, rejects))
+    yield "\n]}\n"
+
+
+def _lines(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for number, item in enumerate(items):
+        yield f",\n{canonical_json(item)}" if number else canonical_json(item)
 
 
 def read_rejects(layout: RunLayout) -> list[RowProblem]:

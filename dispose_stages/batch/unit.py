@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,10 @@ from dispose_stages.batch.manifest import Row
 from dispose_stages.config import Config
 from dispose_stages.config_section import Section
 from dispose_stages.errors import Reason, WarningCode
+
+_REMEMBERED = 4096
+"""Parameters and units of late that are not made again for the next row that shares them."""
+_NOTHING: Mapping[str, Any] = {}
 
 
 class Status(StrEnum):
@@ -54,7 +59,7 @@ class Result:
     reason: Reason | None = None
     message: str = ""
     origin: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     warnings: tuple[WarningCode, ...] = ()
 
     @property
@@ -89,7 +94,7 @@ class Unit:
     upstream: Mapping[str, tuple[str, str]]
     stamp: str = ""
     key: str = ""
-    inputs: Mapping[str, Result] = field(default_factory=dict)
+    inputs: Mapping[str, Result] = field(default_factory=lambda: _NOTHING)
 
     def source(self, role: str) -> Path:
         """Absolute path of a file it reads."""
@@ -120,21 +125,108 @@ class Params(Section):
 
     @classmethod
     def of(cls, *sections: BaseModel, **values: Any) -> Self:
-        """Take every field from `values`, else the first section that has it, else its default."""
-        for name in cls.model_fields.keys() - values.keys():
-            given = [s for s in sections if name in type(s).model_fields]
-            if given or cls.model_fields[name].is_required():
-                values[name] = getattr(given[0], name)
-        return cls.model_construct(**values)
+        """Take every field from `values`, else the first section that has it, else its default.
+
+        The same sections and values give the same object, as long as it is remembered.
+        """
+        key = (cls, *map(id, sections), *values.items())
+        if key not in _shared:
+            if len(_shared) >= _REMEMBERED:
+                _shared.clear()
+            origins = _origins(cls, tuple(map(type, sections)), frozenset(values))
+            found = {name: getattr(sections[number], name) for name, number in origins}
+            _shared[key] = (cls.model_construct(**found, **values), sections)
+        params: Self = _shared[key][0]
+        return params
 
     @classmethod
     def read(cls, unit: Unit) -> Self:
         """The parameters of a unit, as `plain` wrote them."""
         return cls.model_validate(unit.params)
 
-    def plain(self) -> dict[str, Any]:
+    # Equal ones are mostly one; to hash all values costs more than it saves.
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def plain(self) -> Mapping[str, Any]:
         """Plain values that decide the stage's numbers."""
-        return self.model_dump(exclude_defaults=True)
+        return _plain(self)[0]
+
+    def text(self) -> str:
+        """Canonical text of `plain`."""
+        return _plain(self)[1]
+
+
+_shared: dict[tuple[Any, ...], tuple[Any, tuple[BaseModel, ...]]] = {}
+"""Parameters by the identity of the sections they were taken from, which are kept with them."""
+
+
+@cache
+def _origins(
+    kind: type[Params], sections: tuple[type[BaseModel], ...], given: frozenset[str]
+) -> list[tuple[str, int]]:
+    """Fields that come from a section, each with the number of the first that has it."""
+    origins = []
+    for name in kind.model_fields.keys() - given:
+        having = [number for number, s in enumerate(sections) if name in s.model_fields]
+        if having or kind.model_fields[name].is_required():
+            origins.append((name, having[0]))
+    return origins
+
+
+@lru_cache(_REMEMBERED)
+def _plain(params: Params) -> tuple[Mapping[str, Any], str]:
+    plain = params.model_dump(exclude_defaults=True)
+    return plain, canonical_json(plain)
+
+
+UnitReference = tuple[str, str]
+"""Stage and id."""
+
+
+def unit_maker(
+    stamps: Mapping[str, Mapping[str, str]], route: Callable[[str, str], int]
+) -> Callable[..., tuple[Unit, UnitReference]]:
+    """What makes the units of a plan; one that many rows share is made once.
+
+    Args:
+        stamps: Stage to unit id (or ``*``) to the token of its last forced re-run.
+        route: Number that decides a unit's shard, from what it should be near to and from what
+            tells it from its neighbours there (``""``: nothing).
+    """
+
+    @lru_cache(_REMEMBERED)
+    def make(
+        stage: str,
+        params: Params,
+        label: str,
+        near: str | int,
+        apart: str,
+        sources: tuple[tuple[str, str], ...],
+        upstream: tuple[tuple[str, UnitReference], ...],
+        name: str,
+    ) -> tuple[Unit, UnitReference]:
+        read, above = dict(sources) if sources else _NOTHING, dict(upstream)
+        tokens = stamps.get(stage, _NOTHING)
+        # The text of [stage, params, read, above], of which that of `params` is known already.
+        identity = f'["{stage}",{params.text()},{canonical_json([read, above])[1:]}'
+        unit_id = name or hashlib.sha256(identity.encode()).hexdigest()[:20]
+        unit = Unit(
+            stage=stage,
+            id=unit_id,
+            label=label,
+            route=near if isinstance(near, int) else route(near, apart),
+            params=params.plain(),
+            sources=read,
+            upstream=above,
+            stamp=tokens.get(unit_id, tokens.get("*", "")),
+        )
+        return unit, (stage, unit_id)
+
+    return make
 
 
 class RowPlan:
@@ -143,26 +235,20 @@ class RowPlan:
     Args:
         row: Of the manifest.
         config: The run's configuration.
-        stamps: Stage to unit id (or ``*``) to the token of its last forced re-run.
-        route: Number that decides a unit's shard, from what it should be near to and from what
-            tells it from its neighbours there (``""``: nothing).
+        make_unit: From `unit_maker`.
 
     Attributes:
         units: Those planned so far, by role.
     """
 
     def __init__(
-        self,
-        row: Row,
-        config: Config,
-        stamps: Mapping[str, Mapping[str, str]],
-        route: Callable[[str, str], int],
+        self, row: Row, config: Config, make_unit: Callable[..., tuple[Unit, UnitReference]]
     ) -> None:
         self.row = row
         self.config = config
         self.units: dict[str, Unit] = {}
-        self._stamps = stamps
-        self._route = route
+        self._references: dict[str, UnitReference] = {}
+        self._make_unit = make_unit
 
     def add(
         self,
@@ -172,8 +258,8 @@ class RowPlan:
         label: str,
         near: str | int,
         apart: str = "",
-        sources: Mapping[str, str] | None = None,
-        reads: Mapping[str, str] | None = None,
+        sources: Mapping[str, str] = _NOTHING,
+        reads: Mapping[str, str] = _NOTHING,
         name: str = "",
     ) -> None:
         """Plan a unit of the stage that `role` begins with.
@@ -190,21 +276,13 @@ class RowPlan:
             reads: Role to role of the row's unit whose result it reads.
             name: The unit's id where it has a name of its own.
         """
-        stage = role.partition("_")[0]
-        upstream = {
-            of: (self.units[role].stage, self.units[role].id) for of, role in (reads or {}).items()
-        }
-        plain = params.plain()
-        identity = [stage, plain, sources or {}, upstream]
-        unit_id = name or hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:20]
-        stamps = self._stamps.get(stage, {})
-        self.units[role] = Unit(
-            stage=stage,
-            id=unit_id,
-            label=label,
-            route=near if isinstance(near, int) else self._route(near, apart),
-            params=plain,
-            sources=sources or {},
-            upstream=upstream,
-            stamp=stamps.get(unit_id, stamps.get("*", "")),
+        self.units[role], self._references[role] = self._make_unit(
+            role.partition("_")[0],
+            params,
+            label,
+            near,
+            apart,
+            tuple(sources.items()),
+            tuple((of, self._references[read]) for of, read in reads.items()),
+            name,
         )

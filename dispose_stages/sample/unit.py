@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.unit import Params, RowPlan
 from dispose_stages.config import Compat, Precision
 
@@ -55,7 +54,7 @@ def plan(row: RowPlan) -> None:
         params,
         label=row.row.label,
         near=row.row.clip,
-        apart=canonical_json(params.plain()),
+        apart=params.text(),
         sources={"image": row.row.reference_image},
         reads={of: role for of, role in reads.items() if role in row.units},
     )

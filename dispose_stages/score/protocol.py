@@ -54,7 +54,7 @@ def describe(
         weights: Digest of each file the networks come from.
         inputs: Digest of each thing that was compared.
     """
-    settings = params.plain()
+    settings = dict(params.plain())
     for name in ("group", "shown", "against", "reference_frame", "tile_size", "tile_overlap"):
         settings.pop(name, None)
     group = params.group

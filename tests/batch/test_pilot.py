@@ -7,6 +7,7 @@ import pytest
 from dispose_stages.batch.needed import needed_artifacts
 from dispose_stages.batch.outcomes import PairStatus, RunOutcomes
 from dispose_stages.batch.prepare import prepare_run
+from dispose_stages.batch.run_files import pairs_text
 from dispose_stages.config import STAGES
 from dispose_stages.errors import ConfigError, ManifestError
 from tests.batch.whole_run import calls, compute, settings
@@ -94,7 +95,8 @@ def test_changed_parameters_hold_the_other_rows_back(values):
 def test_the_plan_of_a_whole_run_says_nothing_of_pilots(values):
     """So that its files are those that were written before there were any."""
     prepared = prepare_run(values)
-    assert not any("held" in pair for pair in json.loads(prepared.pairs)["pairs"])
+    pairs = json.loads("".join(pairs_text(prepared.plan.rows)))["pairs"]
+    assert not any("held" in pair for pair in pairs)
     assert set(prepared.plan.units) == set(STAGES)
 
 

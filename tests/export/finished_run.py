@@ -16,7 +16,7 @@ from PIL import Image
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.manifest import Row
-from dispose_stages.batch.run_files import pairs_json
+from dispose_stages.batch.run_files import pairs_text
 from dispose_stages.config import Config, Parameters
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.store.artifacts import ArtifactStore
@@ -163,7 +163,7 @@ class FinishedRun:
             Row(line, row["pair_id"], row["reference_image"], row["driving_video"], Parameters())
             for line, row in enumerate(rows, start=2)
         )
-        self.layout.pairs.write_text(pairs_json(planned))
+        self.layout.pairs.write_text("".join(pairs_text(planned)))
         return self.run_dir
 
 

@@ -15,7 +15,7 @@ from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.outcomes import RowCounts
 from dispose_stages.batch.prepare import Forced, prepare_run
 from dispose_stages.batch.reruns import renew_stamps, reopen_failed
-from dispose_stages.batch.run_files import write_stage_weights
+from dispose_stages.batch.run_files import pairs_text, write_stage_weights
 from dispose_stages.batch.run_lock import RunBusyError
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status
@@ -100,7 +100,7 @@ def test_columns_that_decide_nothing_change_no_unit(values):
     assert after.shards == before.shards
     assert changed(before, after) == set()
     assert after.summary.report != before.summary.report
-    pairs = json.loads(after.pairs)["pairs"]
+    pairs = json.loads("".join(pairs_text(after.plan.rows)))["pairs"]
     assert [pair["extra"] for pair in pairs][:2] == [{"caption": "says 0"}, {"caption": "says 1"}]
 
 
