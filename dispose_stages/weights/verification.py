@@ -59,7 +59,8 @@ class Problem:
 
     def __str__(self) -> str:
         """One line: place, reason, size, publisher."""
-        size = f", {self.file.describe_size()}" if self.reason == MISSING else ""
+        size = self.file.describe_size()
+        size = f", {size}" if self.reason == MISSING else f" (wanted: {size})"
         consent = " (asks for consent to its licence)" if self.file.licence_needed else ""
         return f"  {self.path}: {self.reason}{size}; published at {self.file.published}{consent}"
 

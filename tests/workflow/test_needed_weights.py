@@ -4,6 +4,9 @@ import shutil
 
 import pytest
 
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.run_files import read_stage_weights
+from dispose_stages.errors import StoreError
 from dispose_stages.weights import layout
 from tests.workflow.conftest import write_manifest
 
@@ -27,6 +30,10 @@ def test_pose_alone_needs_two_files(workspace, models):
     keep_pose_only(models)
     workspace.snakemake("--until", "pose")
     assert {call.split()[0] for call in workspace.calls()} == {"ingest", "pose"}
+    run = RunLayout(workspace.root / "results/test")
+    assert read_stage_weights(run, "pose") == ""  # as the stand-in writes it
+    with pytest.raises(StoreError, match="checkpoint files of sample were missing"):
+        read_stage_weights(run, "sample")
     output = workspace.snakemake(check=False)
     assert "checkpoint files are missing or wrong" in output
     assert layout.DISPOSE in output
