@@ -80,10 +80,29 @@ def test_images_leave_out_what_runs_make():
     """And the history; everything that the package is built from goes in."""
     left_out = set((REPOSITORY / ".dockerignore").read_text().split())
     assert {".git", ".venv", "/results", "/store", "/models"} <= left_out
-    wheel = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
-    for path in wheel["targets"]["wheel"]["force-include"]:
-        assert (REPOSITORY / path).exists()
-        assert not {path, f"/{path.split('/')[0]}"} & left_out
+    assert not {f"/{name}" for name in built_from()} & left_out
+
+
+def built_from():
+    """Files and folders at the top that the wheel is built from."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    names = {path.split("/")[0] for path in (*wheel["force-include"], *wheel["packages"])}
+    assert all((REPOSITORY / name).exists() for name in names)
+    return names | {
+        "pyproject.toml",
+        "constraints.txt",
+        PROJECT["readme"],
+        *PROJECT["license-files"],
+    }
+
+
+def test_the_apptainer_image_gets_what_is_built_from():
+    """All of it and nothing else; a folder of results or an environment would go along with `.`."""
+    lines = APPTAINER.partition("%files")[2].partition("%post")[0].split("\n")
+    copied = [line.split() for line in lines if line.strip()]
+    assert {source for source, _ in copied} == built_from()
+    assert {target for _, target in copied} == {"/opt/dispose/"}
 
 
 def test_conda_brings_no_cuda_of_its_own():
