@@ -87,7 +87,7 @@ def built_from():
     """Files and folders at the top that the wheel is built from."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    names = {path.split("/")[0] for path in (*wheel["force-include"], *wheel["packages"])}
+    names = {path.split("/")[0] for path in (*wheel["only-include"], *wheel["force-include"])}
     assert all((REPOSITORY / name).exists() for name in names)
     return names | {
         "pyproject.toml",

@@ -96,6 +96,15 @@ def test_the_walk_from_nothing_to_a_video(dispose, pictures, tmp_path):
     assert len(list((films / "results/films/videos").glob("*.mp4"))) == 1
     assert "<html" in (films / "results/films/report.html").read_text()
     assert "1 of 1 rows delivered" in command(dispose, "status", "results/films", cwd=films)
+    program = (
+        "import dispose_stages; (pair,) = dispose_stages.open_run('results/films');"
+        "print(*dispose_stages.open_run('results/films')[pair].motion.tracks.shape)"
+    )
+    assert command(dispose.with_name("python"), "-c", program, cwd=films).split() == [
+        "3",
+        "18",
+        "2",
+    ]
     assert sorted(path.name for path in films.iterdir()) == [
         ".gitignore", ".snakemake", "config", "manifest.csv", "models", "profiles", "results",
         "store",
