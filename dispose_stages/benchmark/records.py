@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dispose_stages.batch.layout import RunLayout
+from dispose_stages.benchmark.table import joined
 from dispose_stages.benchmark.vbench import FILE as VBENCH_FILE
 from dispose_stages.errors import ConfigError, StoreError
 
@@ -47,7 +48,7 @@ def _of_run(run: Path) -> pd.DataFrame:
     scores = _spread(scores)
     pairs = scores["pair_id"]
     case = [*_CASE, *(f"parameter_{name}" for name in _CASE_PARAMETERS)]
-    cases = index[case].map(str).agg("|".join, axis=1)
+    cases = joined([index[name] for name in case], "|")
     return scores.assign(
         run=run.name,
         driver=pairs.map(index["driving_video"].map(lambda path: Path(path).name)),

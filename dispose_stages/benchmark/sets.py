@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,11 @@ class _Member:
             "reference": self.pair.image_name,
         }
         return ", ".join(names[name] for name in by) if by else "all"
+
+
+def measures_sets(groups: Iterable[str]) -> bool:
+    """Whether one of the groups has features; without, plan and ledgers need not be read."""
+    return any(group.startswith(SET_METRICS) for group in set(groups))
 
 
 def set_values(runs: Sequence[Path], by: Sequence[str]) -> Iterator[SetValue]:

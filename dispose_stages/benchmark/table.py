@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 
 from dispose_stages.atomic import canonical_json
 from dispose_stages.errors import ConfigError
-from dispose_stages.score.statistics import Estimate, estimates, paired_difference
+from dispose_stages.score.statistics import Estimate, estimates
 
 GROUPINGS = ("run", "variant", "driver", "reference")
 BASELINE = "full"
@@ -138,7 +138,13 @@ def tabulate(
 def _labels(scores: pd.DataFrame, by: Sequence[str]) -> pd.Series:
     if not by:
         return pd.Series("all", index=scores.index)
-    return scores[list(by)].astype(str).agg(", ".join, axis=1)
+    return joined([scores[name] for name in by], ", ")
+
+
+def joined(columns: Sequence[pd.Series], separator: str) -> pd.Series:
+    """Texts of several columns in one; row by row it would take minutes."""
+    first, *others = (column.map(str) for column in columns)
+    return first.str.cat(pd.concat(others, axis=1), sep=separator) if others else first
 
 
 def _cells(label: str, part: pd.DataFrame) -> list[Cell]:
@@ -153,21 +159,23 @@ def _cells(label: str, part: pd.DataFrame) -> list[Cell]:
     return [Cell(str(m), label, value) for m, value in zip(metrics, found, strict=True)]
 
 
-def _differences(scores: pd.DataFrame) -> list[Cell]:
-    variants = [v for v in scores["variant"].unique() if v != BASELINE]
-    if BASELINE not in set(scores["variant"]):
-        return []
-    cells = []
-    for metric, part in scores.groupby("metric", sort=True):
-        if part["value"].isna().all():
-            continue
-        values = {
-            str(v): dict(zip(own["case"], own["value"].astype(float), strict=True))
-            for v, own in part.groupby("variant")
-        }
-        cells += [
-            Cell(str(metric), variant, paired_difference(values[variant], values[BASELINE]))
-            for variant in sorted(variants)
-            if variant in values and BASELINE in values
-        ]
-    return cells
+def _differences(scores: pd.DataFrame) -> Iterator[Cell]:
+    """Cells in the order of the metrics, then of the variants."""
+    single = scores.drop_duplicates(["variant", "case", "metric"], keep="last")
+    wide = {
+        str(variant): own.pivot(index="case", columns="metric", values="value").astype(float)
+        for variant, own in single.groupby("variant")
+    }
+    if BASELINE not in wide:
+        return
+    base = wide.pop(BASELINE)
+    found = {}
+    for variant, values in wide.items():
+        apart = values - base  # over the cases and metrics of either, sorted
+        why = [["not in both"] * len(apart)] * apart.shape[1]
+        for metric, estimate in zip(apart.columns, estimates(apart.to_numpy(), why), strict=True):
+            found[str(metric), variant] = estimate
+    measured = set(scores["metric"][scores["value"].notna()])
+    for metric, variant in sorted(found):
+        if metric in measured:
+            yield Cell(metric, variant, found[metric, variant])

@@ -63,7 +63,7 @@ def table_of(
     """
     from dispose_stages.benchmark.paper import NOTE, PUBLISHED
     from dispose_stages.benchmark.records import check_protocols, read_scores
-    from dispose_stages.benchmark.sets import set_values
+    from dispose_stages.benchmark.sets import measures_sets, set_values
     from dispose_stages.benchmark.table import tabulate
 
     scores = read_scores(runs)
@@ -72,7 +72,7 @@ def table_of(
     return tabulate(
         scores,
         by,
-        sets=list(set_values(runs, by)),
+        sets=list(set_values(runs, by)) if measures_sets(scores["group"]) else (),
         paper=PUBLISHED if paper else {},
         notes=(NOTE,) if paper else (),
     )

@@ -1,4 +1,4 @@
-"""What a mean over pairs is worth: intervals by the bootstrap, paired differences, what is missing.
+"""What a mean over pairs is worth: intervals by the bootstrap, what is missing.
 
 Pairs are drawn, never frames: frames of one clip are not independent. Missing values stay in the
 draws, so an interval also knows how many pairs could not be measured.
@@ -98,16 +98,3 @@ def _times_drawn(rng: np.random.Generator, draws: int, pairs: int) -> Float32[np
     for row in times:
         row[:] = np.bincount(rng.integers(0, pairs, pairs), minlength=pairs)
     return times
-
-
-def paired_difference(a: Mapping[str, float], b: Mapping[str, float]) -> Estimate:
-    """Mean of ``a - b`` over the pairs that both have, with its interval.
-
-    Args:
-        a: Values by pair; nan where there is none.
-        b: Likewise, of the variant it is compared with.
-    """
-    names = sorted(a.keys() | b.keys())
-    nothing = math.nan
-    values = np.array([a.get(n, nothing) - b.get(n, nothing) for n in names], dtype=np.float64)
-    return estimate(values, ["not in both"] * len(names))

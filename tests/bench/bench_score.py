@@ -14,13 +14,20 @@ from contextlib import ExitStack
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.scores import score_table
+from dispose_stages.benchmark.manifests import VARIANTS
+from dispose_stages.benchmark.records import _CASE, _CASE_PARAMETERS
+from dispose_stages.benchmark.rendering import render
+from dispose_stages.cli.table import table_of
 from dispose_stages.config import Encoding
 from dispose_stages.score import disco, drift, similarity, temporal
 from dispose_stages.score.clip import DEFINITIONS, FramePair, clip_values, scan_clip
 from dispose_stages.score.frechet import FeatureMoments, frechet_distance
-from dispose_stages.score.statistics import estimates
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import VideoWriter
 from tests.bench.size import size
@@ -95,17 +102,49 @@ def test_frechet(capsys):
     rng = np.random.default_rng(0)
     mixing = rng.standard_normal((FEATURES, FEATURES)) / np.sqrt(FEATURES)
     samples = [rng.standard_normal((SAMPLES, FEATURES)) @ mixing for _ in range(2)]
-    start = time.perf_counter()
+    start, spent = time.perf_counter(), time.process_time()
     frechet_distance(*(FeatureMoments.of(sample) for sample in samples))
+    seconds, cpu = time.perf_counter() - start, time.process_time() - spent
     show(
         capsys,
-        f"Fréchet distance of {SAMPLES:,} x {FEATURES:,}: {time.perf_counter() - start:.1f} s",
+        f"Fréchet distance of {SAMPLES:,} x {FEATURES:,}: {seconds:.1f} s, {cpu:.1f} s of CPU",
     )
 
 
-def test_intervals(capsys):
-    """40 measures of all pairs."""
-    values = np.random.default_rng(0).standard_normal((PAIRS, 40))
-    start = time.perf_counter()
-    estimates(values, [[""] * PAIRS] * 40)
-    show(capsys, f"2,000 draws of {PAIRS:,} pairs x 40: {time.perf_counter() - start:.1f} s")
+@pytest.fixture
+def scored(tmp_path):
+    """A run's index and scores: 40 measures of every pair, four variants of a case."""
+    layout = RunLayout(tmp_path / "run")
+    layout.root.mkdir()
+    rng = np.random.default_rng(0)
+    pairs = [f"p{number}" for number in range(PAIRS)]
+    index = {
+        name: ["x"] * PAIRS for name in (*_CASE, *(f"parameter_{n}" for n in _CASE_PARAMETERS))
+    }
+    index["parameter_seed"] = [number // 4 for number in range(PAIRS)]
+    media = {"driving_video": ["d.mp4"] * PAIRS, "reference_image": ["i.png"] * PAIRS}
+    pq.write_table(pa.table({"pair_id": pairs, **index, **media}), layout.index)
+    rows = [
+        {
+            "pair_id": pair,
+            "variant": list(VARIANTS)[number % 4],
+            "group": "frames",
+            "metric": f"m{metric}",
+            "value": value if number % 97 else None,
+            "reason": None if number % 97 else "no_truth",
+            "protocol": "p",
+        }
+        for number, pair in enumerate(pairs)
+        for metric, value in enumerate(rng.standard_normal(40).tolist())
+    ]
+    pq.write_table(score_table(rows), layout.scores)
+    return layout.root
+
+
+def test_table(scored, capsys):
+    """From the files to the text: means, paired differences, intervals of 2,000 draws."""
+    start, spent = time.perf_counter(), time.process_time()
+    text = render(table_of([scored], ["variant"]), "md")
+    seconds, cpu = time.perf_counter() - start, time.process_time() - spent
+    assert text.count("m39") >= 2
+    show(capsys, f"table of {PAIRS:,} pairs x 40: {seconds:.1f} s, {cpu:.1f} s of CPU")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dispose_stages.score.statistics import estimate, estimates, paired_difference
+from dispose_stages.score.statistics import estimate, estimates
 
 
 def test_the_interval_is_about_that_of_the_mean():
@@ -58,17 +58,3 @@ def test_too_few_values_have_no_interval(values):
     assert math.isnan(found.low)
     assert math.isnan(found.high)
     assert found.of == len(values)
-
-
-def test_paired_differences_are_far_sharper():
-    """Pairs differ by much, variants by little; only pairs that both have count."""
-    rng = np.random.default_rng(0)
-    difficulty = {f"p{i}": float(v) for i, v in enumerate(rng.normal(20, 5, 80))}
-    full = {name: value + float(rng.normal(0.5, 0.1)) for name, value in difficulty.items()}
-    base = dict(difficulty)
-    full["p0"] = math.nan
-    del base["p1"]
-    found = paired_difference(full, base)
-    assert found.low > 0.4
-    assert (found.count, found.of) == (78, 80)
-    assert found.missing == {"not in both": 2}
