@@ -96,7 +96,7 @@ def test_angles_are_the_drivers_and_lengths_the_references(name):
 
 @pytest.mark.parametrize("cell", ["unlike, standing", "unlike, any pose", "unlike, half figures"])
 def test_unlike_bodies_come_nearer_to_the_truth(cell):
-    """Over a few movements the error is less than half of the official fit's (docs/quality.md)."""
+    """Over a few movements the error is less than half of the official fit's (docs/bodies.md)."""
     errors = [measure(make_pair(seed, CELLS[cell]), DETECTORS["exact"], seed) for seed in range(5)]
     assert all(isinstance(error, Errors) for error in errors)
     body = sum(e.proportions["body"] for e in errors), sum(e.official["body"] for e in errors)

@@ -1,6 +1,6 @@
 """Proportions against the official fit on pairs whose truth is known.
 
-``python -m tests.bench.bodies`` prints the tables of docs/quality.md; ``--worst FILE`` also draws
+``python -m tests.bench.bodies`` prints the tables of docs/bodies.md; ``--worst FILE`` also draws
 the worst twentieth of the unlike pairs. Tuning was done on seeds below 1,000; the tables use seeds
 from 100,000.
 """

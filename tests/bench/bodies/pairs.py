@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from dispose_stages.training.world.appearance import Appearance
+from dispose_stages.training.world.appearance import Appearance, random_background
 from dispose_stages.training.world.body import BodyPose, BodyShape, pose_joints
 from dispose_stages.training.world.figure import Figure
 from dispose_stages.training.world.motion import MOTIONS, random_motion, slice_pose
@@ -56,6 +56,7 @@ class Pair:
         truth: The reference in the driver's poses.
         head: Height of the reference's head, pixels.
         tall: Heights of reference and driver, pixels.
+        scenes: Both, to be painted.
     """
 
     reference: Float[np.ndarray, "133 3"]
@@ -63,6 +64,7 @@ class Pair:
     truth: Float[np.ndarray, "f 133 2"]
     head: float
     tall: tuple[float, float]
+    scenes: tuple[Scene, Scene]
 
 
 def make_pair(seed: int, cell: Cell) -> Pair:
@@ -83,7 +85,9 @@ def make_pair(seed: int, cell: Cell) -> Pair:
     truth = project(joints, x=0.5 * WIDTH, ground=ground, scale=scale, tilt=tilt)
     tall = (_tall(shape_a) * scale, _tall(shape_b) * scene_b.actors[0][1].scale)
     driving = np.stack([scene_b.keypoints(frame)[0] for frame in range(FRAMES)])
-    return Pair(scene_a.keypoints(0)[0], driving, truth.keypoints, shape_a.head * scale, tall)
+    still = scene_a.keypoints(0)[0]
+    head = shape_a.head * scale
+    return Pair(still, driving, truth.keypoints, head, tall, (scene_a, scene_b))
 
 
 def _tall(shape: BodyShape) -> float:
@@ -126,4 +130,4 @@ def _scene(
     figure = Figure(shape, Appearance.random(rng))
     tilt = float(rng.uniform(0.08, 0.25))
     projected = project(joints, x=0.5 * WIDTH, ground=ground, scale=scale, tilt=tilt)
-    return Scene(((figure, projected),), np.zeros((HEIGHT, WIDTH, 3), np.uint8)), tilt, ground
+    return Scene(((figure, projected),), random_background(HEIGHT, WIDTH, rng)), tilt, ground

@@ -1,4 +1,4 @@
-"""The table of docs/quality.md: errors of both alignments, cell by cell, with intervals."""
+"""The table of docs/bodies.md: errors of both alignments, cell by cell, with intervals."""
 
 from __future__ import annotations
 
