@@ -7,6 +7,7 @@ imports torch: the Snakefile parses the configuration in every cluster job.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +22,7 @@ from dispose_stages.errors import ConfigError
 from dispose_stages.wording import did_you_mean
 
 Compat = Literal["official", "corrected"]
+Rate = Annotated[float, Field(gt=0, le=240)] | Literal["driver"]
 Align = Literal["official", "proportions"]
 Precision = Literal["fp16", "bf16", "fp32"]
 STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux", "score")
@@ -54,8 +56,10 @@ class Parameters(Section):
     """Guidance scale of the last frame; linear in between."""
     noise_aug_strength: float = Field(default=0.0, ge=0, le=10)
     """Noise added to the reference before it is encoded."""
-    fps: float = Field(default=15.0, gt=0, le=240)
-    """Frame rate of the output video."""
+    fps: Rate = 15.0
+    """Frame rate of the output video; `driver`: as many as are read of the driver in a second, so
+    that it keeps its pace. At 15 a driver of 24 fps plays 1.25 times as fast, one of 25 or 50 fps
+    1.2 times."""
     decode_chunk_size: int = Field(default=8, ge=1)
     """Frames the VAE decodes together; changes the result (docs/parity.md, Q13)."""
     motion_guidance: bool = True
@@ -76,6 +80,19 @@ class Parameters(Section):
     """How the driver is fitted to the reference's body: `official` moves and scales it as a whole;
     `proportions` keeps its joint angles and gives it the reference's limb lengths, where these
     clearly differ."""
+
+    @field_validator("fps", mode="before")
+    @classmethod
+    def _check_rate(cls, value: Any) -> Any:
+        if value == "driver":
+            return value
+        try:
+            rate = float(plain_number(value))
+        except (TypeError, ValueError):
+            rate = math.nan
+        if not 0 < rate <= 240:
+            raise ValueError(f"{value!r} is neither a number above 0 and up to 240 nor 'driver'")
+        return rate
 
     @model_validator(mode="after")
     def _check_tiles(self) -> Parameters:

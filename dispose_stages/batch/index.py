@@ -22,6 +22,7 @@ from dispose_stages.batch.scores import score_columns
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import Parameters
 from dispose_stages.errors import Reason, StoreError
+from dispose_stages.geometry.frames import paced_rate
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.wording import one_line
 
@@ -54,7 +55,7 @@ _TYPES = {
     **dict.fromkeys(
         ("line", "reference_frame", "frames", "width", "height", "size_bytes"), "Int64"
     ),
-    **dict.fromkeys(("fps", "duration"), "float64"),
+    **dict.fromkeys(("fps", "duration", "tempo", "parameter_fps"), "float64"),
     **dict.fromkeys(("reference_score", "driver_score", "no_person_share"), "float64"),
     **dict.fromkeys(("alignment_scale_x", "alignment_scale_y"), "float64"),
     **dict.fromkeys(("alignment_offset_x", "alignment_offset_y"), "float64"),
@@ -173,6 +174,7 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             "truth_video": pair.truth_video or None,
             "driver_digest": digests.get("ingest_video") or None,
             **_video_columns(outcome, results["mux"], run.container),
+            "tempo": _tempo(outcome, results),
             "failed_stage": outcome.stage if outcome.status is PairStatus.FAILED else None,
             "reason": outcome.reason or None,
             "message": outcome.message or None,
@@ -182,6 +184,7 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             **run.common,
             **dict(zip(_GPU_COLUMNS, run.gpu_of(pair.units.get("sample", "")), strict=True)),
             **{f"parameter_{name}": value for name, value in pair.parameters},
+            "parameter_fps": None if pair.parameters.fps == "driver" else pair.parameters.fps,
             **_unit_columns(run, pair.units, results),
             "key_score_pose": _key_of(outcomes.result(pair, "score_pose")),
             **score_columns(outcomes, pair),
@@ -204,6 +207,17 @@ def _video_columns(outcome: Outcome, mux: Result | None, container: str) -> dict
         **numbers,
         "duration": frames / fps if frames and fps else None,
     }
+
+
+def _tempo(outcome: Outcome, results: Mapping[str, Result | None]) -> float | None:
+    """How much faster than its driver a delivered video moves."""
+    video, driver = results["mux"], results["ingest_video"]
+    if outcome.status is not PairStatus.DELIVERED or video is None or driver is None:
+        return None
+    own, read = (_numbers(result, "fps")["fps"] for result in (video, driver))
+    if not own or not read:
+        return None
+    return own / paced_rate(read, outcome.pair.parameters.sample_stride)
 
 
 def pair_facts(motion: Result | None) -> dict[str, float | None]:

@@ -133,10 +133,9 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     """Values a key may have, from its part of the JSON Schema."""
     if "anyOf" in schema:
         return " or ".join(_allowed(part) for part in schema["anyOf"])
-    if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
-    if "const" in schema:
-        return f"`{schema['const']}`"
+    choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    if choices:
+        return ", ".join(f"`{value}`" for value in choices)
     if schema["type"] == "array":
         return f"list of {_allowed(schema['items'])}"
     if schema["type"] == "boolean":

@@ -115,6 +115,11 @@ def effective_stride(sample_stride: int, fps: float) -> int:
     return sample_stride * max(1, rate)
 
 
+def paced_rate(fps: float, sample_stride: int) -> float:
+    """Frames that are read of a second of video: the rate at which they keep its pace."""
+    return fps / effective_stride(sample_stride, fps)
+
+
 def sampled_frames(
     frame_count: int,
     fps: float,

@@ -22,7 +22,7 @@ from dispose_stages.batch.stage import Context, InterruptedUnitError, Stage
 from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import Compute
 from dispose_stages.errors import Reason, StoreError, UnitError
-from dispose_stages.geometry.frames import effective_stride
+from dispose_stages.geometry.frames import effective_stride, paced_rate
 from dispose_stages.models.video_decoder import VaeDecoder, decode_video
 from dispose_stages.mux.overlap import one_ahead
 from dispose_stages.mux.sound import driver_stretch
@@ -110,7 +110,7 @@ class MuxWorker:
             self._shelf.staging(unit.id, unit.key, f".{params.container}"),
             height,
             width,
-            params.fps,
+            _rate(unit, params),
             params.encoding,
             tags=tags_of(unit, self._context),
             audio=_audio(unit, params, len(latents) - 1, self._context.config.compute),
@@ -178,6 +178,13 @@ class MuxWorker:
             yield from chunk
 
 
+def _rate(unit: Unit, params: MuxParams) -> float:
+    """Frames per second of the output."""
+    if params.fps != "driver":
+        return params.fps
+    return paced_rate(float(unit.inputs["media"].facts["fps"]), params.sample_stride)
+
+
 def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> AudioTrack | None:
     """The driver's sound, if it is wanted and there is any."""
     if not params.copy_audio:
@@ -187,7 +194,7 @@ def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> Audi
         start = driver.shown_at(params.start_frame)
         seconds, tempo = driver_stretch(
             frames,
-            params.fps,
+            _rate(unit, params),
             driver_fps=driver.fps,
             stride=effective_stride(params.sample_stride, driver.fps),
         )

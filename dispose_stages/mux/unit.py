@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Compat, Encoding, Precision
+from dispose_stages.config import Compat, Encoding, Precision, Rate
 
 REVISION = 3
 """Raised when the file this stage makes changes."""
@@ -16,7 +16,7 @@ class MuxParams(Params):
 
     pair_id: str
     precision: Precision
-    fps: float
+    fps: Rate
     decode_chunk_size: int
     seed: int
     compat: Compat
@@ -38,13 +38,15 @@ class MuxParams(Params):
 def plan(row: RowPlan) -> None:
     """The video of a row."""
     config, pair_id = row.config, row.row.pair_id
+    params = MuxParams.of(row.row.parameters, config.encoding, config.sampling, pair_id=pair_id)
     with_sound = config.encoding.copy_audio
+    with_driver = with_sound or params.fps == "driver"
     row.add(
         "mux",
-        MuxParams.of(row.row.parameters, config.encoding, config.sampling, pair_id=pair_id),
+        params,
         label=pair_id,
         near=row.units["sample"].route,
         sources={"video": row.row.driving_video} if with_sound else {},
-        reads={"sample": "sample"} | ({"media": "ingest_video"} if with_sound else {}),
+        reads={"sample": "sample"} | ({"media": "ingest_video"} if with_driver else {}),
         name=pair_id,
     )

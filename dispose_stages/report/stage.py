@@ -26,7 +26,7 @@ from dispose_stages.config import Config, Encoding
 from dispose_stages.errors import DisposeError
 from dispose_stages.geometry.colour_wheel import flow_limit
 from dispose_stages.geometry.dense_field import from_fixed_point
-from dispose_stages.geometry.frames import cover_resize, target_size
+from dispose_stages.geometry.frames import BASE_FPS, cover_resize, paced_rate, target_size
 from dispose_stages.report import panels
 from dispose_stages.report.content import Comparison
 from dispose_stages.report.data import PageFiles, alone
@@ -163,7 +163,11 @@ class Pictures:
         if video is not None:
             make["result"] = lambda: self._frames(str(video.path), tuple(positions))
             parts = (*parts, video.digest)
-        return self._preview(parts, make, pair.parameters.fps, step, limit)
+        rate = pair.parameters.fps
+        if rate == "driver":
+            found = motion.poses if motion else track
+            rate = paced_rate(found.fps, pair.parameters.sample_stride) if found else BASE_FPS
+        return self._preview(parts, make, rate, step, limit)
 
     def _moving(
         self, pair: Row, motion: MotionField, positions: range

@@ -55,6 +55,7 @@ def test_every_column_is_a_parameter_a_row_may_set(folder):
         *(
             "correspondence_guidance",
             "compat",
+            "align",
             "control_scale",
             "motion_bucket_id",
             "condition_fps",
