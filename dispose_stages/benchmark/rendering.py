@@ -44,7 +44,10 @@ def _text(cell: Cell) -> str:
 
 def _set_text(value: SetValue) -> str:
     mark = "*" if value.warning else ""
-    return f"{number(value.value)}{mark} (N = {value.count}, {value.clips} of {value.of} pairs)"
+    known = math.isfinite(value.low)
+    interval = f" [{number(value.low)}, {number(value.high)}]" if known else ""
+    counts = f"(N = {value.count}, {value.clips} of {value.of} pairs)"
+    return f"{number(value.value)}{mark}{interval} {counts}"
 
 
 def _grid(cells: Iterable[Cell | SetValue]) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -143,7 +146,8 @@ def _csv(table: Table) -> str:
             shown = (_plain(v) for v in (e.mean, e.low, e.high))
             writer.writerow([kind, cell.metric, cell.group, *shown, e.count, e.of, why])
     for value in table.sets:
-        row = (_plain(value.value), "", "", value.clips, value.of, value.warning)
+        numbers = map(_plain, (value.value, value.low, value.high))
+        row = (*numbers, value.clips, value.of, value.warning)
         writer.writerow(["set", value.metric, value.group, *row])
     for metric, published in table.paper.items():
         writer.writerow(["paper", metric, "", published, "", "", "", "", ""])

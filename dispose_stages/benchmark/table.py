@@ -41,6 +41,8 @@ class SetValue:
         clips: Pairs that have some.
         of: Pairs that should.
         warning: What to know of it; empty where the sample is large enough.
+        low: Lower end of the interval; nan where there are too few pairs for one.
+        high: Upper end.
     """
 
     metric: str
@@ -51,6 +53,8 @@ class SetValue:
     clips: int
     of: int
     warning: str = ""
+    low: float = math.nan
+    high: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
