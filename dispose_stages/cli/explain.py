@@ -59,7 +59,11 @@ def explanation_lines(code: str) -> Iterator[str]:
 
 def _entry(code: str, kind: str, explanation: Explanation) -> Iterator[str]:
     yield f"{code} ({kind})"
-    for title, text in (("means", explanation.meaning), ("do", explanation.remedy)):
+    for title, text in (
+        ("means", explanation.meaning),
+        ("see", explanation.sign),
+        ("do", explanation.remedy),
+    ):
         yield from textwrap.wrap(
             text,
             96,

@@ -7,9 +7,10 @@ from dispose_stages.errors import ConfigError, Reason, WarningCode
 
 @pytest.mark.parametrize("code", sorted({*map(str, Reason), *map(str, WarningCode)}))
 def test_every_reason_and_warning_is_explained(code):
-    """What it means and what to do."""
+    """What it means, how to see it and what to do."""
     said = CliRunner().invoke(cli, ["explain", code]).output
     assert "means: " in said
+    assert "see: " in said
     assert "do: " in said
 
 
