@@ -112,6 +112,7 @@ REASONS: Mapping[Reason, Explanation] = {
     Reason.RETARGET_UNFIT: Explanation(
         "Reference and driver show no trunk, arm or leg that could be measured in both, so "
         "`align: proportions` has nothing to go by.",
+        "`dispose inspect PAIR --run-dir RUN --preview DIR` draws the keypoints of both.",
         "Use pictures that share at least one of these, or `align: official`.",
     ),
     Reason.PERSON_LOST: Explanation(
@@ -167,6 +168,8 @@ WARNINGS: Mapping[WarningCode, Explanation] = {
     WarningCode.ALIGNED_AS_OFFICIAL: Explanation(
         "`align: proportions` was asked for, but reference and driver cannot be told from bodies "
         "of like proportions; the driver was scaled as a whole (`align: official`).",
+        "`dispose inspect PAIR --run-dir RUN` shows `retarget_distinct` under `motion`; with "
+        "`--preview DIR` it draws both poses.",
         "Nothing, where the bodies are alike. Else use a larger, sharper reference that shows the "
         "whole body from the front. The figure that decided is `retarget_distinct` of the index.",
     ),

@@ -37,3 +37,10 @@ def test_what_a_document_names_is_there(path):
 def test_what_is_gone_is_found(text):
     """The check can fail."""
     assert missing(text, REPOSITORY) != []
+
+
+def test_the_readme_stays_short_and_honest():
+    """One reads it to its end; it says what the shipped bundle cannot do."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert "animates such\nfigures only" in text

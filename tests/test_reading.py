@@ -16,54 +16,18 @@ from PIL import Image
 
 import dispose_stages
 from dispose_stages import open_run, reading
-from dispose_stages.batch.index import write_index
-from dispose_stages.batch.job import perform_shard
-from dispose_stages.batch.outcomes import PairStatus, RunOutcomes
-from dispose_stages.config import STAGES
+from dispose_stages.batch.outcomes import PairStatus
 from dispose_stages.errors import ArtifactMissingError, StoreError
 from dispose_stages.geometry.dense_field import dense_field
 from dispose_stages.store.video import VideoReader
-from dispose_stages.training.bundle.tiny import make_tiny
-from tests.toy_run import plan_run
 
 REPOSITORY = Path(__file__).parents[1]
-ROWS = (
-    "blue_dances,{media}/reference_blue.png,{media}/driver_dance.mp4",
-    "green_waves,{media}/reference_green.png,{media}/driver_wave.mp4",
-    "blue_waves,{media}/reference_blue.png,{media}/driver_wave.mp4",
-    "gone,{media}/reference_blue.png,broken.mp4",
-)
-PARAMETERS = {
-    "resolution": 128,
-    "max_frames": 4,
-    "num_inference_steps": 2,
-    "tile_size": 8,
-    "tile_overlap": 2,
-    "fps": 12,
-}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tiny_run):
     """Where `results/demo` lies: three pairs that were delivered, and one that failed."""
-    root = tmp_path_factory.mktemp("reading")
-    make_tiny(root / "models")
-    (root / "broken.mp4").write_text("no video")
-    shutil.copytree(REPOSITORY / "manifests/media", root / "media")
-    rows = [row.format(media="media") for row in ROWS]
-    with contextlib.chdir(root):
-        run = plan_run(
-            *(Path(), 0, 0),
-            more=rows,
-            parameters=PARAMETERS,
-            sampling={"precision": "fp32"},
-            models={"bundle": "tiny", "root": "models"},
-        )
-        for stage in STAGES:
-            for shard in run.plan.shards(stage):
-                assert perform_shard(stage, run.layout.root, shard) == 0, stage
-        write_index(RunOutcomes.read(run.layout.root))
-    return root
+    return tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +83,8 @@ def test_everything_is_what_the_stages_left(run):
     np.testing.assert_allclose(pair.field(2), expected.numpy(), atol=1e-4)
     assert len(pair.reference_pose) == 1
     assert pair.correspondence.embedding.shape[0] == 18
-    assert pair.scores == {}
+    assert pair.scores
+    assert run.pairs.loc["green_waves", f"score_{next(iter(pair.scores))}"] in pair.scores.values()
 
 
 def test_tracks_are_pixels_and_hidden_points_are_none(run):

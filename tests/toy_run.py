@@ -149,19 +149,22 @@ class ToyRun:
         return read_lease(self.layout.running(stage, shard))
 
 
-def plan_run(root: Path, images: int = 2, videos: int = 2, *, more=(), **config) -> ToyRun:
+def plan_run(
+    root: Path, images: int = 2, videos: int = 2, *, columns="", more=(), **config
+) -> ToyRun:
     """Write media, manifest and plan of images x videos below a folder.
 
     Args:
         root: The folder.
         images: How many.
         videos: How many.
+        columns: Further columns of the manifest, with commas between.
         more: Further lines of the manifest.
         config: Settings.
     """
     media = root / "media"
     media.mkdir(parents=True, exist_ok=True)
-    lines = ["pair_id,reference_image,driving_video"]
+    lines = [",".join(["pair_id,reference_image,driving_video", *filter(None, [columns])])]
     for i in range(images):
         (media / f"i{i}.png").write_text(f"image {i}")
         for v in range(videos):

@@ -71,13 +71,13 @@ def with_code(text: str) -> Markup:
 def explain(reason: str) -> Explanation:
     """What a reason means; a reason of another version of this program means nothing here."""
     known = {str(code): REASONS[code] for code in Reason}
-    return known.get(reason, Explanation("", ""))
+    return known.get(reason, Explanation("", "", ""))
 
 
 def explain_warning(code: str) -> Explanation:
     """What a warning means."""
     known = {str(warning): WARNINGS[warning] for warning in WarningCode}
-    return known.get(code, Explanation("", ""))
+    return known.get(code, Explanation("", "", ""))
 
 
 def _size(size: int) -> str:

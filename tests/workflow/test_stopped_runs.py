@@ -29,11 +29,9 @@ def start(workspace, *arguments, **options):
         command,
         cwd=workspace.root,
         env=os.environ | workspace.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        **options,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options},
     )
 
 
