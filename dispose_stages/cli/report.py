@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
     default=100,
     show_default=True,
     help="Pairs with moving pictures: those of the first page, the worst and the best, then the "
-    "others. Each takes about a second and 150 kB, once.",
+    "others. Each takes some seconds, once, and 150 kB.",
 )
 @click.pass_obj
 def report(obj: dict[str, bool], *, run_dir: Path, only: str | None, previews: int) -> None:

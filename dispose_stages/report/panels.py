@@ -19,7 +19,7 @@ from PIL import Image
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
 from dispose_stages.geometry.colour_wheel import flow_colours, wheel
 from dispose_stages.geometry.drawing import Raster, draw_body, draw_faces, draw_hands
-from dispose_stages.geometry.frames import cover_resize
+from dispose_stages.geometry.frames import cover_resize, cover_size, crop_offset
 from dispose_stages.geometry.skeleton import BODY_COLOURS
 
 SIDE = 320
@@ -98,6 +98,27 @@ def resized(image: Pixels, height: int, width: int) -> Pixels:
     smaller = image.shape[0] > height
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def large_enough(image: Pixels, motion: MotionField) -> bool:
+    """Whether a picture, which may be small already, fills the result's panel without growing."""
+    size = panel_size(motion.height, motion.width)
+    return bool(cover_size(*_size(image), *size)[0] <= 1.1 * image.shape[0])
+
+
+def in_place(image: Pixels, motion: MotionField) -> Pixels:
+    """A frame of the driver in the result's place: scaled to cover it, its centre cut out.
+
+    Shrunk as results are, so that a difference shows what differs and not how it was shrunk.
+    """
+    height, width = panel_size(motion.height, motion.width)
+    full = resized(image, *cover_size(*_size(image), height, width))
+    top, left = crop_offset(full.shape[0], height), crop_offset(full.shape[1], width)
+    return np.ascontiguousarray(full[top : top + height, left : left + width])
+
+
+def _size(image: Pixels) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]
 
 
 def still(image: Pixels) -> bytes:

@@ -40,7 +40,7 @@ from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import VideoWriter
 
 PREVIEWS = 100
-"""Pairs with pictures; each costs about a second and 150 kB."""
+"""Pairs with pictures; each costs some seconds once, most of them for decoding, and 150 kB."""
 COMPARISONS = 30
 """Groups of variants with pictures."""
 _REVISION = 1
@@ -155,7 +155,7 @@ class Pictures:
             make |= self._moving(pair, motion, positions)
             make["field"] = lambda: panels.dense_motion(flow, motion, limit)
             if truth := _truth(pair):
-                make["truth"] = lambda: self._in_place(truth, used, motion)
+                make["truth"] = lambda: self._in_place(pair, truth, used, motion)
         elif track is not None:
             make["poses found"] = lambda: panels.found_poses(
                 self._frames(pair.driving_video, tuple(used)), track, positions
@@ -241,11 +241,16 @@ class Pictures:
         with VideoReader(Path(path), compute=self._compute) as video:
             return [panels.fitted(frame) for _, frame in video.frames(indices)]
 
-    def _in_place(self, path: str, indices: Sequence[int], motion: MotionField) -> list[Pixels]:
-        """True frames in the result's place."""
-        size = panels.panel_size(motion.height, motion.width)
-        with VideoReader(Path(path), compute=self._compute) as video:
-            return [cover_resize(frame, *size) for _, frame in video.frames(indices)]
+    def _in_place(
+        self, pair: Row, truth: str, indices: Sequence[int], motion: MotionField
+    ) -> list[Pixels]:
+        """True frames in the result's place; those of the driver itself are there already."""
+        if truth == pair.driving_video:
+            small = self._frames(truth, tuple(indices))
+            if panels.large_enough(small[0], motion):
+                return [panels.in_place(frame, motion) for frame in small]
+        with VideoReader(Path(truth), compute=self._compute) as video:
+            return [panels.in_place(frame, motion) for _, frame in video.frames(indices)]
 
     def _sampled(self, pair: Row) -> list[int]:
         own = pair.parameters

@@ -55,6 +55,18 @@ def test_long_clips_are_thinned_out(count: int, step: int) -> None:
     assert list(shown) == list(range(0, count, step))
 
 
+@pytest.mark.parametrize(("size", "enough"), [((320, 180), True), ((180, 320), False)])
+def test_true_frames_lie_in_the_results_place(size: tuple[int, int], enough: bool) -> None:
+    """Scaled to cover it, the centre cut out, whatever their shape; small ones only if they do."""
+    image = np.zeros((*size, 3), np.uint8)
+    image[:, size[1] // 2 :] = 200
+    shown = panels.in_place(image, field(2))
+    assert shown.shape == (SIDE, 180, 3)
+    assert (shown[:, :85] < 20).all()
+    assert (shown[:, 95:] > 180).all()
+    assert panels.large_enough(image, field(2)) is enough
+
+
 def test_trajectories_show_where_keypoints_came_from() -> None:
     """The trail grows with the frames; the ground is the dimmed reference."""
     reference = np.full((1024, 576, 3), 200, np.uint8)
