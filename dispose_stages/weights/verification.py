@@ -132,7 +132,7 @@ def verify(root: Path, stages: Iterable[str] | None, bundle: str) -> None:
 
     Args:
         root: ``models.root``.
-        stages: Whose files are needed; all without.
+        stages: Whose files are needed, among names of other jobs; all without.
         bundle: The configured ``models.bundle``.
 
     Raises:
@@ -140,7 +140,8 @@ def verify(root: Path, stages: Iterable[str] | None, bundle: str) -> None:
             and the command that brings it, or says that the folder holds another bundle than the
             configured one.
     """
-    wanted = None if stages is None else sorted(stages)
+    names = set(GPU_STAGES if stages is None else stages)
+    wanted = [stage for stage in GPU_STAGES if stage in names]
     if not files_of(wanted):
         return
     if not root.is_dir():
@@ -188,12 +189,12 @@ def complete_stages(root: Path, bundle: str) -> list[str]:
     return complete
 
 
-def _remedy(root: Path, bundle: str, stages: list[str] | None) -> str:
+def _remedy(root: Path, bundle: str, stages: list[str]) -> str:
     """The command that brings what is missing."""
     if bundle != OFFICIAL:
         return f"the bundle {bundle!r} {bundle_origin(bundle, root)}"
     some = files_of(stages) != FILES
-    only = "".join(f" --stage {stage}" for stage in stages or ()) if some else ""
+    only = "".join(f" --stage {stage}" for stage in stages) if some else ""
     return (
         f"`dispose weights download --root {shlex.quote(str(root))}{only}` brings what is missing"
     )

@@ -298,7 +298,7 @@ def test_a_remedy_names_what_is_needed(tmp_path: Path) -> None:
     lay_out(tmp_path)
     (tmp_path / layout.DETECTOR).unlink()
     with pytest.raises(WeightsError) as caught:
-        verify(tmp_path, {"pose"}, "official")
+        verify(tmp_path, {"all", "ingest", "pose", "weights"}, "official")  # as a run's jobs are
     command = f"`dispose weights download --root {tmp_path} --stage pose`"
     assert command in str(caught.value)
     with pytest.raises(WeightsError, match=rf"--root {tmp_path}` brings"):
