@@ -9,6 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
+import subprocess
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +27,29 @@ PARTS = ("matmul", "step", "ablation", "kernels", "clip")
 def machine(device: torch.device) -> dict[str, str]:
     """Card, driver and versions."""
     card = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor()
-    versions = {"torch": torch.__version__, "cuda": torch.version.cuda or "none"}
-    return {"device": device.type, "card": card, "python": platform.python_version(), **versions}
+    versions = {
+        name: getattr(import_module(name), "__version__", "")
+        for name in ("torch", "triton")
+        if find_spec(name)
+    }
+    return {
+        "device": device.type,
+        "card": card,
+        "driver": _driver(),
+        "cuda": torch.version.cuda or "none",
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def _driver() -> str:
+    """As the driver's own tool says it; empty where there is none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return said.stdout.strip()
 
 
 def measure(chosen: list[str], *, toy: bool) -> dict[str, Any]:
@@ -54,7 +79,7 @@ def show(report: dict[str, Any]) -> None:
     print(report["machine"], report["size"], sep="\n")
     if "matmul_tflops" in report:
         print(f"matmul: {report['matmul_tflops']:.1f} TFLOP/s")
-    row = "{:20}{:>10}{:>9}{:>9}{:>9}{:>9}{:>9}"
+    row = "{:26}{:>10}{:>9}{:>9}{:>9}{:>9}{:>9}"
     if "step" in report:
         print(row.format("tile-step", "ms", "ratio", "TFLOP/s", "GB/s", "peak GB", "PSNR dB"))
         first = report["step"]["original"]["ms"]

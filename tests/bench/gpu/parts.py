@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from dispose_stages.models import fused
+from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.compilation import Compilation
-from tests.bench.traffic.steps import Size, TileStep, count
+from dispose_stages.sample.recording import Recorder, cuda_graph
+from tests.bench.traffic.steps import SWITCHES, Size, TileStep, count, without
 
 Step = Callable[[], Tensor]
 
@@ -53,8 +53,11 @@ def _conditions(variant: str, device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.inference_mode())
         if variant == "original" and device.type == "cuda":
             stack.enter_context(torch.autocast("cuda", torch.float16))
-        if variant == "no fused kernels":
-            stack.enter_context(patch.object(fused, "applies", lambda _: False))
+        stack.enter_context(without(variant.removeprefix("no ")))
+        if variant != "original":
+            # As the stage does, but for the variant that lets cuDNN choose by time.
+            stack.enter_context(full_float32())
+            torch.backends.cudnn.benchmark = variant == "cuDNN's choice by time"
         yield
 
 
@@ -63,17 +66,44 @@ def _prepared(variant: str, size: Size, device: torch.device, dtype: torch.dtype
     tile = TileStep(size, device, dtype)
     if variant == "original":
         return tile.original()
-    step = tile.ours(last=variant != "planes", compat="corrected")
-    if variant not in {"ours, eager", "no compile"}:
+    step = tile.ours(
+        last=variant != "no channels last",
+        packed=variant != "no packed projections",
+        compat="corrected",
+    )
+    if variant == "ours, eager":
+        return step
+    # On a CPU the tracing alone takes longest; once is enough to see that it works.
+    if variant == "ours, full" or (device.type == "cuda" and variant != "no compile"):
         Compilation("inductor" if device.type == "cuda" else "eager").add(
             [tile.unet, tile.control_net]
         )
+    if variant != "no graph" and device.type == "cuda":
+        recorder = Recorder(cuda_graph)
+        return lambda: recorder("step", step)
     return step
 
 
 VARIANTS = ("original", "ours, eager", "ours, full")
-ABLATIONS = ("no fused kernels", "planes", "no compile")
-"""The full way with one change switched off."""
+ABLATIONS = (
+    *(f"no {switch}" for switch in SWITCHES),
+    "no channels last",
+    "no compile",
+    "no graph",
+    "cuDNN's choice by time",
+)
+"""The full way with one change switched off, or, the last, with what it does without."""
+
+
+@cache
+def _totals(size: Size, original: bool, off: str) -> dict[str, int]:
+    return count(size, original=original, off=off).totals()
+
+
+def _counts(size: Size, variant: str) -> dict[str, int]:
+    """What a variant moves and computes, by the tracer's rules, before any compiler."""
+    switch = variant.removeprefix("no ")
+    return _totals(size, variant == "original", switch if switch in SWITCHES else "")
 
 
 def step_times(
@@ -95,6 +125,7 @@ def step_times(
                 torch.cuda.empty_cache()
             held = torch.cuda.memory_allocated() if device.type == "cuda" else 0
             steps[name] = _prepared(name, size, device, dtype)
+            steps[name]()  # compiles and tunes; the next call records
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             outputs[name] = steps[name]().cpu()
@@ -105,7 +136,7 @@ def step_times(
             with _conditions(name, device):
                 times[name].append(seconds(step, device))
     for name in names:
-        counted = count(size, original=name == "original").totals()
+        counted = _counts(size, name)
         median = sorted(times[name])[repeats // 2]
         moved = counted["bytes"] + counted["attention_bytes"]
         yield (

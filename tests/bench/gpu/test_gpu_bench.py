@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.bench.gpu.__main__ import main
+from tests.bench.gpu.parts import ABLATIONS, VARIANTS
 from tests.bench.traffic.steps import SMALL, TileStep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the compiler's tracing trips over libraries
@@ -16,12 +17,19 @@ def test_the_benchmark_runs_to_its_end(tmp_path: Path, capsys: pytest.CaptureFix
     """On a CPU at toy width: every part, every variant, and figures that agree."""
     assert main(["--toy", "--json", str(tmp_path / "report.json")]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
-    names = {"original", "ours, eager", "ours, full", "no fused kernels", "planes", "no compile"}
-    assert report["step"].keys() == names
+    assert report["step"].keys() == {*VARIANTS, *ABLATIONS}
+    assert {"card", "driver", "torch", "triton", "cuda"} <= report["machine"].keys()
     assert all(values["psnr_db"] > 60 for values in report["step"].values())
-    assert report["clip_seconds"].keys() == {"original", "ours, eager", "ours, full"}
+    assert report["clip_seconds"].keys() == set(VARIANTS)
     assert 0 <= report["idle_share"] < 1
     assert "tile-step" in capsys.readouterr().out
+
+
+def test_parts_can_be_chosen(tmp_path: Path) -> None:
+    """Only these run."""
+    path = tmp_path / "report.json"
+    assert main(["--toy", "--parts", "matmul", "--json", str(path)]) == 0
+    assert json.loads(path.read_text()).keys() == {"machine", "size", "matmul_tflops"}
 
 
 @torch.no_grad()

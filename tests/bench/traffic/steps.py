@@ -11,6 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from dispose_stages.geometry.tiles import plan_tiles
 from dispose_stages.models import fused
 from dispose_stages.models.control_net import build_control_net
 from dispose_stages.models.temporal_convolution import channels_last
@@ -18,8 +19,12 @@ from dispose_stages.models.transformer import pack_projections
 from dispose_stages.models.unet import build_unet
 from dispose_stages.sample.binding import BoundNetwork, guidance_contexts
 from dispose_stages.sample.conditions import ClipConditions
+from dispose_stages.sample.denoise import DenoisingState, denoise
+from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.predict import Predictor
+from dispose_stages.sample.schedule import noise_levels
+from dispose_stages.sample.tiles import TileBlender
 from tests.bench.traffic.memory import peak_bytes
 from tests.bench.traffic.original import Original
 from tests.bench.traffic.tracer import Autocast, CudaAttention, Trace, Tracer
@@ -175,6 +180,22 @@ def without(switch: str) -> AbstractContextManager[object]:
     if switch not in asks:
         return nullcontext()
     return patch.object(fused, asks[switch], lambda *_: False)
+
+
+def count_around(size: Size, frames: int) -> Trace:
+    """What one denoising step of a clip does beside the networks: blending, guidance, Euler."""
+    tiles = plan_tiles(frames, size.frames, 6)
+    shape = (4, size.height // 8, size.width // 8)
+    halves = torch.empty(2, size.frames, *shape, device="meta", dtype=torch.float16)
+    with torch.no_grad(), Tracer() as tracer:
+        denoise(
+            DenoisingState(0, torch.empty(frames, *shape, device="meta")),
+            lambda *_: [halves for _ in tiles],
+            noise_levels(1, 0.002, 700.0),
+            TileBlender(tiles, frames, device="meta"),
+            guidance_scales(2.0, 2.0, frames, device="meta"),
+        )
+    return tracer.trace
 
 
 def held_bytes(size: Size) -> int:
