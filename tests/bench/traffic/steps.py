@@ -187,14 +187,12 @@ def count_around(size: Size, frames: int) -> Trace:
     tiles = plan_tiles(frames, size.frames, 6)
     shape = (4, size.height // 8, size.width // 8)
     halves = torch.empty(2, size.frames, *shape, device="meta", dtype=torch.float16)
+    state = DenoisingState(0, torch.empty(frames, *shape, device="meta"))
+    levels = noise_levels(1, 0.002, 700.0)
+    blender = TileBlender(tiles, frames, device="meta")
+    scales = guidance_scales(2.0, 2.0, frames, device="meta")
     with torch.no_grad(), Tracer() as tracer:
-        denoise(
-            DenoisingState(0, torch.empty(frames, *shape, device="meta")),
-            lambda *_: [halves for _ in tiles],
-            noise_levels(1, 0.002, 700.0),
-            TileBlender(tiles, frames, device="meta"),
-            guidance_scales(2.0, 2.0, frames, device="meta"),
-        )
+        denoise(state, lambda *_: [halves for _ in tiles], levels, blender, scales)
     return tracer.trace
 
 
