@@ -18,12 +18,14 @@ from click.exceptions import BadOptionUsage
 from click.testing import CliRunner
 
 from dispose_stages.cli import cli
+from dispose_stages.errors import DisposeError
 
 REPOSITORY = Path(__file__).parents[1]
+# Decisions also speak of commands that there are not.
 DOCUMENTS = sorted(
     {
         *REPOSITORY.glob("*.md"),
-        *REPOSITORY.glob("docs/**/*.md"),
+        *REPOSITORY.glob("docs/*.md"),
         REPOSITORY / "config/README.md",
         REPOSITORY / "manifests/README.md",
     }
@@ -43,6 +45,7 @@ WORDS = {
     "VIDEOS_DIR": "dances",
     "a,b": "blue_dances,green_waves",
     "IDS": "blue_dances",
+    "N": "3",
     "all.csv": "manifest.csv",
     "m.csv": "manifest.csv",
     "/archive/dances": "archive",
@@ -109,7 +112,8 @@ def resolve(words):
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name = rest.pop(0)
         found = command.get_command(click.Context(command), name)
-        assert found is not None, f"there is no command {name}"
+        if found is None:
+            raise LookupError(f"there is no command {name}")
         command, names = found, (*names, name)
     return command, names, rest
 
@@ -162,7 +166,10 @@ def is_long(names):
 
 def is_to_be_run(command):
     """Whole commands, and of those in sentences what takes no second."""
-    names = resolve(command.words[1:])[1]
+    try:
+        names = resolve(command.words[1:])[1]
+    except LookupError:  # another test says so
+        return False
     quick = command.whole or names != ("run",)
     return len(command.words) > 2 and not is_long(names) and quick
 
@@ -173,15 +180,17 @@ RUNNABLE = {tuple(command.words): command for command in of("dispose") if is_to_
 
 @pytest.mark.parametrize("command", RUNNABLE.values(), ids=lambda command: command.text)
 def test_what_is_to_be_typed_works(command, folder):
-    """On a finished run; `dispose run` as a dry run. Parts of commands may lack an argument."""
+    """On a finished run; `dispose run` as a dry run. In a sentence an argument may be missing."""
     arguments = command.words[1:]
     if arguments[0] == "run":
         arguments = [*arguments, "--dry-run"]
     with contextlib.chdir(folder):
         result = CliRunner().invoke(cli, arguments)
     if not command.whole and result.exit_code == 2:
-        assert re.search("Missing|requires an argument", result.output)
+        assert re.search("Missing|requires an argument|Invalid value", result.output)
         return
+    if not command.whole and isinstance(result.exception, DisposeError):
+        return  # a sentence may speak of another run than this
     assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
 
 
