@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
+import itertools
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 
 from dispose_stages.batch.manifest_columns import REQUIRED_COLUMNS
+from dispose_stages.batch.sweeps import Variant, pair_ids
 from dispose_stages.errors import ManifestError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
 
 
-def cross_product(images: Path, videos: Path, relative_to: Path) -> str:
+def cross_product(
+    images: Path, videos: Path, relative_to: Path, variants: Sequence[Variant] = ({},)
+) -> str:
     """A manifest with every image of one folder paired with every video of another.
 
+    Args:
+        images: Folder.
+        videos: Folder.
+        relative_to: Where the manifest will lie.
+        variants: Of the parameters, each for every pair; the rows then have readable ids.
+
     Raises:
-        ManifestError: A folder is absent or holds no media.
+        ManifestError: A folder is absent or holds no media, or two rows would have one name.
     """
-    driving = _media(videos, VIDEO_SUFFIXES, relative_to)
-    pairs = [
-        [image, video] for image in _media(images, IMAGE_SUFFIXES, relative_to) for video in driving
-    ]
-    return _csv([list(REQUIRED_COLUMNS), *pairs])
+    pairs = list(
+        itertools.product(
+            _media(images, IMAGE_SUFFIXES, relative_to), _media(videos, VIDEO_SUFFIXES, relative_to)
+        )
+    )
+    if not any(variants):
+        return _csv([list(REQUIRED_COLUMNS), *map(list, pairs)])
+    stems = [(PurePath(image).stem, PurePath(video).stem) for image, video in pairs]
+    cells = ([*pair, *variant.values()] for pair in pairs for variant in variants)
+    named = [[name, *row] for name, row in zip(pair_ids(stems, variants), cells, strict=True)]
+    return _csv([["pair_id", *REQUIRED_COLUMNS, *variants[0]], *named])
 
 
 def self_driven(videos: Path, relative_to: Path, *, reference_frame: int = 0) -> str:

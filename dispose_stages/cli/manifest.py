@@ -115,12 +115,27 @@ def problem_table(problems: Iterable[RowProblem]) -> Iterable[str]:
 @click.argument("images", type=FOLDER)
 @click.argument("videos", type=FOLDER)
 @_output_option
-def cross(*, images: Path, videos: Path, output: Path) -> None:
-    """Pair every image of the folder IMAGES with every video of the folder VIDEOS."""
+@click.option("--seeds", help="Every pair with each of these: 0-4, or 0,3,7.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE,VALUE",
+    help="Every pair with each value of a parameter. May be repeated: all combinations.",
+)
+def cross(
+    *, images: Path, videos: Path, output: Path, seeds: str | None, settings: tuple[str, ...]
+) -> None:
+    """Pair every image of the folder IMAGES with every video of the folder VIDEOS.
+
+    With --seeds and --set a sweep: rows are called after their files and parameters, such as
+    `anna_waltz_seed3_guidance_max2.5`, and share what they can. `dispose select` takes the best.
+    """
     from dispose_stages.atomic import write_text
     from dispose_stages.batch.folders import cross_product
+    from dispose_stages.batch.sweeps import parse_sweep
 
-    text = cross_product(images, videos, output.parent)
+    text = cross_product(images, videos, output.parent, parse_sweep(seeds, settings))
     write_text(output, text)
     say(f"{output}: {text.count(chr(10)) - 1} pairs")
 

@@ -30,6 +30,7 @@ from dispose_stages.mux.unit import REVISION, MuxParams
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.freed import provenance
 from dispose_stages.store.provenance import DIGITAL_SOURCE_TYPE
+from dispose_stages.store.recipe import recipe
 from dispose_stages.store.shelf import DeliveredVideo, StagedVideo, VideoShelf
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import AudioTrack, VideoWriter
@@ -45,10 +46,12 @@ class VideoRepository:
 
     Args:
         shelf: The folder of videos.
+        store: Knows what they were made from.
     """
 
-    def __init__(self, shelf: VideoShelf) -> None:
+    def __init__(self, shelf: VideoShelf, store: ArtifactStore) -> None:
         self._shelf = shelf
+        self._store = store
 
     def find(self, unit: Unit) -> Result | None:
         """The video if it is there with this key."""
@@ -58,8 +61,10 @@ class VideoRepository:
     def commit(self, unit: Unit, artifact: StagedVideo) -> Result:
         """Give the staged video its name."""
         params = MuxParams.read(unit)
+        read = [(unit.upstream[role][0], r.key, r.digest) for role, r in unit.inputs.items()]
+        provenance = unit.provenance() | {"recipe": recipe(self._store, read)}
         delivered = self._shelf.commit(
-            params.pair_id, unit.key, artifact, unit.provenance(), container=params.container
+            params.pair_id, unit.key, artifact, provenance, container=params.container
         )
         return _result(delivered)
 
@@ -255,5 +260,5 @@ STAGE = Stage(
     "mux",
     REVISION,
     open=load,
-    repository=lambda context: VideoRepository(VideoShelf(context.videos)),
+    repository=lambda context: VideoRepository(VideoShelf(context.videos), context.store),
 )

@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import shutil
+import subprocess
 import tarfile
 
 import pyarrow.parquet as pq
@@ -12,6 +15,7 @@ from dispose_stages.batch.ledger import Ledger
 from dispose_stages.cli import cli
 from dispose_stages.store.files import file_digest
 from dispose_stages.store.video import VideoReader
+from dispose_stages.store.video_writer import Encoding, VideoWriter
 from dispose_stages.training.bundle.tiny import make_tiny
 from tests.workflow.conftest import REPOSITORY, make_workspace
 
@@ -136,3 +140,118 @@ def test_the_run_becomes_a_data_set(chain, tmp_path):
         names = set(tar.getnames())
     endings = ("json", "mp4", "pose.npz", "reference.png", "trajectories.npz")
     assert names == {f"{pair}.{ending}" for pair in PAIRS for ending in endings}
+
+
+def reproduce(workspace, video, *arguments, models="models=tiny"):
+    """`dispose reproduce` in the folder of the run, with as many threads as its jobs had."""
+    settings = [models, "compute.device=cpu", "compute.threads=2"]
+    given = [word for setting in settings for word in ("--set", setting)]
+    return subprocess.run(
+        [workspace.python, "-m", "dispose_stages.cli", "reproduce", video, *given, *arguments],
+        cwd=workspace.root,
+        env=os.environ | workspace.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(chain, tmp_path_factory):
+    """A delivered video and its sidecar, away from manifest, plan and store."""
+    workspace, _ = chain
+    folder = tmp_path_factory.mktemp("alone")
+    for ending in ("mp4", "json"):
+        name = f"blue_dances.{ending}"
+        shutil.copy(workspace.root / "results/chain/videos" / name, folder / name)
+    return folder / "blue_dances.mp4"
+
+
+def test_a_video_is_made_again_from_its_sidecar_alone(chain, alone, tmp_path):
+    """The media are found by what they hold, under any name; every stage comes to its bytes."""
+    workspace, _ = chain
+    media = tmp_path / "media"
+    media.mkdir()
+    for number, name in enumerate(PAIRS["blue_dances"]):
+        shutil.copy(REPOSITORY / "manifests/media" / name, media / f"renamed{number}")
+    result = reproduce(workspace, alone, "--media", media, "--to", tmp_path / "again")
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("same bytes") == 9, result.stdout
+    assert (tmp_path / "again" / alone.name).read_bytes() == alone.read_bytes()
+    sidecar = (tmp_path / "again/blue_dances.json").read_text()
+    assert json.loads(sidecar) == json.loads(alone.with_suffix(".json").read_text())
+
+
+def test_a_video_in_its_run_needs_no_media_named(chain, tmp_path):
+    """The plan beside it says where they are; checking leaves nothing."""
+    workspace, _ = chain
+    video = workspace.root / "results/chain/videos/green_waves.mp4"
+    before = files_and_times(workspace.root)
+    result = reproduce(workspace, video, "--check")
+    assert result.returncode == 0, result.stdout
+    assert files_and_times(workspace.root) == before
+
+
+def test_another_video_is_told_by_its_frames(chain, alone, tmp_path):
+    """One that was encoded again is near, one that shows something else is not."""
+    workspace, _ = chain
+    media = ("--media", REPOSITORY / "manifests/media", "--check")
+    near, other = tmp_path / "near", tmp_path / "other"
+    with VideoReader(alone) as video:
+        frames = [frame for _, frame in video.frames(range(video.frame_count))]
+    for folder, shown in ((near, frames), (other, [255 - frame for frame in frames])):
+        folder.mkdir()
+        content = json.loads(alone.with_suffix(".json").read_text())
+        path = folder / alone.name
+        with VideoWriter(path, *shown[0].shape[:2], 12.0, Encoding(preset="ultrafast")) as writer:
+            for frame in shown:
+                writer.write(frame)
+        content |= {"digest": file_digest(path), "size_bytes": path.stat().st_size}
+        (folder / "blue_dances.json").write_text(json.dumps(content))
+    result = reproduce(workspace, near / alone.name, *media, "--least-psnr", "15")
+    assert "near enough" in result.stdout, result.stdout
+    assert result.returncode == 0
+    result = reproduce(workspace, other / alone.name, *media)
+    assert "another video" in result.stdout, result.stdout
+    assert result.returncode == 6
+
+
+def test_other_weights_are_told_from_another_machine(chain, alone):
+    """The first stage that parts from the recipe although the same came in."""
+    workspace, _ = chain
+    make_tiny(workspace.root / "models/seeded", seed=7)
+    media, models = REPOSITORY / "manifests/media", "models={bundle: tiny, root: models/seeded}"
+    result = reproduce(workspace, alone, "--media", media, "--check", models=models)
+    assert "other weights, or another revision of the stage" in result.stdout, result.stdout
+    assert result.returncode == 6, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        ("no media", "name them with --media"),
+        ("no recipe", "does not say all"),
+        ("no sidecar", "no delivered video with its sidecar"),
+        ("bundle", "made with the bundle 'tiny'"),
+    ],
+)
+def test_what_cannot_be_made_again(chain, alone, tmp_path, damage, what):
+    """One line, before anything is computed."""
+    workspace, _ = chain
+    folder = tmp_path / "videos"
+    shutil.copytree(alone.parent, folder)
+    sidecar = folder / "blue_dances.json"
+    content = json.loads(sidecar.read_text())
+    arguments = ["--media", REPOSITORY / "manifests/media"]
+    if damage == "no media":
+        arguments = []
+    if damage == "no recipe":
+        content["provenance"]["recipe"] = content["provenance"]["recipe"][-1:]
+    sidecar.write_text(json.dumps(content))
+    if damage == "no sidecar":
+        sidecar.unlink()
+    models = "models=small" if damage == "bundle" else "models=tiny"
+    result = reproduce(workspace, folder / alone.name, *arguments, models=models)
+    assert result.returncode == 1
+    assert what in result.stdout, result.stdout
