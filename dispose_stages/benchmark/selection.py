@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dispose_stages.atomic import write_text
+from dispose_stages.atomic import write_pieces, write_text
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.run_files import pairs_json, read_pairs
+from dispose_stages.batch.run_files import pairs_text, read_pairs
 from dispose_stages.benchmark.choice import Candidate, Choice
 from dispose_stages.errors import ConfigError
 from dispose_stages.records import record_text
@@ -58,7 +58,8 @@ def _write(layout: RunLayout, choice: Choice, aside: Path, to: Path) -> None:
         for path in sorted(layout.videos.glob(f"{pair_id}.*")):
             (view.videos / path.name).symlink_to(_from(to / "videos", path))
     write_text(view.config, layout.config.read_text(encoding="utf-8"))
-    write_text(view.pairs, pairs_json(row for row in read_pairs(layout) if row.pair_id in ids))
+    rows = (row for row in read_pairs(layout) if row.pair_id in ids)
+    write_pieces(view.pairs, pairs_text(rows))
     for source, target in ((layout.index, view.index), (layout.scores, view.scores)):
         if source.exists():
             table = pq.read_table(source)
