@@ -149,6 +149,10 @@ def assert_holds(now, before, name):
         for key in before.keys() - _DIGESTED:
             assert key in now, (name, key)
             assert_holds(now[key], before[key], name)
+    elif isinstance(before, list):
+        assert len(now) == len(before), name
+        for one, other in zip(now, before, strict=True):
+            assert_holds(one, other, name)
     else:
         assert now == before, name
 
