@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
+from playwright import sync_api
 
 from dispose_stages.batch.outcomes import PairStatus
 from dispose_stages.config import Encoding
@@ -22,7 +24,6 @@ from dispose_stages.report.panels import Panel, Preview, still
 from dispose_stages.store.video_writer import VideoWriter
 from tests.report.runs import pair, write_page
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="no wheel for this machine")
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
@@ -314,7 +315,7 @@ def test_a_page_that_was_moved_alone_still_tells(browser: Any, run: Path, tmp_pa
 @pytest.mark.parametrize("width", [400, 1280])
 def test_no_serious_barrier(browser: Any, run: Path, width: int, scheme: str) -> None:
     """Neither in cards nor in the table, with everything unfolded; nothing sticks out sideways."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    axe = Axe()
     opened = Opened(
         browser,
         run / "small/report.html",

@@ -90,6 +90,18 @@ def test_blocks_of_a_large_run_lie_beside_the_page(tmp_path) -> None:
         assert "<" not in text
 
 
+def test_a_page_hardly_grows_with_the_pairs(tmp_path) -> None:
+    """Less than two bytes a pair, so that it stays below 2 MB far beyond 100,000."""
+    sizes = {}
+    for count in (1000, 3000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        pairs = (pair(n, extra={"caption": f"take {n}"}) for n in range(count))
+        sizes[count] = len(write_page(folder, *pairs).source.encode())
+    assert sizes[1000] < 200_000
+    assert sizes[3000] - sizes[1000] < 2 * 2000
+
+
 def test_the_page_needs_nothing_from_elsewhere(tmp_path) -> None:
     """No address outside the run's folder, and every one is relative."""
     video = Video("videos/a b?#.mp4", 1, 1.0, 2, 2, 3)
