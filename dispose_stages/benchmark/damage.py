@@ -43,6 +43,7 @@ SHOWN = (
     "drift_sharpness",
     "pck_010_body",
     "akd_body",
+    "movement_body",
 )
 SEAM_EVERY = 10
 _RIGHT_ELBOW, _RIGHT_WRIST, _RIGHT_HAND = 8, 10, slice(112, 133)

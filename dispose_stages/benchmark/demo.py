@@ -22,6 +22,7 @@ PARAMETERS: Mapping[str, object] = {"sample_stride": 1, "max_frames": FRAMES}
 SHOWN = (
     *("psnr", "ssim", "l1", "flicker_excess", "warping_error", "seam_flicker"),
     *("drift_colour", "drift_sharpness", "pck_010_body", "akd_head_body", "missing_body"),
+    "movement_body",
 )
 """Metrics in the document; the command prints all of them."""
 _SEED = HELD_OUT + 500_000

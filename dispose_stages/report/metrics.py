@@ -25,6 +25,7 @@ _BETTER: Mapping[str, Better] = {
     "akd_": "lower",
     "missing_": "lower",
     "spurious_": "lower",
+    "movement_": "lower",
     "persons_none": "lower",
     "persons_more": "lower",
     "warping_error": "lower",

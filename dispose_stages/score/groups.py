@@ -24,11 +24,13 @@ from dispose_stages.score.keypoints import (
     FoundPose,
     Tally,
     WantedPose,
+    body_extent,
     compare_poses,
     head_size,
     person_shares,
 )
 from dispose_stages.score.measurement import Measurement, Missing
+from dispose_stages.score.movement import movement_distance
 from dispose_stages.score.similarity import Pixels
 
 _COMPARED = {
@@ -110,8 +112,25 @@ def measure_pose(found: PoseTrack, poses: PoseTrack, person: np.ndarray) -> Meas
             missing[name] = missing[f"akd_{part}"]
         elif not math.isfinite(head):
             missing[name] = Missing.HEAD_HIDDEN
+    values["movement_body"] = _movement(seen, wanted)
+    if not math.isfinite(values["movement_body"]):
+        missing["movement_body"] = _why_no_movement(seen, wanted)
     frames["persons"] = seen.persons.astype(np.float64)
     return Measurement({**values, **person_shares(seen)}, missing, frames, poses=found)
+
+
+def _movement(seen: FoundPose, wanted: WantedPose) -> float:
+    extent = body_extent(wanted)
+    if not np.isfinite(extent).any() or not seen.persons.any():
+        return math.nan
+    found, asked = ((pose.points, pose.visible) for pose in (seen, wanted))
+    return movement_distance(found, asked, float(np.nanmedian(extent)))
+
+
+def _why_no_movement(seen: FoundPose, wanted: WantedPose) -> Missing:
+    if not np.isfinite(body_extent(wanted)).any():
+        return Missing.NOT_WANTED
+    return Missing.SHORT_CLIP if seen.persons.any() else Missing.NO_PERSON
 
 
 def _why_no_keypoint(name: str, tallies: Mapping[str, Tally], *, anybody: bool) -> Missing:

@@ -21,6 +21,7 @@ _RULES: Mapping[str, Mapping[str, Any]] = {
         "tolerance": "share of the larger side of the wanted body's box",
         "head": "nose to neck, median over the clip",
         "visible": "score above 0.3, inside the frame",
+        "movement": "windows of 8 frames, 8 directions, Gaussian kernel of 0.05 body sides",
     },
     "lpips": {"values": "correct: [-1, 1]; disco: [0, 1]"},
     "fid": {"values": "[-1, 1]", "size": 299, "resize": _RESIZE, "covariance": "unbiased"},

@@ -17,7 +17,7 @@ from dispose_stages.config import Precision
 from dispose_stages.config_score import Definition, MetricGroup, Score
 from dispose_stages.errors import ConfigError
 
-REVISION = 2
+REVISION = 3
 """Raised when the numbers this stage computes change."""
 
 SET_GROUPS: frozenset[MetricGroup] = frozenset({"fid", "fvd", "cd_fvd"})

@@ -40,6 +40,7 @@ def test_every_damage_lowers_the_likeness(found):
         ("seam_flicker", "seam every 10 frames", 5),
         ("drift_colour", "colour drift", 20),
         ("akd_body", "frozen frames", 1.2),
+        ("movement_body", "frozen frames", 2),
     ],
 )
 def test_a_metric_singles_out_the_damage_it_is_made_for(found, metric, name, margin):
@@ -62,6 +63,7 @@ def test_poses_see_limbs_and_not_looks(found):
     assert found["frozen frames"]["pck_010_body"] < right - 0.05
     for name in ("blur", "shift by 2 px", "colour drift", "another identity"):
         assert found[name]["pck_010_body"] > right - 0.03, name
+        assert found[name]["movement_body"] < 0.75 * found["wrong limb"]["movement_body"], name
     assert found["shift by 2 px"]["akd_body"] > found["none"]["akd_body"]
 
 

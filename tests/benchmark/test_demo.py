@@ -91,7 +91,7 @@ def protocols(folder, tmp_path):
 
 
 def group_of(metric):
-    return "pose" if metric.startswith(("pck", "akd", "missing")) else "frames"
+    return "pose" if metric.startswith(("pck", "akd", "missing", "movement")) else "frames"
 
 
 def test_the_documented_table_is_of_this_program(folder, tmp_path):

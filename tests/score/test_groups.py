@@ -137,3 +137,19 @@ def test_the_artifact_holds_a_value_or_a_reason():
     assert stored.missing == ("not_finite", "", "one_frame")
     assert stored.values[1] == 1.0
     assert stored.frame_values.tolist() == [[1.0, 2.0]]
+
+
+def test_a_movement_that_cannot_be_compared_says_why():
+    """Nobody in the result, nobody wanted, fewer frames than a window."""
+
+    def why(count=12, *, person=0, **found):
+        result, driver = (
+            PoseTrack.from_frames([one[0]] * count, list(range(count)), HEIGHT, WIDTH, 15.0)
+            for one in (pose(**found), pose())
+        )
+        return groups.measure_pose(result, driver, np.full(count, person)).missing
+
+    assert "movement_body" not in why()
+    assert why(seen=False)["movement_body"] is Missing.NO_PERSON
+    assert why(person=-1)["movement_body"] is Missing.NOT_WANTED
+    assert why(3)["movement_body"] is Missing.SHORT_CLIP
