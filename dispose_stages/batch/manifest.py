@@ -38,6 +38,8 @@ _IMAGE = "reference_image"
 _IDENTITY = tuple(column for column in COLUMNS if column != "truth_video")
 """Of a row; what it is compared with does not change its video."""
 
+_NOTHING: Mapping[str, str] = {}
+
 # The id becomes a file name, so it can hold neither separators nor a leading dot or dash.
 _PAIR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ABSENT = "no such file"
@@ -68,8 +70,8 @@ class Row:
     reference_image: str
     driving_video: str
     parameters: Parameters
-    extra: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    units: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     reference_frame: int | None = None
     truth_video: str = ""
     held: bool = False
@@ -210,7 +212,7 @@ class _RowReader:
             reference_image=video if frame else self._resolve(values[_IMAGE]),
             driving_video=video,
             parameters=parameters,
-            extra={column: values.get(column, "") for column in self.extra_columns},
+            extra={c: values.get(c, "") for c in self.extra_columns} or _NOTHING,
             reference_frame=int(frame) if frame else None,
             truth_video=self._resolve(truth) if truth else "",
         )

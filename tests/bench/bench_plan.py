@@ -32,6 +32,8 @@ from tests.workflow.fake_dispose import write_sidecar
 pytestmark = pytest.mark.bench
 
 SIZES = size({1_000: (25, 40), 10_000: (100, 100)}, {6: (2, 3)})
+LARGE = size((250, 400), (2, 3))
+"""Images and videos of the run that is only planned."""
 STARTS = size(9, 1)
 """Of a job; the fastest counts."""
 
@@ -124,14 +126,18 @@ def lay_out_results(layout: RunLayout, store: ArtifactStore) -> None:
         write_text(path, "\n")
 
 
+def unplanned(root: Path, images: int, videos: int) -> Workspace:
+    """A working directory with a manifest of all pairs of so many files."""
+    workspace = make_workspace(root, f'"{Path(__file__).with_name("finished_job.py")}"', {})
+    sparse_media(workspace.root / "media", images, videos)
+    fake_bundle(workspace.root / "models/tiny")
+    return workspace
+
+
 @pytest.fixture(scope="module", params=SIZES, ids=lambda pairs: f"{pairs} pairs")
 def planned(request, tmp_path_factory):
     """A working directory with a manifest of that many pairs."""
-    workspace = make_workspace(
-        tmp_path_factory.mktemp("bench"), f'"{Path(__file__).with_name("finished_job.py")}"', {}
-    )
-    sparse_media(workspace.root / "media", *SIZES[request.param])
-    fake_bundle(workspace.root / "models/tiny")
+    workspace = unplanned(tmp_path_factory.mktemp("bench"), *SIZES[request.param])
     yield request.param, workspace
     shutil.rmtree(workspace.root)
 
@@ -173,6 +179,15 @@ def test_planning(planned, capsys):
     ]
     with capsys.disabled():
         sys.stdout.write("\n".join(["", *lines, ""]))
+
+
+def test_planning_of_a_large_run(tmp_path, capsys):
+    """CPU time and memory of a dry run."""
+    workspace = unplanned(tmp_path, *LARGE)
+    dry = measure(workspace, *profile(), *common(workspace), "-n")
+    pairs = LARGE[0] * LARGE[1]
+    with capsys.disabled():
+        sys.stdout.write(f"\n{pairs:,} pairs, dry run: {dry}, {dry.cpu_seconds:.1f} s of CPU\n")
 
 
 def as_the_main_process_calls_it(layout: RunLayout) -> list[str]:
