@@ -53,7 +53,8 @@ _TYPES = {
         ("failed_stage", "reason", "message", "code_revision", "truth_video"), "string"
     ),
     **dict.fromkeys(
-        ("line", "reference_frame", "frames", "width", "height", "size_bytes"), "Int64"
+        ("line", "reference_frame", "frames", "width", "height", "size_bytes", "reference_persons"),
+        "Int64",
     ),
     **dict.fromkeys(("fps", "duration", "tempo", "parameter_fps"), "float64"),
     **dict.fromkeys(("reference_score", "driver_score", "no_person_share"), "float64"),
@@ -179,7 +180,7 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             "reason": outcome.reason or None,
             "message": outcome.message or None,
             **pair_facts(results["motion"]),
-            **_numbers(results["motion"], *RETARGET_FACTS),
+            **_numbers(results["motion"], "reference_persons", *RETARGET_FACTS),
             "warnings": outcomes.warnings(pair),
             **run.common,
             **dict(zip(_GPU_COLUMNS, run.gpu_of(pair.units.get("sample", "")), strict=True)),

@@ -1,7 +1,8 @@
 """Which person drives, where several are seen.
 
 ``first`` is the best detection, as in the original; ``largest`` the one with the largest box;
-``tracked`` follows the best detection of the first frame by the overlap of boxes; ``index:N`` is
+``tracked`` follows the best detection of the first frame through crossings, exits and returns
+(`geometry.tracking`); ``index:N`` is
 the N-th best detection, counted from 0.
 """
 
@@ -12,31 +13,15 @@ from jaxtyping import Float64, Int64
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Frame, PoseTrack
 from dispose_stages.errors import ConfigError, Reason, UnitError
+from dispose_stages.geometry.tracking import NOT_FOUND, follow_persons
 
-NOT_FOUND = -1
 NEEDED_WITHOUT_DETECTION = 5
 """Visible body keypoints from which a reference may show somebody whom the detector missed."""
-TRACKING_OVERLAP = 0.1
-"""A box that overlaps the last one less (intersection over union) is somebody else."""
 
 
 def _areas(boxes: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n"]:
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0)
     return np.asarray(sides.prod(axis=1), dtype=np.float64)
-
-
-def box_overlap(
-    box: Float64[np.ndarray, "4"], boxes: Float64[np.ndarray, "n 4"]
-) -> Float64[np.ndarray, "n"]:
-    """Intersection over union of one box with each of `boxes`; ``x1, y1, x2, y2``."""
-    corners = np.concatenate(
-        [np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])], axis=1
-    )
-    shared = _areas(corners)
-    union = _areas(box[None]) + _areas(boxes) - shared
-    overlap: Float64[np.ndarray, "n"] = np.zeros_like(shared)
-    np.divide(shared, union, out=overlap, where=union > 0)
-    return overlap
 
 
 def is_found(frame: Frame, person: int) -> bool:
@@ -80,33 +65,14 @@ def select_persons(track: PoseTrack, rule: str) -> Int64[np.ndarray, "f"]:
     """
     frames = [track[index] for index in range(len(track))]
     if rule == "tracked":
-        return _follow(frames)
+        followed = follow_persons(frames, track.height, track.width)
+        return followed[0] if followed else np.full(len(frames), NOT_FOUND, dtype=np.int64)
     if rule == "largest":
         rows = [int(np.argmax(_areas(f.boxes))) if f.persons else NOT_FOUND for f in frames]
     else:
         index = 0 if rule == "first" else _index_of(rule)
         rows = [index if index < f.persons else NOT_FOUND for f in frames]
     return np.asarray(rows, dtype=np.int64)
-
-
-def _follow(frames: list[Frame]) -> Int64[np.ndarray, "f"]:
-    """Follow one person; the whole-image box of a frame without detection is nobody."""
-    rows = np.full(len(frames), NOT_FOUND, dtype=np.int64)
-    last: Float64[np.ndarray, "4"] | None = None
-    for index, frame in enumerate(frames):
-        detected = np.flatnonzero(frame.box_scores > 0)
-        if not len(detected):
-            continue
-        if last is None:
-            row = int(detected[0])
-        else:
-            overlap = box_overlap(last, frame.boxes[detected])
-            best = int(np.argmax(overlap))
-            if overlap[best] < TRACKING_OVERLAP:
-                continue
-            row = int(detected[best])
-        rows[index], last = row, frame.boxes[row]
-    return rows
 
 
 def visible_keypoints(frame: Frame, person: int) -> int:

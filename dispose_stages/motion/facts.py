@@ -33,6 +33,7 @@ def pair_facts(field: MotionField) -> dict[str, float]:
     return {
         "reference_score": float(reference.box_scores[person]),
         "driver_score": math.fsum(scores) / len(scores) if scores else 0.0,
+        "reference_persons": int((reference.box_scores > 0).sum()),
         "reference_keypoints": visible_keypoints(reference, person),
         "alignment_scale_x": field.scale[0],
         "alignment_scale_y": field.scale[1],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from dispose_stages.batch.unit import Params, RowPlan
 from dispose_stages.config import Align, Compat, Motion, Parameters
 
@@ -22,6 +24,9 @@ class MotionParams(Params):
     allow_no_person: bool = False
     reference_frame: int | None = None
     align: Align = "official"
+    tracking: Literal["overlap", "assignment"] = "overlap"
+    """How ``person: tracked`` follows. No rule but that one follows, and it never by overlap again:
+    the value gives its units keys of their own and leaves all others theirs."""
     fit_found_persons: bool = False
     """Only driving frames in which somebody was found enter the fit. Of ``compat: corrected``
     alone, and a field of its own so that the keys of ``official`` stay (decision 0012)."""
@@ -33,7 +38,11 @@ def motion_params(
     """What decides the motion of a row with these parameters."""
     corrected = parameters.compat == "corrected"
     return MotionParams.of(
-        parameters, motion, reference_frame=reference_frame, fit_found_persons=corrected
+        parameters,
+        motion,
+        reference_frame=reference_frame,
+        tracking="assignment" if motion.person == "tracked" else "overlap",
+        fit_found_persons=corrected,
     )
 
 

@@ -6,7 +6,6 @@ import pytest
 from dispose_stages.artifacts import Frame, PoseTrack
 from dispose_stages.errors import ConfigError, Reason, UnitError
 from dispose_stages.geometry.persons import (
-    box_overlap,
     check_reference,
     select_persons,
     select_reference_person,
@@ -14,10 +13,11 @@ from dispose_stages.geometry.persons import (
 
 
 def frame(*boxes, detected=True):
-    """Persons with these boxes, best first."""
+    """Persons with these boxes, best first; their keypoints are in the middle."""
     count = len(boxes)
+    corners = np.asarray(boxes, dtype=float).reshape(count, 1, 2, 2)
     return Frame(
-        np.zeros((count, 134, 2)),
+        np.repeat(corners.mean(axis=2) / 100, 134, axis=1),
         np.full((count, 134), 0.9),
         np.asarray(boxes, dtype=float).reshape(count, 4),
         np.linspace(0.9, 0.5, count) if detected else np.zeros(count),
@@ -103,10 +103,3 @@ def test_too_few_keypoints(detected, reason):
     with pytest.raises(UnitError) as caught:
         check_reference(still, 0, 5)
     assert caught.value.reason is reason
-
-
-def test_overlap():
-    """Intersection over union, zero for empty boxes."""
-    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [3, 3, 3, 3]], dtype=float)
-    np.testing.assert_allclose(box_overlap(boxes[0], boxes), [1, 1 / 3, 0, 0])
-    assert box_overlap(boxes[3], boxes[3:]).tolist() == [0.0]

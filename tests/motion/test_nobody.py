@@ -175,7 +175,7 @@ def test_a_found_artifact_tells_what_a_computed_one_told(tmp_path: Path, compat:
     assert repository.find(unit) is None
     committed = repository.commit(unit, compute(STAGE.open(context), unit))
     assert repository.find(unit) == committed
-    assert len(committed.facts) == 9
+    assert len(committed.facts) == 10
 
 
 def test_an_artifact_of_before_is_refused_like_a_new_one(tmp_path: Path) -> None:
