@@ -4,7 +4,8 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from dispose_stages.batch.index import write_failures, write_index, write_rejects
+from dispose_stages.batch.failures import write_failures, write_rejects
+from dispose_stages.batch.index import write_index
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.scores import write_scores

@@ -1,43 +1,29 @@
-"""Tables about a run for users of its videos: ``index.parquet``, ``failures.csv``, ``rejects.csv``.
+"""The table about a run for users of its videos: ``index.parquet``.
 
-All are rewritten as a whole, by rename. The index's columns are specified in docs/data-format.md.
+It is rewritten as a whole, by rename. Its columns are specified in docs/data-format.md.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from dispose_stages import __version__
-from dispose_stages.atomic import replacing, write_text
+from dispose_stages.atomic import replacing
 from dispose_stages.batch.ledger import Shard
-from dispose_stages.batch.manifest import rejects_csv
 from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.scores import score_columns
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import Parameters
-from dispose_stages.errors import Reason, StoreError
+from dispose_stages.errors import StoreError
 from dispose_stages.geometry.frames import paced_rate
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.wording import one_line
 
 INDEX_FORMAT = "dispose-index"
 INDEX_VERSION = 2
-FAILURE_COLUMNS = ("line", "pair_id", "stage", "file", "reason", "message", "log")
-_SOURCE_COLUMNS = {
-    "ingest_image": "reference_image",
-    "ingest_video": "driving_video",
-    "pose_image": "reference_image",
-    "pose_video": "driving_video",
-    "correspondence": "reference_image",
-}
-_REFERENCE_REASONS = (Reason.NO_PERSON_REFERENCE, Reason.POSE_TOO_SPARSE)
-_DRIVER_REASONS = (Reason.NO_SINGLE_PERSON_FRAME, Reason.PERSON_LOST)
 _STORED_ROLES = tuple(role for role, stage in ROLES.items() if stage not in {"ingest", "mux"})
 _GPU_COLUMNS = ("gpu", "gpu_driver")
 RETARGET_FACTS = (
@@ -277,46 +263,3 @@ def _dtype(column: str) -> str:
         kinds = (annotation, *get_args(annotation))
         return next((_PARAMETER_TYPES[k] for k in kinds if k in _PARAMETER_TYPES), "string")
     return next((t for p, t in _TYPES_BY_PREFIX.items() if column.startswith(p)), "string")
-
-
-def failures_csv(outcomes: RunOutcomes) -> str:
-    """The text of ``failures.csv``: pairs without a video although everything was tried."""
-    output = io.StringIO()
-    writer = csv.DictWriter(output, FAILURE_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for outcome in outcomes.pair_outcomes():
-        if outcome.status is PairStatus.FAILED:
-            log = outcomes.log(outcome.stage, outcome.unit)
-            cells = {
-                "line": outcome.pair.line,
-                "pair_id": outcome.pair.pair_id,
-                "stage": outcome.stage,
-                "file": _file_at_fault(outcome),
-                "reason": outcome.reason,
-                "message": outcome.message,
-                "log": log.relative_to(outcomes.layout.root) if log else "",
-            }
-            writer.writerow({name: one_line(str(cell)) for name, cell in cells.items()})
-    return output.getvalue()
-
-
-def _file_at_fault(outcome: Outcome) -> str:
-    """The source that the unit or its reason is about; empty where both may be at fault."""
-    if outcome.reason in _REFERENCE_REASONS:
-        return outcome.pair.reference_image
-    if outcome.reason in _DRIVER_REASONS:
-        return outcome.pair.driving_video
-    for role, column in _SOURCE_COLUMNS.items():
-        if outcome.stage == ROLES[role] and outcome.pair.units.get(role) == outcome.unit:
-            return str(getattr(outcome.pair, column))
-    return ""
-
-
-def write_failures(outcomes: RunOutcomes) -> None:
-    """Write ``failures.csv``."""
-    write_text(outcomes.layout.failures, failures_csv(outcomes))
-
-
-def write_rejects(outcomes: RunOutcomes) -> None:
-    """Write ``rejects.csv`` as planning did; media that failed later are failures."""
-    write_text(outcomes.layout.rejects, rejects_csv(outcomes.rejects))

@@ -53,7 +53,8 @@ def report(obj: dict[str, bool], *, run_dir: Path, only: str | None, previews: i
 def _outputs(
     outcomes: RunOutcomes, only: str | None, previews: int
 ) -> Iterator[tuple[Path, Callable[[RunOutcomes], None]]]:
-    from dispose_stages.batch.index import write_failures, write_index, write_rejects
+    from dispose_stages.batch.failures import write_failures, write_rejects
+    from dispose_stages.batch.index import write_index
     from dispose_stages.batch.scores import write_scores
 
     layout = outcomes.layout

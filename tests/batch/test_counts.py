@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from dispose_stages.batch.delivery import Extent, read_delivery
-from dispose_stages.batch.index import write_failures, write_index, write_rejects
+from dispose_stages.batch.failures import write_failures, write_rejects
+from dispose_stages.batch.index import write_index
 from dispose_stages.batch.outcomes import RowCounts, RunOutcomes
 from dispose_stages.cli import cli
 from dispose_stages.errors import Reason, UnitError

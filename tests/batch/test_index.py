@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from dispose_stages.batch.delivery import read_delivery
-from dispose_stages.batch.index import PAIR_FACTS, extra_column, write_failures, write_index
+from dispose_stages.batch.failures import write_failures
+from dispose_stages.batch.index import PAIR_FACTS, extra_column, write_index
 from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.cli import cli

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from dispose_stages.batch import index
+from dispose_stages.batch import failures, index
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.unit import Status
 from dispose_stages.cli import cli, previews
@@ -56,8 +56,8 @@ def run(tmp_path):
     [
         ((report, "write_report"), "report.html", FAULTS[1]),
         ((index, "write_index"), "index.parquet", FAULTS[0]),
-        ((index, "write_failures"), "failures.csv", FAULTS[4]),
-        ((index, "write_rejects"), "rejects.csv", FAULTS[2]),
+        ((failures, "write_failures"), "failures.csv", FAULTS[4]),
+        ((failures, "write_rejects"), "rejects.csv", FAULTS[2]),
     ],
 )
 def test_an_output_that_fails_leaves_the_others(run, monkeypatch, where, lost, error):

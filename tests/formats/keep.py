@@ -18,7 +18,8 @@ import numpy as np
 
 from dispose_stages.artifacts import Correspondence, Latents, MotionField, PoseTrack, Scores
 from dispose_stages.batch.control import Control
-from dispose_stages.batch.index import write_failures, write_index, write_rejects
+from dispose_stages.batch.failures import write_failures, write_rejects
+from dispose_stages.batch.index import write_index
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.prepare import prepare_run

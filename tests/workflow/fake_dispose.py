@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dispose_stages.atomic import canonical_json, readable_json, write_text
 from dispose_stages.batch import job
-from dispose_stages.batch.index import write_rejects
+from dispose_stages.batch.failures import write_rejects
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.outcomes import RunOutcomes
