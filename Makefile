@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm parity lint format config bench bench-smallest bench-pose bench-plan bench-traffic bench-gpu clean
+.PHONY: help demo test test-slow test-slurm parity lint format config bench bench-smallest bench-pose bench-plan bench-scale bench-traffic bench-gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,9 @@ bench-pose: $(DEV)  ## ms per frame of decoding, detection, drawing
 
 bench-plan: $(DEV)  ## planning and start-up at 1,000 and 10,000 pairs
 	$(PYTEST) tests/bench/bench_plan.py -m bench -q -s
+
+bench-scale: $(DEV)  ## a finished run of 10,000 and 100,000 pairs: time, opens, inodes
+	$(PYTEST) tests/bench/bench_scale.py -m bench -q -s
 
 bench-traffic: $(DEV)  ## count FLOPs, bytes and kernels of a sampling step; needs no GPU
 	$(BIN)/python -m tests.bench.traffic --kernels 12

@@ -1,0 +1,121 @@
+"""What a finished run of many pairs costs: plan, status, tables, forecast, gc; opens and inodes.
+
+``make bench-scale``. Media are sparse, artifacts and videos empty, as in `bench_plan`; what is read
+of each (names, ledgers, sidecars) is real. Opens are counted, so that a file system on which each
+takes 5 ms can be computed.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dispose_stages.batch.audit import STORED_STAGES
+from dispose_stages.batch.estimate import stage_forecasts
+from dispose_stages.batch.forecast import forecast
+from dispose_stages.batch.index import write_index
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.needed import needed_artifacts
+from dispose_stages.batch.outcomes import RunOutcomes
+from dispose_stages.batch.prepare import PreparedRun, prepare_run
+from dispose_stages.batch.status import run_status
+from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.store.listing import stored_files
+from tests.bench.bench_plan import lay_out_results, sparse_media
+from tests.bench.size import size
+from tests.workflow.conftest import fake_bundle
+
+pytestmark = pytest.mark.bench
+
+SIZES = size({10_000: (100, 100), 100_000: (250, 400)}, {6: (2, 3)})
+OPEN_SECONDS = 0.005
+_opened = 0
+
+
+def _count(event: str, _arguments: tuple[object, ...]) -> None:
+    global _opened  # noqa: PLW0603 - a hook has no other place
+    _opened += event == "open"
+
+
+sys.addaudithook(_count)
+
+
+class Table:
+    """Lines about steps, each with its time, opens and the memory of the process after it."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def step(self, name: str, act: Callable[[], object]) -> object:
+        """Do it and note what it took."""
+        opened, start = _opened, time.perf_counter()
+        result = act()
+        seconds, opens = time.perf_counter() - start, _opened - opened
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        slow = opens * OPEN_SECONDS
+        self.lines.append(
+            f"  {name:<28}{seconds:8.2f} s{opens:9,} opens (+{slow:7.1f} s){peak:8.0f} MiB"
+        )
+        return result
+
+
+def planned(values: dict[str, object]) -> PreparedRun:
+    """Plan a run and write the plan."""
+    prepared = prepare_run(values)
+    prepared.commit()
+    prepared.release()
+    return prepared
+
+
+def collect(layout: RunLayout, store: Path, *, intermediates: bool) -> int:
+    """Files that `dispose gc` would delete."""
+    needed = needed_artifacts(layout, intermediates=not intermediates)
+    files = stored_files(store, STORED_STAGES)
+    return sum((file.stage, file.key) not in needed for file in files)
+
+
+@pytest.mark.parametrize("pairs", SIZES)
+def test_scale(pairs, tmp_path, capsys, monkeypatch):
+    """Figures of every step, and what lies on disk."""
+    monkeypatch.chdir(tmp_path)
+    sparse_media(tmp_path / "media", *SIZES[pairs])
+    fake_bundle(tmp_path / "models/tiny")
+    values: dict[str, object] = {
+        "run": "bench",
+        "manifest": "media/pairs.csv",
+        "models": "tiny",
+        "store": {"path": "store", "keep": "videos"},
+    }
+    table = Table()
+    first = table.step("plan, and write it", lambda: planned(values))
+    assert isinstance(first, PreparedRun)
+    layout, store = first.layout, Path("store")
+    lay_out_results(layout, ArtifactStore(store))
+    table.step("plan of the finished run", lambda: planned(values))
+    outcomes = table.step("read the outcomes", lambda: RunOutcomes.read(layout.root))
+    assert isinstance(outcomes, RunOutcomes)
+    table.step("status", lambda: run_status(outcomes))
+    table.step("index.parquet", lambda: write_index(outcomes))
+    prepared = prepare_run(values)
+    table.step("dry run's forecast", lambda: stage_forecasts(prepared, forecast(prepared)))
+    table.step("gc", lambda: collect(layout, store, intermediates=False))
+    freed = table.step("gc --intermediates", lambda: collect(layout, store, intermediates=True))
+    artifacts = sum(1 for _ in stored_files(store, STORED_STAGES))
+    assert freed == artifacts
+    own = [Path(folder, name) for folder, _, names in os.walk(layout.root) for name in names]
+    videos = sum(path.parent == layout.videos for path in own)
+    plain = sum(path.stat().st_size for path in own if path.parent != layout.videos)
+    table.lines.append(
+        f"  {artifacts:,} artifacts, {videos:,} files of videos, {len(own) - videos:,} others "
+        f"({plain / 2**20:.0f} MiB): {(artifacts + len(own)) / pairs:.2f} inodes per pair"
+    )
+    shutil.rmtree(tmp_path)
+    with capsys.disabled():
+        sys.stdout.write("\n".join(["", f"{pairs:,} pairs", *table.lines, ""]))
