@@ -48,6 +48,7 @@ WORDS = {
     "N": "3",
     "all.csv": "manifest.csv",
     "m.csv": "manifest.csv",
+    "sweep.csv": "manifest.csv",
     "/archive/dances": "archive",
     "pck_010 > 0.8 and frames >= 48": "frames >= 2",
 }
@@ -62,6 +63,8 @@ LONG = {
     ("config",): "writes the checkout's own files",
     ("vbench", "import"): "takes what VBench wrote",
     ("pose",): "a job",
+    ("reproduce",): "samples for minutes",
+    ("select",): "asks for a run with scores",
 }
 """Commands of which only `--help` is run, and why."""
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Frame
 
@@ -112,6 +111,9 @@ def _matches(
     tracks: Sequence[_Track], detections: dict[int, _Track], frame: int
 ) -> list[tuple[int, int]]:
     """Pairs of track and detection, each in one at most, that are most alike together."""
+    # Only rows whose person is tracked need it, and it takes as long to load as all the rest.
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+
     names = sorted(detections)
     if not tracks or not names:
         return []

@@ -109,6 +109,7 @@ def test_packed_projections_compute_the_same(network: SpatioTemporalUNet) -> Non
     assert (actual - expected).abs().max() <= 1e-10 * expected.abs().max()
 
 
+@torch.no_grad()
 def test_transformers_of_several_layers_and_odd_sizes() -> None:
     """Deeper transformers, and latents that do not halve evenly, work as in diffusers."""
     changes = {"transformer_layers_per_block": 2}

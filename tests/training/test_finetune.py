@@ -12,8 +12,10 @@ import torch
 from click.testing import CliRunner
 
 from dispose_stages.artifacts import Correspondence, Frame, MotionField, PoseTrack
+from dispose_stages.atomic import readable_json, write_text
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.cli import cli
+from dispose_stages.config import Config
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.training.bundle.tiny import make_tiny
 from dispose_stages.training.tiny_configs import POINT_CHANNELS
@@ -65,6 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = RunLayout(root / "run")
     run.index.parent.mkdir(parents=True)
     pd.DataFrame(records).to_parquet(run.index)
+    write_text(run.config, readable_json(Config().model_dump(mode="json")))
     return root
 
 
