@@ -19,7 +19,7 @@ from pathlib import Path
 from dispose_stages.atomic import readable_json, replacing, write_text
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.manifest import Row
-from dispose_stages.batch.manifest_columns import COLUMNS
+from dispose_stages.batch.manifest_columns import COLUMNS, MEDIA_COLUMNS
 from dispose_stages.batch.manifest_text import read_table
 from dispose_stages.batch.needed import needed_artifacts
 from dispose_stages.batch.run_files import read_pairs, read_run_config
@@ -34,7 +34,6 @@ from dispose_stages.store.freed import NAME
 
 CHECKSUMS = "checksums.sha256"
 CONFIG = "config.yaml"
-MEDIA_COLUMNS = ("reference_image", "driving_video", "truth_video")
 _LEFT_BEHIND = {"logs", "benchmarks", "removed", "exports"}
 """Folders of a run that nobody needs to look, score or reproduce."""
 
@@ -72,9 +71,7 @@ def archive_run(
     """
     config, rows = read_run_config(layout), read_pairs(layout)
     _check(layout, rows, to)
-    lock = RunLock(layout.run_lock)
-    lock.acquire()
-    try:
+    with RunLock(layout.run_lock):
         media, missing = _media(rows)
         wanted = {**_run_files(layout, config), **_artifacts(layout, config), **media}
         sums: dict[str, str] = {}
@@ -83,8 +80,6 @@ def archive_run(
             on_progress(number, len(wanted), place)
         for place, text in _texts(config, rows).items():
             sums[place] = _write(to / place, text)
-    finally:
-        lock.release()
     lines = "".join(f"{digest}  {place}\n" for place, digest in sorted(sums.items()))
     write_text(to / CHECKSUMS, lines)
     return Copied(len(sums), sum((to / place).stat().st_size for place in sums), missing)

@@ -10,6 +10,8 @@ from dispose_stages.errors import ManifestError
 REQUIRED_COLUMNS = ("reference_image", "driving_video")
 PARAMETER_COLUMNS = tuple(Parameters.model_fields)
 COLUMNS = (*REQUIRED_COLUMNS, "pair_id", "reference_frame", "truth_video", *PARAMETER_COLUMNS)
+MEDIA_COLUMNS = (*REQUIRED_COLUMNS, "truth_video")
+"""Those that name files."""
 
 
 def _near_miss(column: str) -> str | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 
 from dispose_stages.batch.audit import ShardId
 from dispose_stages.batch.control import standing_requests
@@ -15,16 +14,6 @@ from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Status
 from dispose_stages.config import STAGES
 from dispose_stages.errors import ManifestError, Reason, StoreError
-
-
-@contextmanager
-def _holding(layout: RunLayout) -> Iterator[None]:
-    lock = RunLock(layout.run_lock)
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def renew_stamps(layout: RunLayout, stage: str, pair_ids: Collection[str] | None = None) -> int:
@@ -44,7 +33,7 @@ def renew_stamps(layout: RunLayout, stage: str, pair_ids: Collection[str] | None
         RunBusyError: Another process works on it.
     """
     units = None if pair_ids is None else units_of(layout, stage, pair_ids)
-    with _holding(layout):
+    with RunLock(layout.run_lock):
         standing_requests(layout)[0].with_stamp(stage, units).write(layout.control)
     return len(units or ())
 
@@ -101,7 +90,7 @@ def reopen(layout: RunLayout, shards: Collection[ShardId]) -> None:
         RunBusyError: Another process works on the run.
     """
     if shards:
-        with _holding(layout):
+        with RunLock(layout.run_lock):
             standing_requests(layout)[0].reopened(shards).write(layout.control)
 
 

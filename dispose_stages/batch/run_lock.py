@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from dispose_stages.errors import DisposeError
 
@@ -58,7 +58,7 @@ def holder(path: Path) -> str:
 
 
 class RunLock:
-    """Holds a run until the process ends or `release` is called.
+    """Holds a run until the process ends or `release` is called; or as long as a ``with`` lasts.
 
     Args:
         path: The lock file; its content names the last holder.
@@ -71,6 +71,13 @@ class RunLock:
         self.path = path
         self.exclusive = False
         self._stream: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def acquire(self) -> None:
         """Take the lock.

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = {"format": "dispose-scores", "format_version": "1"}
+VARIANTS: Mapping[str, tuple[bool, bool]] = {
+    "full": (True, True),
+    "no_motion": (False, True),
+    "no_correspondence": (True, False),
+    "base": (False, False),
+}
+"""Name to motion guidance and correspondence guidance, in the order of tables."""
+_VARIANT_NAMES = {guided: name for name, guided in VARIANTS.items()}
 _ROWS = 200_000
 _SUFFIXES = ("_before_codec_aligned", "_before_codec", "_aligned", "_truth")
 
@@ -30,13 +38,7 @@ _SUFFIXES = ("_before_codec_aligned", "_before_codec", "_aligned", "_truth")
 def variant_of(parameters: Parameters) -> str:
     """Full DisPose or which ablation, as the paper names them."""
     guided = parameters.motion_guidance, parameters.correspondence_guidance
-    names = {
-        (True, True): "full",
-        (False, True): "no_motion",
-        (True, False): "no_correspondence",
-        (False, False): "base",
-    }
-    return names[guided]
+    return _VARIANT_NAMES[guided]
 
 
 def score_results(outcomes: RunOutcomes, pair: Row) -> Iterator[tuple[str, Result]]:

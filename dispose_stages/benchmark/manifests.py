@@ -8,18 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dispose_stages.batch.folders import VIDEO_SUFFIXES
-from dispose_stages.batch.manifest_columns import COLUMNS
+from dispose_stages.batch.manifest_columns import COLUMNS, MEDIA_COLUMNS
 from dispose_stages.batch.manifest_text import read_table
+from dispose_stages.batch.scores import VARIANTS
 from dispose_stages.errors import ManifestError
-
-VARIANTS: Mapping[str, tuple[bool, bool]] = {
-    "full": (True, True),
-    "no_motion": (False, True),
-    "no_correspondence": (True, False),
-    "base": (False, False),
-}
-"""Name to motion guidance and correspondence guidance."""
-MEDIA_COLUMNS = ("reference_image", "driving_video", "truth_video")
 
 
 def find_videos(root: Path, names: Iterable[str] | None = None) -> list[Path]:

@@ -173,12 +173,8 @@ def _move_strangers(layouts: list[RunLayout], *, delete: bool) -> None:
         if not delete:
             say(f"{len(strangers)} videos can be moved to {layout.removed} (with --delete)")
             continue
-        lock = RunLock(layout.run_lock)
-        lock.acquire()
-        try:
+        with RunLock(layout.run_lock):
             moved = move_away(layout, strangers)
-        finally:
-            lock.release()
         say(f"{len(strangers)} videos ({len(moved)} files) moved to {layout.removed}")
 
 

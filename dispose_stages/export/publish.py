@@ -122,17 +122,13 @@ def publish(
     """
     identity = plan.identity
     if not _is_complete(folder, identity):
-        lock = RunLock(folder / WORK / "lock")
-        lock.acquire()
-        try:
+        with RunLock(folder / WORK / "lock"):
             _claim(folder, identity)
             register(RunLayout(run_dir), folder)
             _sweep(folder)
             tasks = [_Task(plan, s, folder, run_dir, certificate) for s in plan.shards]
             receipts = _work(tasks, workers, on_progress)
             write_documents(folder, _dataset(plan, identity, receipts))
-        finally:
-            lock.release()
         shutil.rmtree(folder / WORK)
     return DataSet.read(folder)
 

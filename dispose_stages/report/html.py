@@ -27,9 +27,10 @@ from dispose_stages.report.columns import NumberColumn, rounded
 from dispose_stages.report.content import Comparison, PairReport, RunReport, Video
 from dispose_stages.report.data import BLOCK, PageFiles, script_json
 from dispose_stages.report.metrics import MAIN, Distribution
-from dispose_stages.report.panels import Preview, legend
+from dispose_stages.report.panels import Preview, as_record, legend
 
 _SCRIPTS = ("elements", "data", "query", "player", "card", "pairs", "scores", "variants", "main")
+_UNKNOWN = Explanation("", "", "")
 MAX_REJECTS = 200
 """Rejected rows that the page lists; all of them are in ``rejects.csv``."""
 
@@ -70,14 +71,12 @@ def with_code(text: str) -> Markup:
 
 def explain(reason: str) -> Explanation:
     """What a reason means; a reason of another version of this program means nothing here."""
-    known = {str(code): REASONS[code] for code in Reason}
-    return known.get(reason, Explanation("", "", ""))
+    return REASONS[Reason(reason)] if reason in set(Reason) else _UNKNOWN
 
 
 def explain_warning(code: str) -> Explanation:
     """What a warning means."""
-    known = {str(warning): WARNINGS[warning] for warning in WarningCode}
-    return known.get(code, Explanation("", "", ""))
+    return WARNINGS[WarningCode(code)] if code in set(WarningCode) else _UNKNOWN
 
 
 def _size(size: int) -> str:
@@ -98,14 +97,7 @@ def preview_data(preview: Preview | None) -> dict[str, Any] | None:
     """A preview for the page's script."""
     if preview is None:
         return None
-    return {
-        "link": quote(preview.link),
-        "fps": preview.fps,
-        "frames": preview.frames,
-        "step": preview.step,
-        "limit": rounded(preview.limit),
-        "panels": [[p.name, p.left, p.width, p.height] for p in preview.panels],
-    }
+    return as_record(preview) | {"link": quote(preview.link), "limit": rounded(preview.limit)}
 
 
 def row_data(

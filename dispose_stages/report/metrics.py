@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from dispose_stages.batch.scores import VARIANTS
 from dispose_stages.report.columns import Group, NumberColumn, Table
 
 Better = Literal["higher", "lower", "near zero", ""]
@@ -45,7 +46,6 @@ MAIN = (
     *("alignment_residual", "driver_score", "reference_score", "no_person_share"),
 )
 """What a reader wants to see before all others."""
-_VARIANTS = ("full", "no_motion", "no_correspondence", "base")
 BINS = 24
 EXTREMES = 3
 """Pairs at either end."""
@@ -55,7 +55,7 @@ _NAMED = 60
 
 def in_order(variants: Iterable[str]) -> list[str]:
     """As the paper names them, then all others."""
-    places = {name: place for place, name in enumerate(_VARIANTS)}
+    places = {name: place for place, name in enumerate(VARIANTS)}
     return sorted(variants, key=lambda name: (places.get(name, len(places)), name))
 
 
