@@ -133,7 +133,6 @@ def _route_of_many(near: str, apart: str) -> int:
 def upstream_shards(plan: Plan, units: Iterable[Unit]) -> dict[str, list[str]]:
     """Stage to sorted names of the shards that hold what these units read."""
     needed: dict[str, set[str]] = {}
-    for unit in units:
-        for stage, unit_id in unit.upstream.values():
-            needed.setdefault(stage, set()).add(plan.shard_of(stage, unit_id))
+    for stage, unit_id in {reference for unit in units for reference in unit.upstream.values()}:
+        needed.setdefault(stage, set()).add(plan.shard_of(stage, unit_id))
     return {stage: sorted(names) for stage, names in sorted(needed.items())}

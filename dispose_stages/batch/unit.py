@@ -153,11 +153,11 @@ class Params(Section):
 
     def plain(self) -> Mapping[str, Any]:
         """Plain values that decide the stage's numbers."""
-        return _plain(self)[0]
+        return _plain(self)
 
     def text(self) -> str:
         """Canonical text of `plain`."""
-        return _plain(self)[1]
+        return _text(self)
 
 
 _shared: dict[tuple[Any, ...], tuple[Any, tuple[BaseModel, ...]]] = {}
@@ -178,13 +178,25 @@ def _origins(
 
 
 @lru_cache(_REMEMBERED)
-def _plain(params: Params) -> tuple[Mapping[str, Any], str]:
-    plain = params.model_dump(exclude_defaults=True)
-    return plain, canonical_json(plain)
+def _plain(params: Params) -> Mapping[str, Any]:
+    return params.model_dump(exclude_defaults=True)
+
+
+@lru_cache(_REMEMBERED)
+def _text(params: Params) -> str:
+    return canonical_json(params.plain())
 
 
 UnitReference = tuple[str, str]
 """Stage and id."""
+
+
+def _identity(
+    stage: str, params: Params, read: Mapping[str, str], above: Mapping[str, UnitReference]
+) -> str:
+    # The text of [stage, params, read, above], of which that of `params` is known already.
+    text = f'["{stage}",{params.text()},{canonical_json([read, above])[1:]}'
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def unit_maker(
@@ -211,9 +223,7 @@ def unit_maker(
     ) -> tuple[Unit, UnitReference]:
         read, above = dict(sources) if sources else _NOTHING, dict(upstream)
         tokens = stamps.get(stage, _NOTHING)
-        # The text of [stage, params, read, above], of which that of `params` is known already.
-        identity = f'["{stage}",{params.text()},{canonical_json([read, above])[1:]}'
-        unit_id = name or hashlib.sha256(identity.encode()).hexdigest()[:20]
+        unit_id = name or _identity(stage, params, read, above)
         unit = Unit(
             stage=stage,
             id=unit_id,

@@ -1,5 +1,6 @@
 # What touches Snakemake itself: its configuration, settings, forced rules and start. All else that
 # the rules share is dispose_stages/batch/rules.py.
+import gc
 import os
 import sys
 from functools import cache
@@ -73,6 +74,7 @@ try:
         link_folder(config["results"])
         validate(config, "../../config/config.schema.json")
         prepared = prepare_run(config)
+        gc.freeze()  # a large plan stays, and the collector would walk it for every graph
         plan = prepared.summary
         batch = RunRules(config, lambda: this_run().summary)
     else:  # a job of a cluster
