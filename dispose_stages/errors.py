@@ -57,6 +57,8 @@ class WarningCode(StrEnum):
     """Proportions were asked for, but cannot be told from the reference's own clearly enough."""
     DAMAGED_VIDEO = "damaged_video"
     """Frames of the driving video are missing or patched up by the decoder (smears, grey areas)."""
+    SCENE_CUTS = "scene_cuts"
+    """The driving frames belong to several scenes, whose persons are taken for one."""
 
 
 class DisposeError(Exception):

@@ -181,5 +181,13 @@ WARNINGS: Mapping[WarningCode, Explanation] = {
         "Look at the result, and at the log of `ingest` for the frames; copy the file again, or "
         "use only what is whole (`start_frame`, `max_frames`).",
     ),
+    WarningCode.SCENE_CUTS: Explanation(
+        "The driving frames that are used belong to several scenes. The figure jumps where one "
+        "goes over to the next, and one fit of size and place is made for whoever is seen in them.",
+        "The column `scene_cuts` of the index has the frames of the driver at which scenes begin; "
+        "so has `dispose inspect PAIR --run-dir RUN` under `pose_video`.",
+        "Look at the result there. To use one scene, set `start_frame` and `max_frames` of the "
+        "row.",
+    ),
 }
 """Of every warning that a result may carry."""

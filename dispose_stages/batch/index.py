@@ -49,7 +49,7 @@ _TYPES = {
     "alignment_residual": "float64",
     **dict.fromkeys(RETARGET_FACTS, "float64"),
     "reference_keypoints": "Int64",
-    "warnings": "object",
+    **dict.fromkeys(("warnings", "scene_cuts"), "object"),
 }
 PAIR_FACTS = (
     *("reference_score", "driver_score", "reference_keypoints", "alignment_scale_x"),
@@ -167,6 +167,7 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             "message": outcome.message or None,
             **pair_facts(results["motion"]),
             **_numbers(results["motion"], "reference_persons", *RETARGET_FACTS),
+            "scene_cuts": _scene_cuts(results["pose_video"]),
             "warnings": outcomes.warnings(pair),
             **run.common,
             **dict(zip(_GPU_COLUMNS, run.gpu_of(pair.units.get("sample", "")), strict=True)),
@@ -177,6 +178,11 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             **score_columns(outcomes, pair),
             **{extra_column(name): value or None for name, value in pair.extra.items()},
         }
+
+
+def _scene_cuts(pose: Result | None) -> list[int]:
+    cuts = pose.facts.get("scene_cuts") if pose is not None else None
+    return [cut for cut in cuts if isinstance(cut, int)] if isinstance(cuts, list) else []
 
 
 def _key_of(result: Result | None) -> str | None:
@@ -246,8 +252,9 @@ def write_index(outcomes: RunOutcomes) -> None:
     frame = pd.DataFrame(list(index_records(outcomes)))
     frame = frame.astype({column: _dtype(column) for column in frame.columns})
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    codes = pa.array(frame["warnings"], pa.list_(pa.string()))
-    table = table.set_column(table.column_names.index("warnings"), "warnings", codes)
+    for name, kind in (("warnings", pa.string()), ("scene_cuts", pa.int64())):
+        lists = pa.array(frame[name], pa.list_(kind))
+        table = table.set_column(table.column_names.index(name), name, lists)
     version = {"format": INDEX_FORMAT, "format_version": str(INDEX_VERSION)}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **version})
     with replacing(outcomes.layout.index) as temporary:

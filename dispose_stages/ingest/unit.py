@@ -6,7 +6,7 @@ from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
 
-REVISION = 2
+REVISION = 3
 """Raised when the facts this stage finds change."""
 
 

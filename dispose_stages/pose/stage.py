@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,15 @@ from jaxtyping import UInt8
 
 from dispose_stages.artifacts import Frame, PoseTrack
 from dispose_stages.batch.machine import granted_threads
-from dispose_stages.batch.stage import Context, InterruptedUnitError, Stage
-from dispose_stages.batch.unit import Unit
-from dispose_stages.errors import Reason, UnitError
+from dispose_stages.batch.stage import ArtifactRepository, Context, InterruptedUnitError, Stage
+from dispose_stages.batch.unit import Result, Unit
+from dispose_stages.errors import (
+    ArtifactCorruptError,
+    ArtifactMissingError,
+    Reason,
+    UnitError,
+    WarningCode,
+)
 from dispose_stages.geometry.frames import cover_resize, target_size
 from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_pose, extract_poses
 from dispose_stages.pose.unit import REVISION, ImagePoseParams, VideoPoseParams
@@ -105,6 +112,38 @@ class PoseWorker:
             yield item
 
 
+class PoseRepository(ArtifactRepository):
+    """Tells of scene cuts between the frames of a video beside its artifact."""
+
+    def find(self, unit: Unit) -> Result | None:
+        """The artifact if it is whole."""
+        found = super().find(unit)
+        if found is None or not _scene_cuts(unit):
+            return found
+        try:
+            return _told(found, unit, self._store.read(unit.stage, unit.key, PoseTrack))
+        except (ArtifactMissingError, ArtifactCorruptError):
+            return None
+
+    def commit(self, unit: Unit, artifact: PoseTrack) -> Result:
+        """Write the artifact."""
+        return _told(super().commit(unit, artifact), unit, artifact)
+
+
+def _scene_cuts(unit: Unit) -> list[int]:
+    """Those of the whole video, as `ingest` found them."""
+    media = unit.inputs.get("media")
+    return list(media.facts.get("scene_cuts", ())) if media else []
+
+
+def _told(result: Result, unit: Unit, track: PoseTrack) -> Result:
+    first, last = int(track.frame_indices[0]), int(track.frame_indices[-1])
+    cuts = [cut for cut in _scene_cuts(unit) if first < cut <= last]
+    if not cuts:
+        return result
+    return replace(result, facts={"scene_cuts": cuts}, warnings=(WarningCode.SCENE_CUTS,))
+
+
 def load(context: Context) -> PoseWorker:
     """Load both networks.
 
@@ -125,4 +164,4 @@ def load(context: Context) -> PoseWorker:
     return PoseWorker(networks, context)
 
 
-STAGE = Stage("pose", REVISION, open=load)
+STAGE = Stage("pose", REVISION, open=load, repository=PoseRepository)

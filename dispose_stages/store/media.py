@@ -54,6 +54,7 @@ class MediaProbe:
         first_missing: Index of the first of them; -1 where there is none.
         damaged_frames: Frames that the decoder patched up (smears, grey areas).
         ordinary: Whether the frames are those that counting stored frames gives.
+        scene_cuts: First frame of every scene of a video but the first.
     """
 
     kind: Literal["image", "video", "weights"]
@@ -75,6 +76,7 @@ class MediaProbe:
     first_missing: int
     damaged_frames: int
     ordinary: bool
+    scene_cuts: tuple[int, ...] = ()
 
     @property
     def content_digest(self) -> str:
@@ -201,7 +203,7 @@ def probe_media(
     if kind == "image" or (kind is None and _is_still(path, compute)):
         return _image_probe(path, *read_image(path, compute, sizes).shape[:2])
     with VideoReader(path, compute=compute, sizes=sizes) as video:
-        facts, damage = video.facts, video.damage()
+        facts, found = video.facts, video.inspect()
     return MediaProbe(
         kind="video",
         height=facts.height,
@@ -211,17 +213,18 @@ def probe_media(
         rotation=facts.rotation,
         digest=file_digest(path),
         size_bytes=path.stat().st_size,
-        reader="av" if damage else facts.reader,
+        reader=facts.reader if found.whole else "av",
         codec=facts.codec,
         variable_rate=facts.variable_rate,
         sample_aspect=facts.sample_aspect,
         mirrored=facts.mirrored,
         start_seconds=facts.start_seconds,
         hidden_frames=facts.hidden_frames,
-        missing_frames=damage.missing,
-        first_missing=damage.first_missing,
-        damaged_frames=damage.damaged,
-        ordinary=facts.ordinary and not damage,
+        missing_frames=found.missing,
+        first_missing=found.first_missing,
+        damaged_frames=found.damaged,
+        ordinary=facts.ordinary and found.whole,
+        scene_cuts=found.scene_cuts,
     )
 
 

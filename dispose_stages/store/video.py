@@ -22,7 +22,7 @@ from dispose_stages.config import Compute
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import frames_by_time, sampled_frames
 from dispose_stages.store.decoding.decoder import DecoderLostError, FaultError
-from dispose_stages.store.decoding.facts import Damage, ReaderName, VideoFacts
+from dispose_stages.store.decoding.facts import Inspection, ReaderName, VideoFacts
 from dispose_stages.store.decoding.limits import SizeLimits
 from dispose_stages.store.decoding.pool import give_back, lost_error, take_decoder, unit_error
 from dispose_stages.store.files import check_file
@@ -165,7 +165,7 @@ class VideoReader:
             chosen = sampled_frames(facts.frames, facts.fps, sample_stride, start_frame, max_frames)
         if facts.missing_frames and (max_frames is None or len(chosen) < max_frames):
             # What is left of the last piece may look like a frame.
-            first = self.damage().first_missing
+            first = self.inspect().first_missing
             raise self._damaged(first, sum(index < first for index in chosen))
         return chosen
 
@@ -253,8 +253,8 @@ class VideoReader:
             if self._decoder.alive:
                 self._decoder.stop_stream()
 
-    def damage(self) -> Damage:
-        """Decode the whole video and see what is wrong with it.
+    def inspect(self) -> Inspection:
+        """Decode the whole video: what is wrong with it, and where scenes begin.
 
         Raises:
             UnitError: The decoder does not get to its end.
@@ -262,7 +262,8 @@ class VideoReader:
         self._ready()
         while True:
             try:
-                return Damage(**self._decoder.ask({"do": "damage"}).header["damage"])
+                found = self._decoder.ask({"do": "inspect"}).header["found"]
+                return Inspection(**{**found, "scene_cuts": tuple(found["scene_cuts"])})
             except FaultError as fault:
                 raise unit_error(self.path, fault) from None
             except DecoderLostError as error:

@@ -131,13 +131,17 @@ def test_pandas_polars_and_duckdb_read_the_same_index(run):
     """Values, nulls and types come out equal; the file says its format's version."""
     deliver(run, {"frames": 30, "height": 1024, "width": 576, "fps": 15.0, "size_bytes": 99})
     carry(run, {"caption": 'a, "b" \N{SNOWMAN}', "split": ""})
-    tell(run, "motion", run.plan.rows[0].units["motion"], warnings=["fit_without_person"])
+    units = run.plan.rows[0].units
+    tell(run, "motion", units["motion"], warnings=["fit_without_person"])
+    tell(run, "pose", units["pose_video"], facts={"scene_cuts": [12, 40]})
     write_index(RunOutcomes.read(run.layout.root))
     path = str(run.layout.index)
     by_pandas = pd.read_parquet(path).astype(object).where(lambda t: t.notna(), None)
-    by_pandas["warnings"] = [list(codes) for codes in by_pandas["warnings"]]
+    for column in ("warnings", "scene_cuts"):
+        by_pandas[column] = [list(values) for values in by_pandas[column]]
     records = by_pandas.to_dict("records")
     assert [record["warnings"] for record in records] == [["fit_without_person"], [], [], []]
+    assert [record["scene_cuts"] for record in records] == [[12, 40], [], [12, 40], []]
     assert pl.read_parquet(path).to_dicts() == records
     with duckdb.connect() as connection:
         relation = connection.read_parquet(path)

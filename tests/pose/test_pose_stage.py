@@ -7,9 +7,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from dispose_stages.artifacts import Frame, PoseTrack
 from dispose_stages.batch.stage import Context
 from dispose_stages.config import Config
-from dispose_stages.errors import DeviceError, WeightsError
+from dispose_stages.errors import DeviceError, WarningCode, WeightsError
 from dispose_stages.pose.stage import STAGE
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.weights.loading.dwpose import CUDA
@@ -80,3 +81,21 @@ def test_cuda_without_cuda(tmp_path, bundle):
     with pytest.raises(DeviceError, match="no CUDA provider"):
         STAGE.open(context(tmp_path, bundle, "cuda", allow_cpu=False))
     STAGE.open(context(tmp_path, bundle, "cuda"))
+
+
+@pytest.mark.parametrize(
+    ("cuts", "told"),
+    [((), []), ((4,), []), ((6, 9, 12), [6, 9]), ((10,), [10]), ((11, 60), [])],
+)
+def test_cuts_between_the_frames_that_are_used_are_told(tmp_path, bundle, cuts, told):
+    """A cut counts if frames on both sides of it are used; what is found tells the same."""
+    frame = Frame(np.zeros((1, 134, 2)), np.zeros((1, 134)), np.ones((1, 4)), np.ones(1))
+    track = PoseTrack.from_frames([frame] * 4, [4, 6, 8, 10], 100, 100, 25.0)
+    params = {"kind": "video", "sample_stride": 2, "start_frame": 4, "max_frames": 4}
+    media = {"media": ("ingest", "digest", {"scene_cuts": list(cuts)})}
+    unit = ready("pose", "ab" * 16, params, {"video": tmp_path / "a.mp4"}, media)
+    repository = STAGE.repository(context(tmp_path, bundle))
+    result = repository.commit(unit, track)
+    assert result.facts.get("scene_cuts", []) == told
+    assert result.warnings == ((WarningCode.SCENE_CUTS,) if told else ())
+    assert repository.find(unit) == result

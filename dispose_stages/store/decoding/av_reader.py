@@ -9,11 +9,12 @@ from av.video.frame import VideoFrame
 from jaxtyping import UInt8
 
 from dispose_stages.store.decoding.container import Video
-from dispose_stages.store.decoding.facts import Damage, VideoFacts
+from dispose_stages.store.decoding.facts import Inspection, VideoFacts
 from dispose_stages.store.decoding.faults import missing_frame
 from dispose_stages.store.decoding.index import FrameIndex
 from dispose_stages.store.decoding.orientation import upright
 from dispose_stages.store.decoding.pixels import RgbConverter
+from dispose_stages.store.decoding.scenes import SceneCuts
 
 Rgb = UInt8[np.ndarray, "h w 3"]
 
@@ -75,25 +76,27 @@ class AvReader:
         known = place < len(self._index.stamps) and self._index.stamps[place] == frame.pts
         return place if known else place - 1
 
-    def damage(self) -> Damage:
-        """Decode everything and see what is wrong with it."""
+    def inspect(self) -> Inspection:
+        """Decode everything and see what is wrong with it, and where scenes begin."""
         self.close()
         self._start()
-        seen, damaged = set(), set()
+        seen, damaged, scenes = set(), set(), SceneCuts(self._facts.fps)
         for item in self._items:
             if isinstance(item, VideoFrame):
                 self._position = self._place(item)
                 seen.add(self._position)
+                scenes.add(self._position, item)
                 if item.is_corrupt:
                     damaged.add(self._position)
             elif self._index.ends_at_holes and self._position >= 0:
                 break
         missing = sorted(set(range(self._facts.frames)) - seen)
         beyond = self._facts.missing_frames
-        return Damage(
+        return Inspection(
             missing=len(missing) + beyond,
             first_missing=missing[0] if missing else self._facts.frames if beyond else -1,
             damaged=len(damaged),
+            scene_cuts=scenes.frames(),
         )
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ class VideoFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
+class Inspection:
     """What decoding a whole video brings up.
 
     Attributes:
@@ -61,11 +61,15 @@ class Damage:
             included.
         first_missing: Index of the first of them; -1 where there is none.
         damaged: Frames that the decoder patched up (smears, grey areas).
+        scene_cuts: First frame of every scene but the first.
     """
 
     missing: int
     first_missing: int
     damaged: int
+    scene_cuts: tuple[int, ...]
 
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.damaged)
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing or patched up."""
+        return not (self.missing or self.damaged)

@@ -43,7 +43,7 @@ class Server:
         self._answers: dict[str, Callable[[Message], None]] = {
             "open": self._open,
             "read": self._read,
-            "damage": self._damage,
+            "inspect": self._inspect,
             "close": self._close,
             "image": self._image,
             "is_still": self._is_still,
@@ -104,8 +104,8 @@ class Server:
             waiting += 1
         self._send({"end": True})
 
-    def _damage(self, message: Message) -> None:  # noqa: ARG002 - one signature for all
-        self._send({"damage": asdict(self._opened().damage())})
+    def _inspect(self, message: Message) -> None:  # noqa: ARG002 - one signature for all
+        self._send({"found": asdict(self._opened().inspect())})
 
     def _image(self, message: Message) -> None:
         pixels = decode_image(message.header["path"], SizeLimits(*message.header["limits"]))

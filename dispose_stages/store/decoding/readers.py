@@ -16,7 +16,7 @@ from dispose_stages.errors import Reason
 from dispose_stages.store.decoding.av_reader import AvReader
 from dispose_stages.store.decoding.container import Video
 from dispose_stages.store.decoding.decord_reader import DecordReader
-from dispose_stages.store.decoding.facts import Damage, ReaderName, VideoFacts
+from dispose_stages.store.decoding.facts import Inspection, ReaderName, VideoFacts
 from dispose_stages.store.decoding.faults import MediaFaultError
 from dispose_stages.store.decoding.index import FrameIndex, read_index
 from dispose_stages.store.decoding.limits import SizeLimits
@@ -93,9 +93,9 @@ class OpenVideo:
         for index in indices:
             yield index, self._reader.read(index)
 
-    def damage(self) -> Damage:
-        """See `AvReader.damage`."""
-        return self._av.damage()
+    def inspect(self) -> Inspection:
+        """See `AvReader.inspect`."""
+        return self._av.inspect()
 
     def close(self) -> None:
         """Release the file."""
