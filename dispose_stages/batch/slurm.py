@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from dispose_stages.batch.programs import ProgramError, answer
 
 _logger = logging.getLogger(__name__)
 
@@ -40,10 +41,7 @@ def _digest(run_dir: Path) -> str:
 
 
 def _call(command: Sequence[str]) -> str:
-    done = subprocess.run(  # noqa: S603 - no shell, fixed words and job numbers
-        command, capture_output=True, text=True, errors="replace", timeout=120, check=True
-    )
-    return done.stdout
+    return answer(command, seconds=120)  # a busy controller cancels slowly
 
 
 def cancel_orphans(prefix: str, call: Command = _call) -> list[str]:
@@ -52,36 +50,28 @@ def cancel_orphans(prefix: str, call: Command = _call) -> list[str]:
     To be called by the one main process of the run, before it submits anything.
     """
     try:
-        jobs = _find(prefix, call)
-        for start in range(0, len(jobs), _AT_ONCE):
-            call(["scancel", *jobs[start : start + _AT_ONCE]])
-    except (OSError, subprocess.SubprocessError) as error:
+        return _cancel(call, lambda name: name.startswith(f"{prefix}_"))
+    except ProgramError as error:
         _logger.warning("jobs of a killed run could not be looked for or cancelled: %s", error)
         return []
-    return jobs
-
-
-def _find(prefix: str, call: Command) -> list[str]:
-    return [number for number, name in _jobs(call) if name.startswith(f"{prefix}_")]
-
-
-def _jobs(call: Command, *options: str) -> list[tuple[str, str]]:
-    """Number and name of this user's jobs."""
-    lines = call(["squeue", "--me", *options, "--noheader", "--format", "%A|%j"]).splitlines()
-    parts = (line.strip().partition("|") for line in lines)
-    return [(number, name) for number, _, name in parts]
 
 
 def cancel_waiting(run_dir: Path, call: Command = _call) -> list[str]:
     """Cancel a run's jobs that have not begun; returns their numbers, none where SLURM is not."""
     mark = f"-{_digest(run_dir)}_"
     try:
-        waiting = _jobs(call, "--states", "PENDING")
-        jobs = [number for number, name in waiting if mark in name]
-        for start in range(0, len(jobs), _AT_ONCE):
-            call(["scancel", *jobs[start : start + _AT_ONCE]])
-    except (OSError, subprocess.SubprocessError):
+        return _cancel(call, lambda name: mark in name, "--states", "PENDING")
+    except ProgramError:
         return []
+
+
+def _cancel(call: Command, is_meant: Callable[[str], bool], *options: str) -> list[str]:
+    """Cancel those of this user's jobs whose name is meant."""
+    lines = call(["squeue", "--me", *options, "--noheader", "--format", "%A|%j"]).splitlines()
+    parts = (line.strip().partition("|") for line in lines)
+    jobs = [number for number, _, name in parts if is_meant(name)]
+    for start in range(0, len(jobs), _AT_ONCE):
+        call(["scancel", *jobs[start : start + _AT_ONCE]])
     return jobs
 
 
@@ -99,7 +89,7 @@ def settle_status_command(given: str | None, call: Command = _call) -> str | Non
         return given
     try:
         call(["sacct", "--allocations", "--noheader", "--starttime", "now"])
-    except (OSError, subprocess.SubprocessError):
+    except ProgramError:
         _logger.info("sacct does not answer; asking squeue for the jobs' states")
         return "squeue"
     return given

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+from dispose_stages.batch.programs import ProgramError, answer
 
 _logger = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -31,20 +32,8 @@ def parse_time_left(text: str) -> float | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def _squeue_time_left(job: str) -> str:
-    result = subprocess.run(  # noqa: S603 - no shell, fixed words and a job number
-        ["squeue", "--noheader", "--jobs", job, "--format", "%L"],  # noqa: S607 - as the user's PATH has it
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=30,
-        check=False,
-    )
-    return result.stdout
-
-
 def find_deadline(
-    environ: Mapping[str, str], ask_scheduler: Callable[[str], str] = _squeue_time_left
+    environ: Mapping[str, str], ask: Callable[[Sequence[str]], str] = answer
 ) -> float | None:
     """Unix time at which SLURM ends this job; None outside of SLURM or without limit."""
     end = environ.get("SLURM_JOB_END_TIME", "")
@@ -54,8 +43,8 @@ def find_deadline(
     if not job.isdigit():
         return None
     try:  # releases before 22.05 do not set the variable
-        left = parse_time_left(ask_scheduler(job))
-    except (OSError, subprocess.SubprocessError) as error:
+        left = parse_time_left(ask(["squeue", "--noheader", "--jobs", job, "--format", "%L"]))
+    except ProgramError as error:
         _logger.warning("the job's time limit is unknown: %s", error)
         return None
     return None if left is None else time.time() + left

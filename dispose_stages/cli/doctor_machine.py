@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 
 from dispose_stages.batch.machine import cuda_available, driver_present, why_no_cuda
-from dispose_stages.cli.finding import Finding, said_by
+from dispose_stages.batch.programs import ProgramError, answer
+from dispose_stages.cli.finding import Finding
 from dispose_stages.config_text import read_config_file
 from dispose_stages.errors import ConfigError
 from dispose_stages.shipped import here_or_shipped
@@ -92,10 +93,11 @@ def slurm() -> Finding:
     """Whether a cluster answers, and knows the partitions that the profile names."""
     if shutil.which("sbatch") is None:
         return Finding("SLURM", "not on this machine; runs are local")
-    listed, fault = said_by(["sinfo", "--noheader", "--format", "%R"])
-    if fault:
+    try:
+        listed = answer(["sinfo", "--noheader", "--format", "%R"])
+    except ProgramError as error:
         remedy = "is this a login node, and is the controller up?"
-        return Finding("SLURM", fault, remedy, stops=False)
+        return Finding("SLURM", str(error), remedy, stops=False)
     there = sorted(set(listed.split()))
     text = f"partitions {', '.join(there) or 'none'}"
     path = here_or_shipped(_PROFILE)

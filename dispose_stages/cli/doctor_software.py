@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 
 from dispose_stages import __version__
 from dispose_stages.batch.machine import cuda_available
-from dispose_stages.cli.finding import Finding, said_by
+from dispose_stages.batch.programs import ProgramError, answer
+from dispose_stages.cli.finding import Finding
 from dispose_stages.errors import DeviceError
 from dispose_stages.store.ffmpeg import ffmpeg_binary
 
@@ -73,9 +74,10 @@ def ffmpeg() -> Finding:
         binary = ffmpeg_binary()
     except DeviceError:
         return Finding("ffmpeg", "is missing", remedy)
-    listed, fault = said_by([binary, "-hide_banner", "-encoders"])
-    if fault:
-        return Finding("ffmpeg", f"{binary}: {fault}", remedy)
+    try:
+        listed = answer([binary, "-hide_banner", "-encoders"])
+    except ProgramError as error:
+        return Finding("ffmpeg", str(error), remedy)
     encoders = {words[1] for line in listed.splitlines() if len(words := line.split()) > 1}
     if missing := [name for name in ("libx264", "aac") if name not in encoders]:
         return Finding("ffmpeg", f"{binary} cannot encode {' and '.join(missing)}", remedy)

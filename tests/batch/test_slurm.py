@@ -1,6 +1,6 @@
 import re
-import subprocess
 
+from dispose_stages.batch.programs import ProgramError
 from dispose_stages.batch.slurm import (
     LONGEST_PREFIX,
     cancel_orphans,
@@ -23,6 +23,11 @@ class Slurm:
             return ""
         assert command[:2] == ["squeue", "--me"]
         return self.listing
+
+
+def refuse(command):
+    """A program that is missing, fails or does not answer."""
+    raise ProgramError(command[0])
 
 
 def test_every_run_has_its_own_prefix(tmp_path):
@@ -71,10 +76,7 @@ def test_only_what_waits_of_this_run_is_cancelled(tmp_path):
 def test_without_slurm_nothing_waits(tmp_path):
     """A budget that is spent on a workstation looks for no jobs there."""
 
-    def absent(command):
-        raise FileNotFoundError(command[0])
-
-    assert cancel_waiting(tmp_path, absent) == []
+    assert cancel_waiting(tmp_path, refuse) == []
 
 
 def test_nothing_to_cancel_calls_nothing():
@@ -86,11 +88,7 @@ def test_nothing_to_cancel_calls_nothing():
 
 def test_a_scheduler_that_does_not_answer_stops_nobody(caplog):
     """The heartbeats of orphans keep new jobs off their shards anyway."""
-
-    def broken(command):
-        raise subprocess.CalledProcessError(1, command)
-
-    assert cancel_orphans("p", broken) == []
+    assert cancel_orphans("p", refuse) == []
     assert "could not be" in caplog.text
 
 
@@ -103,12 +101,4 @@ def test_accounts_are_asked_where_there_are_any():
 
 def test_without_accounts_the_queue_is_asked():
     """sacct is installed everywhere, but has nobody to ask."""
-
-    def refused(command):
-        raise subprocess.CalledProcessError(1, command)
-
-    def missing(command):
-        raise FileNotFoundError(command[0])
-
-    assert settle_status_command("sacct", refused) == "squeue"
-    assert settle_status_command("sacct", missing) == "squeue"
+    assert settle_status_command("sacct", refuse) == "squeue"
