@@ -1,9 +1,10 @@
-"""Text for people: what a terminal or a table may be shown, and what somebody may have meant."""
+"""Text for people: what may be shown, times and names, and what somebody may have meant."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 # Controls (but the line feed), the line and paragraph separators, surrogates that stand for
@@ -35,3 +36,45 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = [last[short]] if short in last else get_close_matches(word, names, n=1, cutoff=0.75)
     near += [last[name] for name in get_close_matches(short, last, n=1)]
     return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def duration(seconds: float | None, *, exact: bool = False) -> str:
+    """``45 s``, ``4 min``, ``2 h 07 min``, ``3 d 4 h``; a dash for None.
+
+    Args:
+        seconds: How long.
+        exact: Write ``0.42 s``, ``12.3 s``, ``4 min 05 s`` below an hour.
+    """
+    if seconds is None:
+        return "\N{EN DASH}"
+    if exact and round(seconds, 1) < 60:
+        return f"{seconds:.{2 if seconds < 10 else 1}f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if exact and minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def clock_time(seconds: float, *, since: bool = False) -> str:
+    """Time of day of a Unix time; with `since`, hours, minutes and seconds of a span."""
+    if not since:
+        return time.strftime("%H:%M:%S", time.localtime(seconds))
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 unit``, ``2 units``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(names[:most]) or "no pair"
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,6 +1,6 @@
 import pytest
 
-from dispose_stages.wording import did_you_mean, one_line, printable
+from dispose_stages.wording import did_you_mean, duration, one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,23 @@ def test_suggestions_are_near_or_absent():
     assert did_you_mean("sede", known) == "; did you mean `seed`?"
     assert did_you_mean("resolution", known) == "; did you mean `a.resolution`?"
     assert did_you_mean("colour", known) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "exact", "roughly"),
+    [
+        (0.0, "0.00 s", "0 s"),
+        (9.994, "9.99 s", "10 s"),
+        (59.94, "59.9 s", "60 s"),
+        (59.96, "1 min 00 s", "60 s"),
+        (245, "4 min 05 s", "4 min"),
+        (3599.7, "1 h 00 min", "1 h 00 min"),
+        (7620, "2 h 07 min", "2 h 07 min"),
+        (200_000, "2 d 7 h", "2 d 7 h"),
+        (None, "\N{EN DASH}", "\N{EN DASH}"),
+    ],
+)
+def test_durations(seconds, exact, roughly):
+    """Seconds in words, also around the full minute and hour."""
+    assert duration(seconds, exact=True) == exact
+    assert duration(seconds) == roughly

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from dispose_stages.batch.delivery import waiting_units
 from dispose_stages.batch.outcomes import Outcome, PairStatus, RunOutcomes
-from dispose_stages.cli.wording import counted, duration, named
 from dispose_stages.errors import Reason
 from dispose_stages.explanations import REASONS
-from dispose_stages.wording import one_line
+from dispose_stages.wording import counted, duration, named, one_line
 
 _WIDEST = 100
 _INDENT = "    "

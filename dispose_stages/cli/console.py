@@ -14,8 +14,7 @@ from rich.text import Text
 
 from dispose_stages.batch.news import Event, Kind
 from dispose_stages.batch.status import JobNow, RunStatus, StageStatus
-from dispose_stages.cli.wording import clock_time, duration, named
-from dispose_stages.wording import one_line, printable
+from dispose_stages.wording import clock_time, duration, named, one_line, printable
 
 MINUTE = 60.0
 SHOWN_OF_A_KIND = 10

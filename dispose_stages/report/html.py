@@ -14,6 +14,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +29,7 @@ from dispose_stages.report.content import Comparison, PairReport, RunReport, Vid
 from dispose_stages.report.data import BLOCK, PageFiles, script_json
 from dispose_stages.report.metrics import MAIN, Distribution
 from dispose_stages.report.panels import Preview, as_record, legend
+from dispose_stages.wording import duration
 
 _SCRIPTS = ("elements", "data", "query", "player", "card", "pairs", "scores", "variants", "main")
 _UNKNOWN = Explanation("", "", "")
@@ -43,21 +45,6 @@ def data_uri(data: bytes, media_type: str) -> str:
 def policy_hash(text: str) -> str:
     """A script or a style as a content security policy names it."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for people: ``0.42 s``, ``12.3 s``, ``4 min 05 s``, ``2 h 07 min``."""
-    if seconds is None:
-        return "\N{EN DASH}"
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
 
 
 def with_code(text: str) -> Markup:
@@ -126,7 +113,7 @@ def row_data(
         "video": pair.driving_video,
         "own": [[k, v] for k, v in pair.parameters.items() if k not in common],
         "extra": [[k, v] for k, v in pair.extra.items() if v],
-        "times": [[role, duration(value)] for role, value in pair.seconds.items()],
+        "times": [[role, duration(value, exact=True)] for role, value in pair.seconds.items()],
         "facts": [[name, rounded(value)] for name, value in pair.facts.items()],
         "scores": [None if v is None else rounded(v) for v in scores] if pair.scores else None,
         "missing": [[name, reason] for name, reason in pair.missing.items()],
@@ -199,7 +186,11 @@ def render(report: RunReport, comparisons: Sequence[Comparison], page: PageFiles
         return (folder / name).read_text(encoding="utf-8")
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"duration": duration, "with_code": with_code, "quote": shlex.quote}
+    environment.filters |= {
+        "duration": partial(duration, exact=True),
+        "with_code": with_code,
+        "quote": shlex.quote,
+    }
     script = "".join(read(f"{name}.js") for name in _SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}}})();\n'
     style = read("page.css")

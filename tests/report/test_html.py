@@ -13,7 +13,7 @@ from dispose_stages.errors import Reason
 from dispose_stages.explanations import REASONS
 from dispose_stages.report.content import Comparison, StageTiming, Video
 from dispose_stages.report.data import script_json
-from dispose_stages.report.html import duration, with_code
+from dispose_stages.report.html import with_code
 from tests.report.runs import PREVIEW, pair, write_page
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>&\u2028\"'"
@@ -206,23 +206,6 @@ def test_times(tmp_path) -> None:
 def test_an_empty_run(tmp_path) -> None:
     """A run without pairs has a page."""
     assert write_page(tmp_path).rows == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0.00 s"),
-        (9.994, "9.99 s"),
-        (59.94, "59.9 s"),
-        (59.96, "1 min 00 s"),
-        (3599.7, "1 h 00 min"),
-        (7620, "2 h 07 min"),
-        (None, "\N{EN DASH}"),
-    ],
-)
-def test_durations(seconds: float | None, text: str) -> None:
-    """Seconds in words, also around the full minute and hour."""
-    assert duration(seconds) == text
 
 
 def test_code_in_a_remedy_is_code() -> None:
