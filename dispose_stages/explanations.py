@@ -62,7 +62,7 @@ REASONS: Mapping[Reason, Explanation] = {
     ),
     Reason.MEDIA_CRASHED: Explanation(
         "The decoder crashed on the file. It runs in a process of its own; nothing else is hurt.",
-        "The log (`dispose logs PAIR --run-dir RUN`) says how the decoder ended.",
+        "The log (`dispose logs RUN PAIR`) says how the decoder ended.",
         "Make a copy (`ffmpeg -i IN OUT.mp4`); be wary of a file from an unknown source.",
     ),
     Reason.MEDIA_TIMEOUT: Explanation(
@@ -80,31 +80,30 @@ REASONS: Mapping[Reason, Explanation] = {
     Reason.NO_FRAMES: Explanation(
         "No frame is left to animate: the video is shorter than `start_frame` or `reference_frame` "
         "asks, or holds none.",
-        "`dispose inspect PAIR --run-dir RUN` shows `frames` and `fps` under `ingest_video`.",
+        "`dispose inspect RUN PAIR` shows `frames` and `fps` under `ingest_video`.",
         "Lower `start_frame` or `reference_frame` of the row, or use a longer video.",
     ),
     Reason.NO_PERSON_REFERENCE: Explanation(
         "The detector found nobody in the reference image.",
-        "`dispose inspect PAIR --run-dir RUN --preview DIR` draws what was found on the reference.",
+        "`dispose inspect RUN PAIR --preview DIR` draws what was found on the reference.",
         "Use a picture of one person, whole and as large as possible. To animate it all the same, "
         "as the original does: `motion.allow_no_person: true`.",
     ),
     Reason.NO_SINGLE_PERSON_FRAME: Explanation(
         "No driving frame shows exactly one person, which the default choice of the driver needs.",
-        "`dispose inspect PAIR --run-dir RUN --preview DIR` draws the persons of the driving "
-        "frames.",
+        "`dispose inspect RUN PAIR --preview DIR` draws the persons of the driving frames.",
         "Choose the driver by `motion.person: largest`, `tracked` or `index:N`, or use a video of "
         "one person.",
     ),
     Reason.POSE_TOO_SPARSE: Explanation(
         "Too few body keypoints of the reference are visible to fit the driver to them.",
-        "`dispose inspect PAIR --run-dir RUN --preview DIR` draws the keypoints of the reference.",
+        "`dispose inspect RUN PAIR --preview DIR` draws the keypoints of the reference.",
         "Use a picture that shows more of the person, head and hips at least.",
     ),
     Reason.ALIGNMENT_POOR: Explanation(
         "The driver cannot be fitted to the reference: the fit is far off or not to be trusted.",
         "The message gives scale or residual and its bound; the pictures of `dispose inspect "
-        "PAIR --run-dir RUN --preview DIR` show both poses.",
+        "RUN PAIR --preview DIR` show both poses.",
         "Use a driver whose framing is nearer to the reference's (both whole body, both upright). "
         "The bounds are `motion.max_alignment_residual`, `min_alignment_scale` and "
         "`max_alignment_scale`.",
@@ -112,14 +111,13 @@ REASONS: Mapping[Reason, Explanation] = {
     Reason.RETARGET_UNFIT: Explanation(
         "Reference and driver show no trunk, arm or leg that could be measured in both, so "
         "`align: proportions` has nothing to go by.",
-        "`dispose inspect PAIR --run-dir RUN --preview DIR` draws the keypoints of both.",
+        "`dispose inspect RUN PAIR --preview DIR` draws the keypoints of both.",
         "Use pictures that share at least one of these, or `align: official`.",
     ),
     Reason.PERSON_LOST: Explanation(
         "The chosen person is in none of the driving frames.",
-        "`dispose inspect PAIR --run-dir RUN --preview DIR` draws the persons of the driving "
-        "frames.",
-        "Look at the poses that were found (`dispose inspect PAIR --run-dir RUN --preview DIR`), "
+        "`dispose inspect RUN PAIR --preview DIR` draws the persons of the driving frames.",
+        "Look at the poses that were found (`dispose inspect RUN PAIR --preview DIR`), "
         "then change `motion.person` or the range of frames (`start_frame`, `max_frames`).",
     ),
     Reason.OUT_OF_MEMORY: Explanation(
@@ -131,21 +129,20 @@ REASONS: Mapping[Reason, Explanation] = {
     ),
     Reason.NUMERIC: Explanation(
         "The computation gave values that are not finite. Half precision overflows on some inputs.",
-        "The message says which values are not finite; `dispose logs PAIR --run-dir RUN` shows "
+        "The message says which values are not finite; `dispose logs RUN PAIR` shows "
         "the log of the stage.",
         "Set `sampling.precision: fp32` (or `bf16`) and try again; if it stays, check the weights "
         "(`dispose weights check`).",
     ),
     Reason.ENCODE_FAILED: Explanation(
         "ffmpeg could not write the video.",
-        "ffmpeg's own words stand in the log of `mux` (`dispose logs PAIR --run-dir RUN --stage "
-        "mux`).",
+        "ffmpeg's own words stand in the log of `mux` (`dispose logs RUN PAIR --stage mux`).",
         "Read its words in the log of `mux`. Most often the installed ffmpeg lacks libx264 or the "
         "pixel format asked for.",
     ),
     Reason.INTERNAL: Explanation(
         "An error that this program did not foresee; the log holds its traceback.",
-        "The traceback stands in the log of the stage (`dispose logs PAIR --run-dir RUN`).",
+        "The traceback stands in the log of the stage (`dispose logs RUN PAIR`).",
         "Read the log of the stage, try once more; if it stays, report it with the traceback.",
     ),
 }
@@ -155,20 +152,20 @@ WARNINGS: Mapping[WarningCode, Explanation] = {
     WarningCode.NO_PERSON_REFERENCE: Explanation(
         "Nobody was found in the reference; the whole image was taken for a person, as "
         "`motion.allow_no_person` wants it.",
-        "`dispose inspect PAIR --run-dir RUN --preview DIR` draws what was found on the reference.",
+        "`dispose inspect RUN PAIR --preview DIR` draws what was found on the reference.",
         "Look at the result. A picture of one person, as large as possible, gives a better one.",
     ),
     WarningCode.FIT_WITHOUT_PERSON: Explanation(
         "Driving frames in which nobody was found take part in the fit that decides size and place "
         "of the figure in all frames.",
-        "`dispose inspect PAIR --run-dir RUN` shows `no_person_share` under `motion`.",
+        "`dispose inspect RUN PAIR` shows `no_person_share` under `motion`.",
         "Look at the result's size and place; cut such frames off with `start_frame` and "
         "`max_frames`, or use `compat: corrected`, which leaves them out of the fit.",
     ),
     WarningCode.ALIGNED_AS_OFFICIAL: Explanation(
         "`align: proportions` was asked for, but reference and driver cannot be told from bodies "
         "of like proportions; the driver was scaled as a whole (`align: official`).",
-        "`dispose inspect PAIR --run-dir RUN` shows `retarget_distinct` under `motion`; with "
+        "`dispose inspect RUN PAIR` shows `retarget_distinct` under `motion`; with "
         "`--preview DIR` it draws both poses.",
         "Nothing, where the bodies are alike. Else use a larger, sharper reference that shows the "
         "whole body from the front. The figure that decided is `retarget_distinct` of the index.",
@@ -176,7 +173,7 @@ WARNINGS: Mapping[WarningCode, Explanation] = {
     WarningCode.DAMAGED_VIDEO: Explanation(
         "Frames of the driving video are missing behind those that are used, or the decoder "
         "patched them up: smears, grey areas, figures cut in two.",
-        "`dispose inspect PAIR --run-dir RUN` shows the damage among the facts of "
+        "`dispose inspect RUN PAIR` shows the damage among the facts of "
         "`ingest_video`; `ffmpeg -v error -i PATH -f null -` names it.",
         "Look at the result, and at the log of `ingest` for the frames; copy the file again, or "
         "use only what is whole (`start_frame`, `max_frames`).",

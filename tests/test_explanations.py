@@ -40,7 +40,7 @@ A run that has ended names what failed by reason, with what to do. Later, or on 
 
 ```
 dispose status RUN --pairs             # every row that was not delivered, and why
-dispose logs PAIR --run-dir RUN        # what the jobs said about a pair
+dispose logs RUN PAIR                  # what the jobs said about a pair
 dispose explain REASON                 # the entry below
 dispose retry RUN --reason REASON      # then the same `dispose run`: failed units are tried again
 ```

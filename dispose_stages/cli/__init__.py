@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import click
@@ -89,11 +90,37 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 - for the type checker
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Take `--run-dir RUN_DIR`, the former spelling and that of the rules, for the argument.
+
+        The rules keep it because Snakemake runs every job anew whose command reads differently.
+        """
+        name, command, words = super().resolve_command(ctx, args)
+        return name, command, _with_run_first(words)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The overview, without importing any command."""
         for title, names in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
+
+
+def _with_run_first(arguments: list[str]) -> list[str]:
+    runs: list[str] = []
+    others: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":  # the rest is Snakemake's
+            others += [word, *words]
+        elif word == "--run-dir":
+            runs += islice(words, 1)
+        elif word.startswith("--run-dir="):
+            runs.append(word.partition("=")[2])
+        else:
+            others.append(word)
+    return [*runs, *others]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from dispose_stages.cli.logs import configure_logging
-from dispose_stages.cli.options import run_dir_option
+from dispose_stages.cli.options import run_dir_argument
 
 
 @click.command()
-@run_dir_option
+@run_dir_argument
 @click.pass_obj
 def fingerprint(obj: dict[str, bool], *, run_dir: Path) -> None:
     """Write the digests of a planned run's checkpoints to ledger/weights.json.

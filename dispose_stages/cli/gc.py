@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dispose_stages.cli.options import FOLDER
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -38,19 +39,8 @@ class Age(click.ParamType[float]):
 
 
 @click.command()
-@click.option(
-    "--run-dir",
-    "run_dirs",
-    multiple=True,
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="A run; all runs in the same folder count. May be repeated for runs in other folders.",
-)
-@click.option(
-    "--store",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The store. Default: the one of the first run.",
-)
+@click.argument("run_dirs", nargs=-1, required=True, type=FOLDER, metavar="RUN_DIR...")
+@click.option("--store", type=FOLDER, help="The store. Default: the one of the first run.")
 @click.option(
     "--older-than",
     type=Age(),
@@ -78,9 +68,10 @@ def gc(
 ) -> None:
     """Delete artifacts that no run needs; by default only show their numbers and sizes.
 
-    Needed are the artifacts that ledgers name, those that unfinished jobs will look for, and
-    whatever a living lease holds. Left-over temporary files, saved states and dead leases go too.
-    Runs of other folders that share the store lose what only they need, and compute it again.
+    All runs in the folder of RUN_DIR count; name runs of other folders beside it. Needed are the
+    artifacts that their ledgers name, those that unfinished jobs will look for, and whatever a
+    living lease holds. Left-over temporary files, saved states and dead leases go too. Runs of
+    other folders that share the store lose what only they need, and compute it again.
 
     With --intermediates, artifacts that delivered videos were made from go as well, where
     `store.keep` of every run that has them allows it; what they were is noted, so the videos stay
@@ -110,8 +101,8 @@ def gc(
 def _unneeded(
     root: Path, run_dirs: tuple[Path, ...], *, intermediates: bool
 ) -> Iterable[StoredFile]:
-    from dispose_stages.batch.audit import STORED_STAGES
     from dispose_stages.batch.needed import needed_artifacts, runs_beside, shares_store
+    from dispose_stages.config import STORED_STAGES
     from dispose_stages.store.listing import stored_files
 
     needed: set[tuple[str, str]] = set()

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dispose_stages.batch.unit import Status
-from dispose_stages.cli.options import FOLDER, run_dir_option
+from dispose_stages.batch.unit import Status, stage_of
+from dispose_stages.cli.options import FOLDER, run_dir_argument
 from dispose_stages.cli.terminal import say
+from dispose_stages.config import STORED_STAGES
 from dispose_stages.errors import StoreError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@run_dir_argument
 @click.argument("pair_id", metavar="PAIR")
-@run_dir_option
 @click.option(
     "--preview",
     type=FOLDER,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Body keypoint (OpenPose order) whose correspondence is pictured.",
 )
-def inspect(*, pair_id: str, run_dir: Path, preview: Path | None, keypoint: int) -> None:
+def inspect(*, run_dir: Path, pair_id: str, preview: Path | None, keypoint: int) -> None:
     """Show what there is of PAIR: artifacts, their keys, arrays, shapes and sizes.
 
     Exit status 1 if a picture that was asked for could not be drawn.
@@ -75,11 +76,11 @@ def pair_lines(outcomes: RunOutcomes, pair: Row, store: ArtifactStore) -> Iterat
     yield f"  reference image  {pair.reference_image}"
     yield f"  driving video    {pair.driving_video}"
     yield "  parameters       " + ", ".join(f"{k}={v}" for k, v in pair.parameters)
-    for role, stage in ROLES.items():
+    for role in ROLES:
         result = outcomes.result(pair, role)
         yield f"{role}: {result.status if result else Status.PENDING}"
         if result is not None:
-            yield from result_lines(stage, result, store)
+            yield from result_lines(stage_of(role), result, store)
 
 
 def result_lines(stage: str, result: Result, store: ArtifactStore) -> Iterator[str]:
@@ -88,7 +89,7 @@ def result_lines(stage: str, result: Result, store: ArtifactStore) -> Iterator[s
         yield f"  {result.reason}: {result.message}"
     for name, value in result.facts.items():
         yield f"  {name}: {value}"
-    if result.status is not Status.DONE or stage in {"ingest", "mux"}:
+    if result.status is not Status.DONE or stage not in STORED_STAGES:
         return
     from dispose_stages.store.listing import stored_arrays
 

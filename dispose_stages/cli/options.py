@@ -13,15 +13,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 
 run_dir_argument = click.argument("run_dir", type=FOLDER, metavar="RUN_DIR")
-"""``<results>/<run>`` as an argument."""
-
-run_dir_option = click.option(
-    "--run-dir",
-    required=True,
-    type=FOLDER,
-    help="Folder of the run: <results>/<run>.",
-)
-"""The same as an option."""
+"""``<results>/<run>``."""
 
 
 def _here_or_shipped(_ctx: click.Context, _parameter: click.Parameter, value: Path) -> Path:

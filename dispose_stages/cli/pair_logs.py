@@ -10,8 +10,9 @@ import click
 
 from dispose_stages.batch.ledger import Shard
 from dispose_stages.batch.manifest import Row
-from dispose_stages.batch.outcomes import ROLES, RunOutcomes
-from dispose_stages.cli.options import run_dir_option
+from dispose_stages.batch.outcomes import RunOutcomes
+from dispose_stages.batch.unit import stage_of
+from dispose_stages.cli.options import run_dir_argument
 from dispose_stages.cli.terminal import say
 from dispose_stages.config import STAGES
 from dispose_stages.errors import DisposeError, StoreError
@@ -22,12 +23,12 @@ _OF_ALL = re.compile(r"^\S+ \S+ (?:WARNING|ERROR|CRITICAL) ")
 
 
 @click.command()
+@run_dir_argument
 @click.argument("pair_id", metavar="PAIR")
-@run_dir_option
 @click.option(
     "--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Only this stage."
 )
-def logs(*, pair_id: str, run_dir: Path, stages: tuple[str, ...]) -> None:
+def logs(*, run_dir: Path, pair_id: str, stages: tuple[str, ...]) -> None:
     """Show what the jobs of every stage said while they worked on PAIR's units.
 
     Units are shared: what a job said of a driving video belongs to all pairs of that video.
@@ -38,7 +39,7 @@ def logs(*, pair_id: str, run_dir: Path, stages: tuple[str, ...]) -> None:
     if pair is None:
         raise StoreError(f"the run has no pair {pair_id!r}; `dispose status --pairs` lists them")
     for role in pair.units:
-        stage = ROLES.get(role, role.partition("_")[0])
+        stage = stage_of(role)
         if not stages or stage in stages:
             for line in role_lines(outcomes, pair, role, stage):
                 say(line)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dispose_stages.cli.logs import configure_logging
-from dispose_stages.cli.options import run_dir_option
+from dispose_stages.cli.options import run_dir_argument
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 
 @click.command()
-@run_dir_option
+@run_dir_argument
 @click.option("--only", type=click.Choice(["tables", "page"]), help="Default: both.")
 @click.option(
     "--previews",

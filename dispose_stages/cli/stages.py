@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dispose_stages.cli.logs import configure_logging, unit_progress
-from dispose_stages.cli.options import run_dir_option
+from dispose_stages.cli.options import run_dir_argument
 
 _ABOUT = {
     "ingest": "Look at media files: can they be used, what are their size, length and digest.",
@@ -33,7 +33,7 @@ def _stage_command(stage: str) -> click.Command:
         Exit status: 0 the ledger is written; 1 set-up or machine at fault; 75 stopped early by a
         signal or the time limit: the same command continues.""",
     )
-    @run_dir_option
+    @run_dir_argument
     @click.option("--shard", required=True, help="Name of the shard, such as 0-of-4.")
     @click.option(
         "--attempt",

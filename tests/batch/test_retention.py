@@ -145,7 +145,7 @@ def test_gc_frees_intermediates_and_may_be_killed_at_any_moment(values, monkeypa
     """Looks first; then deletes; cut short anywhere, nothing delivered is lost and it goes on."""
     done = compute(values)
     real = artifacts(values)
-    command = ("gc", "--run-dir", done.layout.root, "--intermediates", "--older-than", "0")
+    command = ("gc", done.layout.root, "--intermediates", "--older-than", "0")
     shown = dispose(*command).output
     assert re.search(r"sample +4 files", shown)
     assert "14 files" in shown
@@ -196,7 +196,7 @@ def test_gc_leaves_alone_what_undone_units_read(values, tmp_path):
     prepared = prepare_run(values)
     prepared.commit()
     prepared.release()
-    command = ("gc", "--run-dir", done.layout.root, "--intermediates", "--delete")
+    command = ("gc", done.layout.root, "--intermediates", "--delete")
     assert "0 files" in dispose(*command, "--older-than", "1d").output
     dispose(*command, "--older-than", "0")
     assert len(artifacts(values, "sample")) == 1
@@ -211,7 +211,7 @@ def test_a_neighbour_that_keeps_all_is_respected(values, tmp_path):
     compute(other)
     root = load_config(values).run_dir
     settings(tmp_path)  # the first run's manifest again
-    dispose("gc", "--run-dir", root, "--intermediates", "--delete", "--older-than", "0")
+    dispose("gc", root, "--intermediates", "--delete", "--older-than", "0")
     kept = {stage: len(artifacts(values, stage)) for stage in ("pose", "motion", "sample")}
     assert kept == {"pose": 2, "motion": 1, "sample": 1}
 
@@ -220,9 +220,7 @@ def test_a_neighbour_that_keeps_all_is_respected(values, tmp_path):
 def test_ages(values, age):
     """Days, hours and minutes; a number alone are hours; anything else is refused."""
     done = compute(values)
-    result = CliRunner().invoke(
-        cli, ["gc", "--run-dir", str(done.layout.root), "--older-than", age]
-    )
+    result = CliRunner().invoke(cli, ["gc", str(done.layout.root), "--older-than", age])
     assert (result.exit_code == 0) == (age == "14")
 
 
@@ -252,7 +250,7 @@ def test_videos_of_removed_rows_are_strangers(values, tmp_path):
     planned.release()
     damages = list(Verification(done.layout, repair=False).damages())
     assert [d.path.name for d in damages if "no row" in d.what] == [stranger]
-    command = ("gc", "--run-dir", done.layout.root, "--videos")
+    command = ("gc", done.layout.root, "--videos")
     assert "1 videos can be moved" in dispose(*command).output
     assert len(list(done.layout.videos.glob("*.mp4"))) == 4
     content = (done.layout.videos / f"{stranger}.mp4").read_bytes()
@@ -285,7 +283,7 @@ def test_a_move_that_was_cut_short_is_ended_by_the_next(values, tmp_path, monkey
             moved.append(path)
         return replace(path, target)
 
-    command = ("gc", "--run-dir", done.layout.root, "--videos", "--delete")
+    command = ("gc", done.layout.root, "--videos", "--delete")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", dying)
         with pytest.raises(Interrupted):

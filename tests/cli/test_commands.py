@@ -61,12 +61,12 @@ def test_status_watch_ends_with_the_run(run):
 
 def test_inspect_shows_artifacts(run):
     """Keys, files, arrays with their axes, and why a pair failed."""
-    output = dispose("inspect", "i0_v0", "--run-dir", run.layout.root).output
+    output = dispose("inspect", run.layout.root, "i0_v0").output
     key = run.entries("sample")[run.plan.rows[0].units["sample"]].key
     assert f"key {key}" in output
     assert "latents: float32 (1 f x 4 x 1 h x 1 w)" in output
     assert "seed=42" in output
-    failed = dispose("inspect", "i0_v1", "--run-dir", run.layout.root).output
+    failed = dispose("inspect", run.layout.root, "i0_v1").output
     assert "pose failed: no_frames: made to fail" in failed
     assert "motion: blocked" in failed
 
@@ -74,14 +74,14 @@ def test_inspect_shows_artifacts(run):
 def test_inspect_names_a_pair_it_does_not_know(run):
     """And says where to look."""
     with pytest.raises(StoreError, match="no pair 'nobody'"):
-        dispose("inspect", "nobody", "--run-dir", run.layout.root)
+        dispose("inspect", run.layout.root, "nobody")
 
 
 def test_inspect_of_a_lost_artifact_says_so(run, tmp_path):
     """The ledger names an artifact that someone deleted."""
     for path in (tmp_path / "store" / "sample").rglob("*.zip"):
         path.unlink()
-    output = dispose("inspect", "i0_v0", "--run-dir", run.layout.root).output
+    output = dispose("inspect", run.layout.root, "i0_v0").output
     assert "no artifact at" in output
 
 
@@ -145,7 +145,7 @@ def store(run, tmp_path):
 def test_gc_only_looks_by_default(run, store):
     """Sizes are shown and nothing is deleted."""
     before = files(store)
-    output = dispose("gc", "--run-dir", run.layout.root).output
+    output = dispose("gc", run.layout.root).output
     assert "3 files, 3.0 MB can be deleted (with --delete)" in output
     assert files(store) == before
 
@@ -153,7 +153,7 @@ def test_gc_only_looks_by_default(run, store):
 def test_gc_deletes_what_no_run_needs_and_nothing_else(run, store):
     """Needed and young artifacts stay, and so does whatever is no artifact."""
     before = files(store)
-    assert "3.0 MB deleted" in dispose("gc", "--run-dir", run.layout.root, "--delete").output
+    assert "3.0 MB deleted" in dispose("gc", run.layout.root, "--delete").output
     assert before - files(store) == {
         "pose/aa/aa11111111.zarr.zip",
         "sample/bb/bb11111111.partial.zarr.zip",
@@ -165,7 +165,7 @@ def test_gc_deletes_what_no_run_needs_and_nothing_else(run, store):
 
 def test_gc_can_be_told_to_spare_nothing_young(run, store):
     """--older-than 0 takes the new file too."""
-    dispose("gc", "--run-dir", run.layout.root, "--older-than", "0", "--delete")
+    dispose("gc", run.layout.root, "--older-than", "0", "--delete")
     assert "pose/dd/dd11111111.zarr.zip" not in files(store)
 
 
@@ -178,10 +178,10 @@ def test_gc_spares_what_neighbours_and_unfinished_jobs_want(tmp_path):
     (shard,) = two.plan.shards("sample")
     two.layout.ledger("sample", shard).unlink()  # its job is still at work
     before = files(tmp_path / "store")
-    dispose("gc", "--run-dir", one.layout.root, "--older-than", "0", "--delete")
+    dispose("gc", one.layout.root, "--older-than", "0", "--delete")
     assert files(tmp_path / "store") == before
     two.layout.summary.unlink()  # a folder of no run any more
-    dispose("gc", "--run-dir", one.layout.root, "--older-than", "0", "--delete")
+    dispose("gc", one.layout.root, "--older-than", "0", "--delete")
     gone = {name.split("/")[0] for name in before - files(tmp_path / "store")}
     assert gone == {"sample"}
 
@@ -197,7 +197,7 @@ def test_gc_never_takes_what_a_living_lease_holds(run, store, state):
         lease.release()
         text = json.dumps(content | {"pid": 2**30})
         artifacts.lease_path("sample", "bb11111111").write_text(text)
-    dispose("gc", "--run-dir", run.layout.root, "--older-than", "0", "--delete")
+    dispose("gc", run.layout.root, "--older-than", "0", "--delete")
     kept = "sample/bb/bb11111111.partial.zarr.zip" in files(store)
     assert kept == (state == "alive")
     assert artifacts.lease_path("sample", "bb11111111").exists() == (state == "alive")
@@ -293,10 +293,10 @@ def test_stage_commands_perform_a_shard(tmp_path):
     """`dispose ingest` writes the ledger and exits with the job's status."""
     run = plan_run(tmp_path, 1, 1)
     (shard,) = run.plan.shards("ingest")
-    result = dispose("ingest", "--run-dir", run.layout.root, "--shard", shard)
+    result = dispose("ingest", run.layout.root, "--shard", shard)
     assert result.exit_code == 0
     assert {e.reason for e in run.entries("ingest").values()} == {Reason.MEDIA_UNREADABLE}
-    result = dispose("pose", "--run-dir", run.layout.root, "--shard", shard, "--attempt", 0)
+    result = dispose("pose", run.layout.root, "--shard", shard, "--attempt", 0)
     assert result.exit_code == 2
 
 
@@ -304,14 +304,14 @@ def test_stage_commands_name_an_unknown_shard(tmp_path):
     """The missing file is in the message."""
     run = plan_run(tmp_path)
     with pytest.raises(StoreError, match=r"plan/pose/7-of-8\.json"):
-        dispose("pose", "--run-dir", run.layout.root, "--shard", "7-of-8")
+        dispose("pose", run.layout.root, "--shard", "7-of-8")
 
 
 def test_fingerprint_names_missing_checkpoints(tmp_path):
     """Before any digest is computed."""
     run = plan_run(tmp_path)
     with pytest.raises(DisposeError, match="models"):
-        dispose("fingerprint", "--run-dir", run.layout.root)
+        dispose("fingerprint", run.layout.root)
 
 
 def test_weights_list_names_every_file_and_its_publisher():
@@ -333,8 +333,8 @@ def test_json_of_a_run_is_untouched_by_looking(run):
     """status, inspect and gc write nothing."""
     before = {p: p.stat().st_mtime_ns for p in run.layout.root.rglob("*")}
     dispose("status", run.layout.root)
-    dispose("inspect", "i0_v0", "--run-dir", run.layout.root)
-    dispose("gc", "--run-dir", run.layout.root)
+    dispose("inspect", run.layout.root, "i0_v0")
+    dispose("gc", run.layout.root)
     assert {p: p.stat().st_mtime_ns for p in run.layout.root.rglob("*")} == before
     assert json.loads(run.layout.config.read_text())["run"] == "demo"
 

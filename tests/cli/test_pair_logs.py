@@ -37,12 +37,12 @@ def test_every_stage_of_a_pair_is_shown(tmp_path):
     path.parent.mkdir(parents=True)
     line = "2026-01-01 10:00:00 INFO dispose_stages.batch.job: begins"
     path.write_text(f"{line} {pair.units['pose_image']}: x\n{line} other: y\n")
-    arguments = ["logs", pair.pair_id, "--run-dir", str(run.layout.root)]
+    arguments = ["logs", str(run.layout.root), pair.pair_id]
     said = CliRunner().invoke(cli, arguments).output
     assert "== mux: pending  no log yet" in said
     assert f"== pose_image: done  {path}" in said
     assert said.count("begins") == 1
     only = CliRunner().invoke(cli, [*arguments, "--stage", "pose"]).output
     assert "mux" not in only
-    missing = CliRunner().invoke(cli, ["logs", "nobody", *arguments[2:]])
+    missing = CliRunner().invoke(cli, [*arguments[:2], "nobody"])
     assert "no pair 'nobody'" in str(missing.exception)

@@ -63,7 +63,7 @@ def run(tmp_path):
 def test_an_output_that_fails_leaves_the_others(run, monkeypatch, where, lost, error):
     """All others are written, the one is named, and the exit status says so."""
     monkeypatch.setattr(*where, raising(error))
-    result = CliRunner().invoke(cli, ["report", "--run-dir", str(run.layout.root)])
+    result = CliRunner().invoke(cli, ["report", str(run.layout.root)])
     assert result.exit_code == 1
     assert there(run) == OUTPUTS - {lost}
     assert f"{lost}: {type(error).__name__}" in result.output
@@ -74,7 +74,7 @@ def test_an_output_that_fails_leaves_the_others(run, monkeypatch, where, lost, e
 )
 def test_page_and_tables_are_written_apart(run, only, expected):
     """The jobs of the workflow write one of the two."""
-    arguments = ["report", "--run-dir", str(run.layout.root), "--only", only]
+    arguments = ["report", str(run.layout.root), "--only", only]
     assert CliRunner().invoke(cli, arguments).exit_code == 0
     assert there(run) == expected
 
@@ -137,7 +137,7 @@ def test_damaged_statistics_stop_nothing(run, attempt):
         path.write_text(json.dumps(content))
     for command in (
         ["status", str(run.layout.root)],
-        ["report", "--run-dir", str(run.layout.root)],
+        ["report", str(run.layout.root)],
     ):
         assert CliRunner().invoke(cli, command).exit_code == 0, command
     assert Path(run.layout.report).exists()
@@ -148,7 +148,7 @@ def test_odd_messages_reach_every_output(run, message):
     """A control or a line feed in one message costs no output."""
     failed = {"status": Status.FAILED, "reason": Reason.ENCODE_FAILED, "message": message}
     videos_came_to(run, **failed)
-    result = CliRunner().invoke(cli, ["report", "--run-dir", str(run.layout.root)])
+    result = CliRunner().invoke(cli, ["report", str(run.layout.root)])
     assert result.exit_code == 0, result.output
     assert there(run) == OUTPUTS
     assert len(run.layout.failures.read_text().splitlines()) == 2

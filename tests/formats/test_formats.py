@@ -215,7 +215,7 @@ def test_gc_of_an_older_version_deletes_nothing_of_a_newer_run(kept, record):
     """Two versions on one store: what the newer run needs cannot be told, so all of it stays."""
     raise_version(RUN.root / record)
     before = contents(kept)
-    gc = ("gc", "--run-dir", RUN.root, "--intermediates", "--older-than", "0", "--delete")
+    gc = ("gc", RUN.root, "--intermediates", "--older-than", "0", "--delete")
     assert isinstance(dispose(*gc).exception, NewerVersionError)
     assert contents(kept) == before
 
@@ -257,7 +257,7 @@ def test_artifacts_with_a_later_versions_suffix_are_nobodys(kept):
     later.parent.mkdir(parents=True, exist_ok=True)
     later.write_bytes(b"later")
     assert "ab" * 20 not in set(STORE.keys("sample"))
-    result = dispose("gc", "--run-dir", RUN.root, "--older-than", "0", "--delete")
+    result = dispose("gc", RUN.root, "--older-than", "0", "--delete")
     assert result.exit_code == 0, result.output
     assert later.read_bytes() == b"later"
     damages = Verification(RUN, repair=True).damages(whole_store=True)
