@@ -27,6 +27,8 @@ Align = Literal["official", "proportions"]
 Precision = Literal["fp16", "bf16", "fp32"]
 STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux", "score")
 """Stages that compute units, in order of the data flow."""
+STORED_STAGES = ("pose", "motion", "correspondence", "sample", "score")
+"""Those that keep results in the artifact store; `mux` delivers files, `ingest` facts."""
 GPU_STAGES = ("pose", "motion", "correspondence", "sample", "mux", "score")
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -33,10 +33,10 @@ from dispose_stages.artifacts import Correspondence, Latents, MotionField, PoseT
 from dispose_stages.batch.index import index_records
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.manifest import Row
-from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
+from dispose_stages.batch.outcomes import Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.batch.scores import score_columns
-from dispose_stages.batch.unit import Result, Status
+from dispose_stages.batch.unit import Result, Status, stage_of
 from dispose_stages.config import Config
 from dispose_stages.errors import ArtifactMissingError
 from dispose_stages.geometry.colour_wheel import add_legend, flow_colours, flow_limit
@@ -295,4 +295,4 @@ class Pair:
         raise ArtifactMissingError(f"{what}: {result.reason}: {result.message}")
 
     def _read(self, role: str, kind: type[T]) -> T:
-        return self.run.store.read(ROLES[role], self._result(role).key, kind)
+        return self.run.store.read(stage_of(role), self._result(role).key, kind)

@@ -15,13 +15,10 @@ from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.retention import UnitId, known_results, reading_units
 from dispose_stages.batch.unit import Result, Status, Unit
-from dispose_stages.config import STAGES
+from dispose_stages.config import STAGES, STORED_STAGES
 from dispose_stages.errors import StoreError
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.shelf import VideoShelf
-
-STORED_STAGES = ("pose", "motion", "correspondence", "sample", "score")
-"""Stages that keep their results in the artifact store; `mux` delivers files, `ingest` facts."""
 
 _READERS = 16
 

@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from dispose_stages.atomic import write_text
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import read_lease
-from dispose_stages.batch.stats import JobStats, Outcome
+from dispose_stages.batch.stats import Ending, JobStats
 from dispose_stages.config import GPU_STAGES, STAGES
 from dispose_stages.errors import ConfigError
 
@@ -80,21 +79,21 @@ class Budget:
 
 def used_gpu_seconds(layout: RunLayout, began: float, now: float) -> float:
     """Seconds on GPUs since a time: of attempts that ended, and of jobs that are alive."""
-    stems = {
-        path.with_name(path.name.partition(".")[0])
-        for stage in GPU_STAGES
-        for path in layout.stats(stage, "x").parent.glob("*.json")
+    jobs = {
+        (path.parent.name, path.name.partition(".")[0])
+        for kind in (layout.stats, layout.running)
+        for path in layout.existing(kind, *GPU_STAGES)
     }
-    return sum(_used(stem, began, now) for stem in stems)
+    return sum(_used(layout, job, began, now) for job in jobs)
 
 
-def _used(stem: Path, began: float, now: float) -> float:
-    """By one shard."""
-    lease = read_lease(stem.with_name(f"{stem.name}.running.json"))
+def _used(layout: RunLayout, job: tuple[str, str], began: float, now: float) -> float:
+    """By one (stage, shard)."""
+    lease = read_lease(layout.running(*job))
     seconds = 0.0
     if lease is not None and lease.get("device") == "cuda":
         seconds = now - max(began, float(lease["started"]))
-    path = stem.with_name(f"{stem.name}.json")
+    path = layout.stats(*job)
     try:
         attempts = JobStats.read(path).attempts if path.stat().st_mtime > began - _SLACK else []
     except FileNotFoundError:
@@ -104,7 +103,7 @@ def _used(stem: Path, began: float, now: float) -> float:
         for attempt in attempts
         if attempt.device == "cuda"
         and attempt.started >= began
-        and (lease is None or attempt.outcome is not Outcome.RUNNING)
+        and (lease is None or attempt.outcome is not Ending.RUNNING)
     )
 
 
@@ -115,6 +114,6 @@ def halt(layout: RunLayout, why: str) -> None:
 
 def living_jobs(layout: RunLayout) -> set[tuple[str, object, object]]:
     """Jobs that hold a shard: path of its lease, process and when it began."""
-    paths = (p for s in STAGES for p in layout.stats(s, "x").parent.glob("*.running.json"))
+    paths = layout.existing(layout.running, *STAGES)
     found = ((str(path), read_lease(path)) for path in paths)
     return {(path, lease.get("pid"), lease.get("started")) for path, lease in found if lease}

@@ -94,7 +94,7 @@ def standing_requests(layout: RunLayout) -> tuple[Control, tuple[str, ...]]:
 def _planned(layout: RunLayout) -> Control:
     stamps: dict[str, dict[str, str]] = {}
     for stage in STAGES:
-        for path in sorted(layout.shard(stage, "x").parent.glob("*.json")):
+        for path in layout.existing(layout.shard, stage):
             try:
                 units = Shard.read(path).units
             except StoreError:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from dispose_stages.batch.audit import STORED_STAGES
 from dispose_stages.batch.forecast import CACHED, KEPT, Verdict, reasons
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.needed import runs_beside
 from dispose_stages.batch.prepare import PreparedRun
 from dispose_stages.batch.stats import JobStats
-from dispose_stages.config import GPU_STAGES, STAGES
+from dispose_stages.config import GPU_STAGES, STAGES, STORED_STAGES
 from dispose_stages.errors import StoreError
 from dispose_stages.store.listing import stored_files
 
@@ -140,9 +139,7 @@ def _measure(prepared: PreparedRun) -> dict[str, Measured]:
 
 def _measured_by(layout: RunLayout, stage: str) -> Measured:
     """All jobs of a run's stage, also those of a former plan with other shards."""
-    folder = layout.stats(stage, "x").parent
-    paths = (p for p in sorted(folder.glob("*.json")) if p.name.count(".") == 1)
-    stats = [JobStats.read(path) for path in paths]
+    stats = [JobStats.read(path) for path in layout.existing(layout.stats, stage)]
     seconds = [value for each in stats for value in each.seconds.values()]
     if not seconds:
         return Measured()
@@ -166,7 +163,7 @@ def _video_size(runs: Sequence[RunLayout]) -> float | None:
     """Mean of the first run that has delivered any."""
     for layout in runs:
         sizes: list[float] = []
-        for path in sorted(layout.ledger("mux", "x").parent.glob("*.json"))[:_SAMPLE]:
+        for path in layout.existing(layout.ledger, "mux")[:_SAMPLE]:
             try:
                 results = Ledger.read(path).units.values()
             except StoreError:

@@ -7,7 +7,8 @@ import io
 
 from dispose_stages.atomic import write_text
 from dispose_stages.batch.manifest import rejects_csv
-from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
+from dispose_stages.batch.outcomes import Outcome, PairStatus, RunOutcomes
+from dispose_stages.batch.unit import stage_of
 from dispose_stages.errors import Reason
 from dispose_stages.wording import one_line
 
@@ -51,7 +52,7 @@ def _file_at_fault(outcome: Outcome) -> str:
     if outcome.reason in _DRIVER_REASONS:
         return outcome.pair.driving_video
     for role, column in _SOURCE_COLUMNS.items():
-        if outcome.stage == ROLES[role] and outcome.pair.units.get(role) == outcome.unit:
+        if outcome.stage == stage_of(role) and outcome.pair.units.get(role) == outcome.unit:
             return str(getattr(outcome.pair, column))
     return ""
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dispose_stages.batch.audit import STORED_STAGES, ShardId
+from dispose_stages.batch.audit import ShardId
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger, Shard, artifact_key
 from dispose_stages.batch.manifest import Row
@@ -20,8 +20,8 @@ from dispose_stages.batch.plan import revision
 from dispose_stages.batch.prepare import PreparedRun
 from dispose_stages.batch.run_files import read_pairs, read_stage_weights
 from dispose_stages.batch.summary import PlanSummary
-from dispose_stages.batch.unit import Result, Status, Unit
-from dispose_stages.config import GPU_STAGES, STAGES
+from dispose_stages.batch.unit import Result, Status, Unit, stage_of
+from dispose_stages.config import GPU_STAGES, STAGES, STORED_STAGES
 from dispose_stages.errors import StoreError, WeightsError
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.files import FileState
@@ -79,11 +79,11 @@ class Former:
         """Everything that can be read; damaged files count as absent."""
         former = cls()
         for stage in STAGES:
-            for path in layout.shard(stage, "x").parent.glob("*.json"):
+            for path in layout.existing(layout.shard, stage):
                 with suppress(StoreError):
                     shard = Shard.read(path)
                     former.units |= {(stage, u.id): (u, shard.revision) for u in shard.units}
-            for path in layout.ledger(stage, "x").parent.glob("*.json"):
+            for path in layout.existing(layout.ledger, stage):
                 with suppress(StoreError):
                     found = Ledger.read(path).units
                     former.results |= {(stage, name): result for name, result in found.items()}
@@ -220,7 +220,7 @@ def _first_users(rows: list[Row]) -> dict[tuple[str, str], tuple[str, str]]:
     users: dict[tuple[str, str], tuple[str, str]] = {}
     for row in rows:
         for role, unit in row.units.items():
-            users.setdefault((role.partition("_")[0], unit), (row.pair_id, role))
+            users.setdefault((stage_of(role), unit), (row.pair_id, role))
     return users
 
 

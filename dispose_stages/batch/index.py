@@ -16,15 +16,15 @@ from dispose_stages.batch.ledger import Shard
 from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.scores import score_columns
-from dispose_stages.batch.unit import Result, Status
-from dispose_stages.config import Parameters
+from dispose_stages.batch.unit import Result, Status, stage_of
+from dispose_stages.config import STORED_STAGES, Parameters
 from dispose_stages.errors import StoreError
 from dispose_stages.geometry.frames import paced_rate
 from dispose_stages.store.artifacts import ArtifactStore
 
 INDEX_FORMAT = "dispose-index"
 INDEX_VERSION = 2
-_STORED_ROLES = tuple(role for role, stage in ROLES.items() if stage not in {"ingest", "mux"})
+_STORED_ROLES = tuple(role for role in ROLES if stage_of(role) in STORED_STAGES)
 _GPU_COLUMNS = ("gpu", "gpu_driver")
 RETARGET_FACTS = (
     *("retarget_body", "retarget_distinct", "retarget_uncertain"),
@@ -93,7 +93,7 @@ class _RunFacts:
     @classmethod
     def of(cls, outcomes: RunOutcomes) -> _RunFacts:
         config = read_run_config(outcomes.layout)
-        stages = dict.fromkeys(ROLES.values())
+        stages = dict.fromkeys(map(stage_of, ROLES))
         weights = {f"weights_{s}": _weights(outcomes, s) for s in stages if s != "ingest"}
         revisions = ", ".join(f"{s} {_revision(outcomes, s)}" for s in stages)
         store = ArtifactStore(Path(config.store))
@@ -115,7 +115,7 @@ class _RunFacts:
             {
                 stage: frozenset(store.keys(stage))
                 for stage in stages
-                if stage not in {"ingest", "mux"} and not config.store.keeps(stage)
+                if stage in STORED_STAGES and not config.store.keeps(stage)
             },
         )
 
@@ -235,11 +235,11 @@ def _unit_columns(
     keys = {role: result.key if result is not None else "" for role, result in results.items()}
     columns: dict[str, Any] = {f"key_{role}": key or None for role, key in keys.items()}
     for role in _STORED_ROLES:
-        there = keys[role] and run.has(ROLES[role], keys[role])
-        path = run.store.path(ROLES[role], keys[role]) if there else None
+        there = keys[role] and run.has(stage_of(role), keys[role])
+        path = run.store.path(stage_of(role), keys[role]) if there else None
         columns[f"path_{role}"] = str(path.relative_to(run.store.root)) if path else None
-    for role, stage in ROLES.items():
-        columns[f"seconds_{role}"] = run.seconds.get((stage, units.get(role, "")))
+    for role in ROLES:
+        columns[f"seconds_{role}"] = run.seconds.get((stage_of(role), units.get(role, "")))
     return columns
 
 

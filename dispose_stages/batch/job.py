@@ -21,12 +21,13 @@ from dispose_stages.atomic import write_text
 from dispose_stages.batch.gpus import free_gpu, gpu_count, lock_folder
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import Lease
-from dispose_stages.batch.ledger import Ledger, Shard, read_released, read_upstream
+from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.machine import granted_threads, limit_threads, settle_device
-from dispose_stages.batch.run_files import read_run_config, read_stage_weights
-from dispose_stages.batch.runner import Runner, Settled, ShardFailedError
+from dispose_stages.batch.run_files import read_run_config
+from dispose_stages.batch.runner import Runner, ShardFailedError
+from dispose_stages.batch.settled import Settled
 from dispose_stages.batch.stage import Context, Stage
-from dispose_stages.batch.stats import Attempt, JobStats, Outcome
+from dispose_stages.batch.stats import Attempt, Ending, JobStats
 from dispose_stages.batch.stopping import StopSwitch, find_deadline
 from dispose_stages.batch.unit import Result, Status, Unit
 from dispose_stages.config import GPU_STAGES, Config
@@ -90,7 +91,7 @@ class Job:
         self._attempt.device = device
         lease.say(device=device)
         self._stats.attempts.append(self._attempt)
-        self._attempt.outcome = Outcome.ERROR  # unless something better is known
+        self._attempt.outcome = Ending.ERROR  # unless something better is known
         try:
             context = Context(
                 config=config,
@@ -101,15 +102,10 @@ class Job:
                 stop_requested=self._switch,
                 say_step=lambda step, steps: lease.say(step=step, steps=steps),
             )
-            settled = Settled(
-                read_upstream(self._layout, self._shard),
-                read_stage_weights(self._layout, self._shard.stage),
-                read_released(self._layout, self._shard),
-            )
             run = Runner(
                 self._stage,
                 self._shard,
-                settled,
+                Settled.read(self._layout, self._shard),
                 context,
                 self._stats,
                 self._progress(lease),
@@ -145,7 +141,7 @@ class Job:
             )
             self._on_progress(counts.total(), len(self._shard.units), unit.label)
             if time.monotonic() - self._saved_at > SAVE_STATS_SECONDS:
-                self._save_stats(outcome=Outcome.RUNNING)
+                self._save_stats(outcome=Ending.RUNNING)
 
         return report
 
@@ -153,15 +149,15 @@ class Job:
         pending = sum(entry.status is Status.PENDING for entry in ledger.units.values())
         partial = self._layout.partial(self._shard.stage, self._shard.name)
         if pending:
-            self._attempt.outcome = Outcome.UNFINISHED
+            self._attempt.outcome = Ending.UNFINISHED
             why = Counter(r.message for r in ledger.units.values() if r.status is Status.PENDING)
             for message, count in why.most_common():
                 logger.warning("%d of %d units are left: %s", count, len(ledger.units), message)
             logger.warning("what is done is kept, and the same command continues")
             write_text(partial, ledger.to_json())
             return EXIT_UNFINISHED
-        if self._attempt.outcome is not Outcome.GIVEN_UP:
-            self._attempt.outcome = Outcome.DONE
+        if self._attempt.outcome is not Ending.GIVEN_UP:
+            self._attempt.outcome = Ending.DONE
         self._save_stats()
         partial.unlink(missing_ok=True)
         # Also rewritten when nothing changed: Snakemake wants outputs newer than their inputs.
@@ -173,12 +169,12 @@ class Job:
         logger.error("%s (attempt %d of %d)", error, failures, BAD_NODE_ATTEMPTS)
         if failures >= BAD_NODE_ATTEMPTS:
             logger.error("giving these units up so that everything else is delivered")
-            self._attempt.outcome = Outcome.GIVEN_UP
+            self._attempt.outcome = Ending.GIVEN_UP
             return self._finish(error.ledger)
-        self._attempt.outcome = Outcome.BAD_NODE
+        self._attempt.outcome = Ending.BAD_NODE
         return EXIT_FAILED
 
-    def _save_stats(self, outcome: Outcome | None = None) -> None:
+    def _save_stats(self, outcome: Ending | None = None) -> None:
         settled = self._attempt.outcome
         self._attempt.measure()
         self._attempt.outcome = outcome or settled

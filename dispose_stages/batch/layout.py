@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,18 @@ class RunLayout:
     """Paths below ``<results>/<run>``."""
 
     root: Path
+
+    def existing(self, place: Callable[[str, str], Path], *stages: str) -> list[Path]:
+        """Files of one kind that are there, of the shards of whatever plan, in stable order.
+
+        Args:
+            place: The kind: `ledger`, `stats` or another of this layout's methods.
+            stages: Whose.
+        """
+        dots = place("", "").name.count(".")  # of `x.json`, whose pattern has `x.running.json` too
+        patterns = (place(stage, "*") for stage in stages)
+        found = (path for each in patterns for path in sorted(each.parent.glob(each.name)))
+        return [path for path in found if path.name.count(".") == dots]
 
     @property
     def config(self) -> Path:

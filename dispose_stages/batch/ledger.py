@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dispose_stages.atomic import canonical_json
-from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.unit import Result, Status, Unit
-from dispose_stages.errors import Reason, StoreError, WarningCode
+from dispose_stages.errors import Reason, WarningCode
 from dispose_stages.records import read_record, record_text
 
 _LEDGER = ("dispose-ledger", 2)
@@ -124,29 +123,6 @@ class Shard:
 def _unit(fields: Mapping[str, Any]) -> Unit:
     upstream = {role: (stage, name) for role, (stage, name) in fields["upstream"].items()}
     return Unit(**{**fields, "upstream": upstream})
-
-
-def read_upstream(layout: RunLayout, shard: Shard) -> dict[str, dict[str, Result]]:
-    """Outcomes of everything the shard reads, by stage and unit id.
-
-    Raises:
-        StoreError: A ledger is missing.
-    """
-    results: dict[str, dict[str, Result]] = {}
-    for stage, names in shard.upstream.items():
-        merged = results.setdefault(stage, {})
-        for name in names:
-            merged.update(Ledger.read(layout.ledger(stage, name)).units)
-    return results
-
-
-def read_released(layout: RunLayout, shard: Shard) -> Mapping[str, Result]:
-    """What came of the shard's units whose artifacts were freed, as planning noted it."""
-    path = layout.released(shard.stage, shard.name)
-    try:
-        return Ledger.read(path).units if path.exists() else {}
-    except StoreError:  # then they are computed
-        return {}
 
 
 def artifact_key(unit: Unit, *, revision: int, weights: str, upstream: Mapping[str, str]) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dispose_stages.batch.audit import STORED_STAGES, Presence
+from dispose_stages.batch.audit import Presence
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Ledger, Shard, artifact_key, read_upstream
+from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.retention import UnitId, known_results, reading_units
-from dispose_stages.batch.run_files import read_run_config, read_stage_weights
+from dispose_stages.batch.run_files import read_run_config
+from dispose_stages.batch.settled import Settled
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Status, Unit
-from dispose_stages.config import STAGES
+from dispose_stages.config import STAGES, STORED_STAGES
 from dispose_stages.errors import DisposeError, StoreError
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.shelf import VideoShelf
@@ -72,17 +73,12 @@ def _awaited(layout: RunLayout, stage: str, name: str) -> Iterator[str]:
     """Keys under which a shard that is not finished will look for its units' artifacts."""
     shard = Shard.read(layout.shard(stage, name))
     try:
-        upstream = read_upstream(layout, shard)
-        weights = read_stage_weights(layout, stage)
+        settled = Settled.read(layout, shard)
     except StoreError:  # it cannot have begun
         return
     for unit in shard.units:
-        results = {
-            role: upstream.get(of, {}).get(unit_id) for role, (of, unit_id) in unit.upstream.items()
-        }
-        contents = {role: r.content for role, r in results.items() if r and r.content}
-        if len(contents) == len(results):
-            yield artifact_key(unit, revision=shard.revision, weights=weights, upstream=contents)
+        if not settled.blocked(unit, optional=unit.upstream):
+            yield settled.ready(unit, shard.revision).key
 
 
 def shares_store(layout: RunLayout, store: Path) -> bool:

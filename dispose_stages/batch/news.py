@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import RunOutcomes, ShardState
-from dispose_stages.batch.stats import Attempt, Outcome
-from dispose_stages.batch.unit import Status
+from dispose_stages.batch.stats import Attempt, Ending
+from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.config import STAGES
 
 
@@ -43,7 +43,7 @@ class Event:
     message: str = ""
 
 
-_ENDS = frozenset({Outcome.BAD_NODE, Outcome.GIVEN_UP, Outcome.ERROR})
+_ENDS = frozenset({Ending.BAD_NODE, Ending.GIVEN_UP, Ending.ERROR})
 
 
 class News:
@@ -80,7 +80,7 @@ class News:
             self._pairs, self._names = outcomes.pairs, {}
             for pair in outcomes.pairs:
                 for role, unit_id in pair.units.items():
-                    names = self._names.setdefault((role.partition("_")[0], unit_id), [])
+                    names = self._names.setdefault((stage_of(role), unit_id), [])
                     names.append(pair.pair_id)
         return tuple(dict.fromkeys(self._names.get((stage, unit), ())))
 

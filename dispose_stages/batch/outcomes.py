@@ -16,23 +16,17 @@ from dispose_stages.batch.manifest import Row, RowProblem
 from dispose_stages.batch.run_files import read_pairs, read_rejects
 from dispose_stages.batch.stats import JobStats
 from dispose_stages.batch.summary import PlanSummary
-from dispose_stages.batch.unit import Result, Status
+from dispose_stages.batch.unit import Result, Status, stage_of
 from dispose_stages.errors import StoreError
 from dispose_stages.wording import one_line
 
 T = TypeVar("T")
 
-ROLES = {
-    "ingest_image": "ingest",
-    "ingest_video": "ingest",
-    "pose_image": "pose",
-    "pose_video": "pose",
-    "correspondence": "correspondence",
-    "motion": "motion",
-    "sample": "sample",
-    "mux": "mux",
-}
-"""Role of a pair's unit to its stage, upstream first."""
+ROLES = (
+    *("ingest_image", "ingest_video", "pose_image", "pose_video"),
+    *("correspondence", "motion", "sample", "mux"),
+)
+"""Roles of the units that a pair's video may need, upstream first."""
 
 
 class Files:
@@ -189,7 +183,7 @@ class RunOutcomes:
 
     def result(self, pair: Row, role: str) -> Result | None:
         """What came of one of a pair's units, if anything yet."""
-        return self.results.get(role.partition("_")[0], {}).get(pair.units.get(role, ""))
+        return self.results.get(stage_of(role), {}).get(pair.units.get(role, ""))
 
     def warnings(self, pair: Row) -> list[str]:
         """Codes of what a user should look at, of all the pair's units."""
@@ -226,7 +220,7 @@ class RunOutcomes:
                 return _failed(pair, role, result)
             if waiting is None and (result is None or result.status is not Status.DONE):
                 waiting = role
-        stage = ROLES[waiting or "mux"]
+        stage = stage_of(waiting or "mux")
         status = PairStatus.HELD if pair.held else PairStatus.PENDING
         return Outcome(pair, status, stage, pair.units.get(waiting or "mux", ""))
 
@@ -236,7 +230,7 @@ def _needed_roles(pair: Row) -> list[str]:
 
 
 def _failed(pair: Row, role: str, result: Result) -> Outcome:
-    stage, unit = ROLES[role], pair.units[role]
+    stage, unit = stage_of(role), pair.units[role]
     if result.status is Status.BLOCKED:
         stage, _, unit = result.origin.partition("/")
     message = one_line(result.message)
@@ -248,7 +242,7 @@ def _planned_units(pairs: Iterable[Row]) -> dict[str, set[str]]:
     units: dict[str, set[str]] = {}
     for pair in pairs:
         for role, unit in pair.units.items():
-            units.setdefault(role.partition("_")[0], set()).add(unit)
+            units.setdefault(stage_of(role), set()).add(unit)
     return units
 
 

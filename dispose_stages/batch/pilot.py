@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.manifest import Manifest, Row
-from dispose_stages.batch.unit import Status, Unit
+from dispose_stages.batch.unit import Status, Unit, stage_of
 from dispose_stages.config import STAGES
 from dispose_stages.config_limits import Pilot
 from dispose_stages.errors import ManifestError, StoreError
@@ -55,7 +55,7 @@ def settled_units(layout: RunLayout) -> dict[str, set[str]]:
     """Units of earlier commands, by stage, that came to a result, good or bad."""
     settled: dict[str, set[str]] = {stage: set() for stage in STAGES}
     for stage in STAGES:
-        for path in layout.ledger(stage, "x").parent.glob("*.json"):
+        for path in layout.existing(layout.ledger, stage):
             try:
                 results = Ledger.read(path).units
             except StoreError:  # its shard runs again in any case
@@ -72,7 +72,7 @@ def released_units(
 ) -> dict[str, dict[str, Unit]]:
     """The units that are not held back, by stage, in the order of `units`."""
     wanted = {
-        (role.partition("_")[0], unit)
+        (stage_of(role), unit)
         for row in rows
         if row.pair_id in chosen
         for role, unit in row.units.items()

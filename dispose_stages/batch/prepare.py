@@ -147,19 +147,16 @@ class PreparedRun:
         for (stage, shard), results in self.released.items():
             text = Ledger(stage, shard, results).to_json()
             write_text_if_changed(self.layout.released(stage, shard), text)
-        for stage in STAGES:
-            for path in self.layout.released(stage, "x").parent.glob("*.json"):
-                if (stage, path.stem) not in self.released:
-                    path.unlink()
+        for path in self.layout.existing(self.layout.released, *STAGES):
+            if (path.parent.name, path.stem) not in self.released:
+                path.unlink()
 
     def _remove_former_shards(self) -> None:
         """Forget shards that the plan no longer has, so that nobody counts their units."""
-        for stage in STAGES:
-            for name in (self.layout.shard, self.layout.ledger):
-                folder = name(stage, "x").parent
-                for path in folder.glob("*.json"):
-                    if (stage, path.stem) not in self.shards:
-                        path.unlink(missing_ok=True)
+        for kind in (self.layout.shard, self.layout.ledger):
+            for path in self.layout.existing(kind, *STAGES):
+                if (path.parent.name, path.stem) not in self.shards:
+                    path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.run_files import read_pairs
 from dispose_stages.batch.run_lock import RunLock
 from dispose_stages.batch.summary import PlanSummary
-from dispose_stages.batch.unit import Status
+from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.config import STAGES
 from dispose_stages.errors import ManifestError, Reason, StoreError
 
@@ -48,14 +48,8 @@ def units_of(layout: RunLayout, stage: str, pair_ids: Iterable[str]) -> list[str
     wanted, known = set(pair_ids), {row.pair_id: row.units for row in read_pairs(layout)}
     if unknown := sorted(wanted - known.keys()):
         raise ManifestError(f"{layout.root} has no pair {', '.join(unknown)}")
-    # Roles are called after their stage: `pose`, `pose_image`, `pose_video`.
     return sorted(
-        {
-            unit
-            for pair in wanted
-            for role, unit in known[pair].items()
-            if role == stage or role.startswith(f"{stage}_")
-        }
+        {u for pair in wanted for role, u in known[pair].items() if stage_of(role) == stage}
     )
 
 

@@ -23,12 +23,11 @@ UnitId = tuple[str, str]
 def known_results(layout: RunLayout) -> dict[UnitId, Result]:
     """What ledgers, of whatever plan, and notes on freed artifacts say of units."""
     known: dict[UnitId, Result] = {}
-    for stage in STAGES:
-        for name in (layout.released, layout.ledger):  # the ledger has the last word
-            for path in sorted(name(stage, "x").parent.glob("*.json")):
-                with suppress(StoreError):
-                    results = Ledger.read(path).units
-                    known |= {(stage, unit): result for unit, result in results.items()}
+    for kind in (layout.released, layout.ledger):  # the ledger has the last word
+        for path in layout.existing(kind, *STAGES):
+            with suppress(StoreError):
+                results = Ledger.read(path).units
+                known |= {(path.parent.name, unit): result for unit, result in results.items()}
     return known
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from dispose_stages.batch.lease import Lease
-from dispose_stages.batch.ledger import Ledger, Shard, artifact_key
+from dispose_stages.batch.ledger import Ledger, Shard
+from dispose_stages.batch.settled import Settled
 from dispose_stages.batch.stage import (
     Context,
     ForesightedWorker,
@@ -26,6 +26,7 @@ from dispose_stages.batch.stage import (
 )
 from dispose_stages.batch.stats import Attempt, JobStats
 from dispose_stages.batch.unit import Result, Status, Unit
+from dispose_stages.config import STORED_STAGES
 from dispose_stages.errors import (
     ArtifactCorruptError,
     ArtifactMissingError,
@@ -42,8 +43,6 @@ logger = logging.getLogger(__name__)
 MACHINE_REASONS = frozenset({Reason.INTERNAL, Reason.OUT_OF_MEMORY})
 """Failures that another node may not have; all others lie in the data."""
 ARTIFACT_LOST = "an artifact that it reads is lost; the same command makes it again"
-_ELSEWHERE = frozenset({"ingest", "mux"})
-"""Stages without artifacts: facts stand in the ledger, videos in a folder of their own."""
 POLL_SECONDS = 1.0
 """Between two looks at units that other jobs compute."""
 
@@ -58,21 +57,6 @@ class ShardFailedError(DisposeError):
     def __init__(self, message: str, ledger: Ledger) -> None:
         super().__init__(message)
         self.ledger = ledger
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What was known before the job began.
-
-    Attributes:
-        upstream: Results of the upstream stages, by stage and unit id.
-        weights: Digest over the stage's checkpoint files.
-        released: By unit id, what came of units whose artifacts may stay away.
-    """
-
-    upstream: Mapping[str, Mapping[str, Result]]
-    weights: str
-    released: Mapping[str, Result] = field(default_factory=dict)
 
 
 class Runner:
@@ -143,33 +127,10 @@ class Runner:
                 time.sleep(POLL_SECONDS)
 
     def _blocked(self, unit: Unit) -> Result | None:
-        """The result of a unit whose inputs failed or are not there yet."""
-        for role, (stage, unit_id) in unit.upstream.items():
-            result = self.settled.upstream.get(stage, {}).get(unit_id)
-            if result is None or result.status is Status.PENDING:
-                return Result(Status.PENDING, message=f"waits for {stage}")
-            if result.status is not Status.DONE and role not in self.stage.optional:
-                return Result(
-                    Status.BLOCKED,
-                    reason=result.reason,
-                    message=result.message,
-                    origin=result.origin or f"{stage}/{unit_id}",
-                )
-        return None
+        return self.settled.blocked(unit, self.stage.optional)
 
     def _ready(self, unit: Unit) -> Unit:
-        """The unit with its inputs and its key."""
-        inputs = {
-            role: self.settled.upstream[stage][unit_id]
-            for role, (stage, unit_id) in unit.upstream.items()
-        }
-        key = artifact_key(
-            unit,
-            revision=self.stage.revision,
-            weights=self.settled.weights,
-            upstream={role: result.content for role, result in inputs.items()},
-        )
-        return replace(unit, key=key, inputs=inputs)
+        return self.settled.ready(unit, self.stage.revision)
 
     def _result(self, unit: Unit) -> Result | None:
         """What comes of the unit; None while another job computes it."""
@@ -226,23 +187,18 @@ class Runner:
             return self._find(unit) or self._compute(unit)
 
     def _find(self, unit: Unit) -> Result | None:
-        found = self._repository.find(unit) or self._released(unit)
+        found = self._repository.find(unit) or self.settled.before(unit)
         if found is not None:
             self.stats.attempts[-1].found += 1
         return found
-
-    def _released(self, unit: Unit) -> Result | None:
-        """What came of the unit before its artifact was freed, if it would come to the same."""
-        result = self.settled.released.get(unit.id)
-        return result if result is not None and result.key == unit.key else None
 
     def _artifact_lost(self, unit: Unit, error: DisposeError) -> Result:
         """Drop the unusable upstream artifact; the unit waits until its stage has made it again."""
         logger.warning("%s: an artifact it reads is lost: %s", unit.label, error)
         for role, (stage, _) in unit.upstream.items():
-            if stage in _ELSEWHERE or self.context.store.is_intact(stage, unit.inputs[role].key):
-                continue
-            self.context.store.remove(stage, unit.inputs[role].key)
+            key = unit.inputs[role].key
+            if stage in STORED_STAGES and not self.context.store.is_intact(stage, key):
+                self.context.store.remove(stage, key)
         return Result(Status.PENDING, key=unit.key, message=ARTIFACT_LOST)
 
     def _compute(self, unit: Unit) -> Result:
@@ -281,7 +237,7 @@ class Runner:
             ArtifactMissingError: An artifact that it reads is gone.
         """
         for role, (stage, _) in unit.upstream.items():
-            if stage in _ELSEWHERE or unit.inputs[role].status is not Status.DONE:
+            if stage not in STORED_STAGES or unit.inputs[role].status is not Status.DONE:
                 continue
             path = self.context.store.path(stage, unit.inputs[role].key)
             if not path.exists():

@@ -26,7 +26,7 @@ KEPT_ATTEMPTS = 50
 """Older attempts are forgotten."""
 
 
-class Outcome(StrEnum):
+class Ending(StrEnum):
     """How an attempt ended."""
 
     RUNNING = "running"
@@ -68,7 +68,7 @@ class Attempt:
     gpu_driver: str = ""
     started: float = field(default_factory=time.time)
     seconds: float = 0.0
-    outcome: Outcome = Outcome.RUNNING
+    outcome: Ending = Ending.RUNNING
     found: int = 0
     computed: int = 0
     loads: int = 0
@@ -119,9 +119,9 @@ class JobStats:
         """Latest attempts in which everything failed on the machine, unbroken by any other end."""
         count = 0
         for attempt in reversed(self.attempts):
-            if attempt.outcome is Outcome.BAD_NODE:
+            if attempt.outcome is Ending.BAD_NODE:
                 count += 1
-            elif attempt.outcome in {Outcome.DONE, Outcome.GIVEN_UP}:
+            elif attempt.outcome in {Ending.DONE, Ending.GIVEN_UP}:
                 break
         return count
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dispose_stages.batch.outcomes import RowCounts, RunOutcomes, ShardState
-from dispose_stages.batch.stats import Attempt, Outcome
+from dispose_stages.batch.stats import Attempt, Ending
 from dispose_stages.batch.unit import Status
 from dispose_stages.config import STAGES
 
@@ -189,7 +189,7 @@ def _stage_status(stage: str, shards: Iterable[ShardState], since: float) -> Sta
     for shard in shards:
         counts.update(_shard_counts(shard, since))
         seconds += shard.stats.seconds.values()
-        attempts += (a for a in shard.stats.attempts if a.outcome is not Outcome.RUNNING)
+        attempts += (a for a in shard.stats.attempts if a.outcome is not Ending.RUNNING)
         jobs += [job] if (job := JobNow.of(shard)) else []
     beside = max(0.0, sum(attempt.seconds for attempt in attempts) - sum(seconds))
     return StageStatus(

@@ -29,6 +29,11 @@ _REMEMBERED = 4096
 _NOTHING: Mapping[str, Any] = {}
 
 
+def stage_of(role: str) -> str:
+    """The stage of one of a pair's units; roles are called `pose`, `pose_image`, `pose_video`."""
+    return role.partition("_")[0]
+
+
 class Status(StrEnum):
     """How a unit stands."""
 
@@ -287,7 +292,7 @@ class RowPlan:
             name: The unit's id where it has a name of its own.
         """
         self.units[role], self._references[role] = self._make_unit(
-            role.partition("_")[0],
+            stage_of(role),
             params,
             label,
             near,

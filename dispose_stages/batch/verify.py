@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dispose_stages.batch.audit import STORED_STAGES, ShardId
+from dispose_stages.batch.audit import ShardId
 from dispose_stages.batch.control import Control
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger, Shard
@@ -19,6 +19,7 @@ from dispose_stages.batch.run_files import read_pairs, read_run_config, read_wei
 from dispose_stages.batch.strangers import STRANGERS_REMEDY, stranger_videos
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status
+from dispose_stages.config import STAGES, STORED_STAGES
 from dispose_stages.errors import (
     ArtifactCorruptError,
     ArtifactMissingError,
@@ -33,7 +34,7 @@ from dispose_stages.store.shelf import VideoShelf
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
+class DamagedFile:
     """Something that is not what it should be.
 
     Attributes:
@@ -71,7 +72,7 @@ class Verification:
         self._keeps = config.store.keeps
         self._shelf = VideoShelf(layout.videos)
 
-    def damages(self, *, whole_store: bool = False) -> Iterator[Damage]:
+    def damages(self, *, whole_store: bool = False) -> Iterator[DamagedFile]:
         """All damage of the run: plan, ledgers, artifacts and videos.
 
         Args:
@@ -94,14 +95,14 @@ class Verification:
         if whole_store:
             yield from self._others(seen)
 
-    def _strangers(self) -> Iterator[Damage]:
+    def _strangers(self) -> Iterator[DamagedFile]:
         """Videos that the run no longer owns."""
         with suppress(StoreError):  # said already
             for pair_id in stranger_videos(self.layout, read_pairs(self.layout)):
                 what = f"belongs to no row of the manifest; {STRANGERS_REMEDY}"
-                yield Damage(self.layout.videos / pair_id, what)
+                yield DamagedFile(self.layout.videos / pair_id, what)
 
-    def _plan(self) -> Iterator[Damage]:
+    def _plan(self) -> Iterator[DamagedFile]:
         """Small files; planning writes most of them anew, and their rules the others."""
         layout = self.layout
         yield from self._small(layout.summary, PlanSummary.read, remove=False)
@@ -109,27 +110,27 @@ class Verification:
         yield from self._small(layout.control, Control.read, remove=False)
         yield from self._small(layout.weights, lambda _: read_weights(layout))
         yield from self._small(layout.index, _read_index)
-        for path in sorted(layout.shard("x", "x").parents[1].glob("*/*.json")):
+        for path in layout.existing(layout.shard, *STAGES):
             yield from self._small(path, Shard.read, remove=False)
-        for path in sorted(layout.ledger("x", "x").parents[1].glob("*/*.json")):
+        for path in layout.existing(layout.ledger, *STAGES):
             yield from self._small(path, Ledger.read)
 
     def _small(
         self, path: Path, read: Callable[[Path], object], *, remove: bool = True
-    ) -> Iterator[Damage]:
+    ) -> Iterator[DamagedFile]:
         if path.exists() and (what := _complaint(read, path)):
             if self.repair and remove:
                 _discard(path)
-            yield Damage(path, what)
+            yield DamagedFile(path, what)
 
     def _done(self) -> Iterator[tuple[ShardId, str, Result]]:
-        for path in sorted(self.layout.ledger("x", "x").parents[1].glob("*/*.json")):
+        for path in self.layout.existing(self.layout.ledger, *STORED_STAGES, "mux"):
             with suppress(StoreError):
                 for unit, result in Ledger.read(path).units.items():
-                    if result.status is Status.DONE and path.parent.name != "ingest":
+                    if result.status is Status.DONE:
                         yield (path.parent.name, path.stem), unit, result
 
-    def _result(self, shard: ShardId, unit: str, result: Result) -> Damage | None:
+    def _result(self, shard: ShardId, unit: str, result: Result) -> DamagedFile | None:
         if shard[0] == "mux":
             return self._video(shard, unit, result)
         path = self._store.path(shard[0], result.key)
@@ -140,13 +141,13 @@ class Verification:
         except (ArtifactMissingError, ArtifactCorruptError) as error:
             if self.repair:
                 _discard(path)
-            return Damage(path, str(error), shard)
+            return DamagedFile(path, str(error), shard)
         if found == result.digest:
             return None
         # Whole in itself, so it is the ledger that speaks of something else.
-        return Damage(path, "is not the content that the ledger names", shard)
+        return DamagedFile(path, "is not the content that the ledger names", shard)
 
-    def _video(self, shard: ShardId, pair_id: str, result: Result) -> Damage | None:
+    def _video(self, shard: ShardId, pair_id: str, result: Result) -> DamagedFile | None:
         found = self._shelf.find(pair_id, result.key)
         path = self._shelf.folder / str(result.facts.get("file", pair_id))
         if found is None:
@@ -157,9 +158,9 @@ class Verification:
             return None
         if self.repair:
             self._shelf.recall(pair_id)
-        return Damage(path, what, shard)
+        return DamagedFile(path, what, shard)
 
-    def _others(self, seen: set[Path]) -> Iterator[Damage]:
+    def _others(self, seen: set[Path]) -> Iterator[DamagedFile]:
         files = [
             file
             for file in stored_files(self._store.root, STORED_STAGES)
@@ -171,7 +172,7 @@ class Verification:
             if what:
                 if self.repair:
                     _discard(file.path)
-                yield Damage(file.path, what)
+                yield DamagedFile(file.path, what)
 
 
 def _complaint(read: Callable[..., object], *arguments: object) -> str:

@@ -51,7 +51,7 @@ def confirm(config: Config, forced: Forced, *, yes: bool) -> None:
 
 def _store_warning(config: Config, more: float) -> Iterator[str]:
     """Where the store is near the size it may have, or will be."""
-    from dispose_stages.batch.audit import STORED_STAGES
+    from dispose_stages.config import STORED_STAGES
     from dispose_stages.store.listing import store_size
 
     limit = config.store.max_bytes

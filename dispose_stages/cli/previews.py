@@ -14,9 +14,9 @@ from PIL import Image
 from dispose_stages.artifacts import Correspondence, MotionField, PoseTrack
 from dispose_stages.atomic import replacing
 from dispose_stages.batch.manifest import Row
-from dispose_stages.batch.outcomes import ROLES, RunOutcomes
+from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
-from dispose_stages.batch.unit import Status
+from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.correspondence.preview import preview_similarity
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import select_reference_person
@@ -100,7 +100,7 @@ class Previews:
         result = self._outcomes.result(self._pair, role)
         if result is None or result.status is not Status.DONE:
             return None
-        return self._store.read(ROLES[role], result.key, kind)
+        return self._store.read(stage_of(role), result.key, kind)
 
     def _reference_pose(self, role: str) -> Picture | None:
         track = self._read(role, PoseTrack)

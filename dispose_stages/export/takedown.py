@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,18 +220,14 @@ def remove(results: Path, digests: frozenset[str], found: Found) -> None:
     Raises:
         RunBusyError: A run that made some of it is working.
     """
-    locks = [RunLock(layout.run_lock) for layout in found.runs]
-    try:
-        for lock in locks:
-            lock.acquire()
+    with ExitStack() as held:
+        for layout in found.runs:
+            held.enter_context(RunLock(layout.run_lock))
         remember(results, digests)
         for dataset in found.datasets:
             dataset.carry_out(digests)
         for path in found.paths():
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    finally:
-        for lock in locks:
-            lock.release()
 
 
 def remember(results: Path, digests: Iterable[str]) -> None:

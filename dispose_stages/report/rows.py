@@ -13,7 +13,7 @@ from dispose_stages.batch.index import pair_facts
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.scores import group_of, score_results, suffix_of, variant_of
-from dispose_stages.batch.unit import Status
+from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.report.columns import Group, Table
 from dispose_stages.report.content import Failures, PairReport, StageTiming, Video
 from dispose_stages.report.metrics import Distribution, distributions, in_order
@@ -69,8 +69,7 @@ class PairReader:
 
     def _times(self, pair: Row) -> dict[str, float]:
         found = {
-            role: self._seconds.get((stage, pair.units.get(role, "")))
-            for role, stage in ROLES.items()
+            role: self._seconds.get((stage_of(role), pair.units.get(role, ""))) for role in ROLES
         }
         return {role: value for role, value in found.items() if value is not None}
 
@@ -219,7 +218,7 @@ def comparable(outcomes: Iterable[Outcome]) -> Iterator[dict[str, int]]:
 
 def stage_timings(outcomes: RunOutcomes) -> Iterator[StageTiming]:
     """One record per stage, from its jobs' statistics."""
-    for stage in dict.fromkeys([*ROLES.values(), *outcomes.summary.shards]):
+    for stage in dict.fromkeys([*map(stage_of, ROLES), *outcomes.summary.shards]):
         shards = [shard for shard in outcomes.shards if shard.stage == stage]
         attempts = [shard.stats.attempts for shard in shards]
         results = outcomes.results.get(stage, {}).values()

@@ -21,7 +21,7 @@ from dispose_stages.atomic import canonical_json, readable_json, write_bytes, wr
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
-from dispose_stages.batch.unit import Status
+from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.config import Config, Encoding
 from dispose_stages.errors import DisposeError
 from dispose_stages.geometry.colour_wheel import flow_limit
@@ -232,7 +232,7 @@ class Pictures:
 
     def _read(self, pair: Row, role: str, kind: type[T]) -> T | None:
         key = self._key(pair, role)
-        return self._store.read(role.partition("_")[0], key, kind) if key else None
+        return self._store.read(stage_of(role), key, kind) if key else None
 
     def _read_still(self, path: str, frame: int | None) -> Pixels:
         return read_still(Path(path), frame, self._compute)

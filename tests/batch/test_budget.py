@@ -14,7 +14,7 @@ from dispose_stages.batch.budget import (
 )
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import Lease
-from dispose_stages.batch.stats import Attempt, JobStats, Outcome
+from dispose_stages.batch.stats import Attempt, Ending, JobStats
 from dispose_stages.batch.stopping import StopSwitch
 from dispose_stages.errors import ConfigError
 
@@ -45,7 +45,7 @@ def test_times_that_are_none(text, what):
         parse_until(text, lambda: NOON)
 
 
-def attempt(began, seconds, device="cuda", outcome=Outcome.DONE):
+def attempt(began, seconds, device="cuda", outcome=Ending.DONE):
     return Attempt(1, device=device, started=began, seconds=seconds, outcome=outcome)
 
 
@@ -56,10 +56,10 @@ def test_ended_and_living_jobs_count_once(tmp_path):
     JobStats({}, [old, attempt(began + 1, 30), attempt(began + 40, 7, device="cpu")]).write(
         layout.stats("sample", "0-of-2")
     )
-    killed = attempt(began + 5, 11, outcome=Outcome.RUNNING)
+    killed = attempt(began + 5, 11, outcome=Ending.RUNNING)
     JobStats({}, [killed]).write(layout.stats("sample", "1-of-2"))
     assert used_gpu_seconds(layout, began, time.time()) == pytest.approx(41)
-    JobStats({}, [attempt(began + 60, 20, outcome=Outcome.RUNNING)]).write(
+    JobStats({}, [attempt(began + 60, 20, outcome=Ending.RUNNING)]).write(
         layout.stats("mux", "0-of-1")
     )
     with Lease(layout.running("mux", "0-of-1"), {"device": "cuda"}) as lease:

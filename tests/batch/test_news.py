@@ -6,7 +6,7 @@ import time
 from dispose_stages.batch.lease import boot_id
 from dispose_stages.batch.news import Event, Kind, News
 from dispose_stages.batch.outcomes import Files, RunOutcomes
-from dispose_stages.batch.stats import Attempt, JobStats, Outcome
+from dispose_stages.batch.stats import Attempt, Ending, JobStats
 from dispose_stages.errors import Reason, UnitError
 from tests.toy_run import CountingStage, plan_run
 
@@ -63,7 +63,7 @@ def test_a_running_job_tells_of_failures_before_its_ledger_does(tmp_path):
 def test_a_job_that_ends_without_a_ledger_is_told(tmp_path):
     """With its machine and its number; each attempt once."""
     run = plan_run(tmp_path)
-    attempt = Attempt(1, host="node7", job="31", outcome=Outcome.BAD_NODE)
+    attempt = Attempt(1, host="node7", job="31", outcome=Ending.BAD_NODE)
     JobStats({}, [attempt]).write(run.layout.stats("pose", "0-of-1"))
     news = News(since=0.0)
     outcomes = RunOutcomes.read(run.layout.root)

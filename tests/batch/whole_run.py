@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from dispose_stages.artifacts import Latents
-from dispose_stages.batch.audit import STORED_STAGES
 from dispose_stages.batch.job import perform_shard
 from dispose_stages.batch.plan import revision
 from dispose_stages.batch.prepare import Forced, PreparedRun, prepare_run
 from dispose_stages.batch.run_files import write_stage_weights
 from dispose_stages.batch.unit import Result
-from dispose_stages.config import STAGES
+from dispose_stages.config import STAGES, STORED_STAGES
 from tests.workflow.conftest import write_manifest
 from tests.workflow.fake_dispose import FakeStage
 

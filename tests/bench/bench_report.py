@@ -18,7 +18,7 @@ from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import ROLES, RunOutcomes
 from dispose_stages.batch.summary import PlanSummary
-from dispose_stages.batch.unit import Result, Status
+from dispose_stages.batch.unit import Result, Status, stage_of
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason
 from dispose_stages.report.stage import write_report
@@ -37,7 +37,9 @@ def run_of(folder: Path, count: int) -> RunOutcomes:
     layout.config.parent.mkdir(parents=True)
     layout.config.write_text(config.model_dump_json())
     values = np.random.default_rng(0).random((count, METRICS))
-    results: dict[str, dict[str, Result]] = {stage: {} for stage in (*ROLES.values(), "score")}
+    results: dict[str, dict[str, Result]] = {
+        stage: {} for stage in (*map(stage_of, ROLES), "score")
+    }
     pairs = []
     for number in range(count):
         unit = f"u{number}"

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from dispose_stages.batch.audit import STORED_STAGES
 from dispose_stages.batch.estimate import stage_forecasts
 from dispose_stages.batch.forecast import forecast
 from dispose_stages.batch.index import write_index
@@ -26,6 +25,7 @@ from dispose_stages.batch.needed import needed_artifacts
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.prepare import PreparedRun, prepare_run
 from dispose_stages.batch.status import run_status
+from dispose_stages.config import STORED_STAGES
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.listing import stored_files
 from tests.bench.bench_plan import lay_out_results, sparse_media

@@ -25,7 +25,7 @@ from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.prepare import prepare_run
 from dispose_stages.batch.run_files import write_stage_weights
 from dispose_stages.batch.scores import write_scores
-from dispose_stages.batch.stats import Attempt, JobStats, Outcome
+from dispose_stages.batch.stats import Attempt, Ending, JobStats
 from dispose_stages.batch.unit import Result
 from dispose_stages.config import STAGES
 from dispose_stages.store.artifacts import ArtifactStore
@@ -140,7 +140,7 @@ def _compute() -> None:
         for name in prepared.plan.shards(stage):
             assert perform_shard(stage, layout.root, name, stage=KeptStage(stage)) == 0
             stats = JobStats.read(layout.stats(stage, name))
-            told = Attempt(1, "host", "7", "cpu", started=1.0, seconds=2.0, outcome=Outcome.DONE)
+            told = Attempt(1, "host", "7", "cpu", started=1.0, seconds=2.0, outcome=Ending.DONE)
             seconds = dict.fromkeys(stats.seconds, 0.5)
             JobStats(seconds, [told]).write(layout.stats(stage, name))
     outcomes = RunOutcomes.read(layout.root)

@@ -17,7 +17,7 @@ from dispose_stages.batch.manifest import Row, RowProblem
 from dispose_stages.batch.outcomes import ROLES, PairStatus, RunOutcomes, ShardState
 from dispose_stages.batch.stats import Attempt, JobStats
 from dispose_stages.batch.summary import PlanSummary
-from dispose_stages.batch.unit import Result, Status
+from dispose_stages.batch.unit import Result, Status, stage_of
 from dispose_stages.config import Compute, Config
 from dispose_stages.errors import Reason
 from dispose_stages.report import stage
@@ -81,7 +81,7 @@ def outcomes(tmp_path: Path) -> RunOutcomes:
         )
         for n in range(3)
     ]
-    entries: dict[str, dict[str, Result]] = {stage: {} for stage in ROLES.values()}
+    entries: dict[str, dict[str, Result]] = {stage: {} for stage in map(stage_of, ROLES)}
     for units in entries.values():
         facts = {"frames": 2, "fps": 15.0, "width": 96, "height": 64, "size_bytes": 1000}
         units["u0"] = Result(Status.DONE, key=KEY, digest="d", facts=facts)
