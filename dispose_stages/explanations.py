@@ -182,7 +182,7 @@ WARNINGS: Mapping[WarningCode, Explanation] = {
         "The driving frames that are used belong to several scenes. The figure jumps where one "
         "goes over to the next, and one fit of size and place is made for whoever is seen in them.",
         "The column `scene_cuts` of the index has the frames of the driver at which scenes begin; "
-        "so has `dispose inspect PAIR --run-dir RUN` under `pose_video`.",
+        "so has `dispose inspect RUN PAIR` under `pose_video`.",
         "Look at the result there. To use one scene, set `start_frame` and `max_frames` of the "
         "row.",
     ),

@@ -10,15 +10,17 @@ from dispose_stages.atomic import write_text
 from dispose_stages.config import Config
 from dispose_stages.errors import Reason, WarningCode
 from dispose_stages.explanations import REASONS, WARNINGS, Explanation
+from dispose_stages.missing import MISSING, Missing
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
-ALL = [*REASONS.items(), *WARNINGS.items()]
+ALL = [*REASONS.items(), *WARNINGS.items(), *MISSING.items()]
 
 
 def test_everything_typed_is_explained() -> None:
-    """Each reason and each warning has its entry, in the order in which they are defined."""
+    """Each reason, warning and kind of absent score has its entry, in the order of definition."""
     assert list(REASONS) == list(Reason)
     assert list(WARNINGS) == list(WarningCode)
+    assert list(MISSING) == list(Missing)
 
 
 @pytest.mark.parametrize("entry", [entry for _, entry in ALL], ids=[str(code) for code, _ in ALL])
@@ -60,6 +62,7 @@ def document() -> str:
     tables: tuple[tuple[str, Mapping[str, Explanation]], ...] = (
         ("Reasons of failures", REASONS),
         ("Warnings", WARNINGS),
+        ("Why a score has no value", MISSING),
     )
     for title, table in tables:
         parts.append(f"\n## {title}\n")
@@ -71,7 +74,7 @@ def document() -> str:
 
 
 def test_the_document_says_what_the_command_says() -> None:
-    """An entry per reason and warning."""
+    """An entry per reason, warning and kind of absent score."""
     assert DOCUMENT.read_text(encoding="utf-8") == document()
 
 

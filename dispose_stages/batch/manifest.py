@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.manifest_columns import (
     COLUMNS,
+    MEDIA_COLUMNS,
     PARAMETER_COLUMNS,
     REQUIRED_COLUMNS,
     check_header,
@@ -226,7 +227,7 @@ class _RowReader:
         return self.paths[cell]
 
     def _named(self, problem: RowProblem, values: Mapping[str, str], pair_id: str) -> RowProblem:
-        cell = values.get(problem.column) if problem.column in REQUIRED_COLUMNS else None
+        cell = values.get(problem.column) if problem.column in MEDIA_COLUMNS else None
         return replace(problem, pair_id=pair_id, file=self._resolve(cell) if cell else "")
 
     def _parameters(self, values: Mapping[str, str]) -> Parameters:
@@ -241,7 +242,7 @@ class _RowReader:
             yield "reference_frame", "the reference is an image already; leave one of both empty"
         if frame and not (frame.isascii() and frame.isdecimal()):
             yield "reference_frame", f"{frame!r} is no number of a frame, counted from 0"
-        for column in (*REQUIRED_COLUMNS, "truth_video"):
+        for column in MEDIA_COLUMNS:
             cell = values.get(column, "")
             if not cell and (column == "truth_video" or (column == _IMAGE and frame)):
                 continue

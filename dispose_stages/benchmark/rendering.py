@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from dispose_stages.atomic import readable_json
 from dispose_stages.benchmark.table import BASELINE, Cell, SetValue, Table
+from dispose_stages.missing import why_missing
 
 FORMATS = ("md", "csv", "tex", "json")
 _NONE = "\N{EN DASH}"
@@ -109,6 +110,9 @@ def _remarks(table: Table) -> Iterator[str]:
         if cell.estimate.missing:
             why = ", ".join(f"{reason} {n}" for reason, n in cell.estimate.missing.items())
             yield f"missing: {cell.metric}, {cell.group}: {why}"
+    for reason in sorted({why for cell in table.cells for why in cell.estimate.missing}):
+        if said := why_missing(reason):
+            yield f"{reason}: {said.meaning} {said.remedy}"
     for value in table.sets:
         if value.warning:
             yield f"* {value.metric}, {value.group}: {value.warning}"

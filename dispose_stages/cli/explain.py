@@ -10,6 +10,7 @@ import click
 from dispose_stages.cli.terminal import say
 from dispose_stages.errors import ConfigError, Reason, WarningCode
 from dispose_stages.explanations import REASONS, WARNINGS, Explanation
+from dispose_stages.missing import MISSING, Missing
 from dispose_stages.wording import did_you_mean
 
 
@@ -18,8 +19,8 @@ from dispose_stages.wording import did_you_mean
 def explain(*, code: str | None) -> None:
     """Say what REASON means and what to do about it.
 
-    Reasons are named by `dispose status`, failures.csv and the report. Without REASON: all reasons
-    and warnings, a line each.
+    Reasons are named by `dispose status`, `dispose table`, failures.csv, scores.parquet and the
+    report. Without REASON: all reasons and warnings, a line each.
     """
     if code is None:
         for name, meaning in summaries():
@@ -35,6 +36,8 @@ def summaries() -> Iterator[tuple[str, str]]:
         yield str(reason), _first_sentence(explanation.meaning)
     for warning, explanation in WARNINGS.items():
         yield f"{warning} (warning)", _first_sentence(explanation.meaning)
+    for missing, explanation in MISSING.items():
+        yield f"{missing} (no score)", _first_sentence(explanation.meaning)
 
 
 def _first_sentence(text: str) -> str:
@@ -42,12 +45,12 @@ def _first_sentence(text: str) -> str:
 
 
 def explanation_lines(code: str) -> Iterator[str]:
-    """Everything about one code; one that is both a reason and a warning is explained as both.
+    """Everything about one code; one that is of several kinds is explained as each.
 
     Raises:
         ConfigError: There is no such code.
     """
-    known = [*map(str, Reason), *map(str, WarningCode)]
+    known = [*map(str, Reason), *map(str, WarningCode), *map(str, Missing)]
     if code not in known:
         raise ConfigError(f"there is no reason {code!r}{did_you_mean(code, known)}")
     if code in set(Reason):
@@ -55,6 +58,8 @@ def explanation_lines(code: str) -> Iterator[str]:
         yield f"  again:  dispose retry RUN_DIR --reason {code}"
     if code in set(WarningCode):
         yield from _entry(code, "warning", WARNINGS[WarningCode(code)])
+    if code in set(Missing):
+        yield from _entry(code, "why a score has no value", MISSING[Missing(code)])
 
 
 def _entry(code: str, kind: str, explanation: Explanation) -> Iterator[str]:

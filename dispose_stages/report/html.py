@@ -24,6 +24,7 @@ from markupsafe import Markup, escape
 
 from dispose_stages.errors import Reason, WarningCode
 from dispose_stages.explanations import REASONS, WARNINGS, Explanation
+from dispose_stages.missing import why_missing
 from dispose_stages.report.columns import NumberColumn, rounded
 from dispose_stages.report.content import Comparison, PairReport, RunReport, Video
 from dispose_stages.report.data import BLOCK, PageFiles, script_json
@@ -64,6 +65,13 @@ def explain(reason: str) -> Explanation:
 def explain_warning(code: str) -> Explanation:
     """What a warning means."""
     return WARNINGS[WarningCode(code)] if code in set(WarningCode) else _UNKNOWN
+
+
+def _lacking(report: RunReport) -> dict[str, Explanation]:
+    """Every reason for which a score of the run has no value, and what it means."""
+    counted = [*(found.missing for found in report.distributions), *report.unscored.values()]
+    reasons = sorted({reason for each in counted for reason in each})
+    return {reason: said for reason in reasons if (said := why_missing(reason))}
 
 
 def _size(size: int) -> str:
@@ -198,6 +206,7 @@ def render(report: RunReport, comparisons: Sequence[Comparison], page: PageFiles
         report=report,
         explain=explain,
         explain_warning=explain_warning,
+        lacking=_lacking(report),
         rejects=report.rejects[:MAX_REJECTS],
         longest=max((timing.total for timing in report.timings), default=0.0) or 1.0,
         compared=len(comparisons),

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from dispose_stages.artifacts import PoseTrack
+from dispose_stages.missing import Missing
 from dispose_stages.score.clip import FramePair, clip_values, scan_clip
 from dispose_stages.score.faces import (
     FaceInput,
@@ -29,7 +30,7 @@ from dispose_stages.score.keypoints import (
     head_size,
     person_shares,
 )
-from dispose_stages.score.measurement import Measurement, Missing
+from dispose_stages.score.measurement import Measurement
 from dispose_stages.score.movement import movement_distance
 from dispose_stages.score.similarity import Pixels
 

@@ -5,35 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from dispose_stages.artifacts import PoseTrack, Scores
-
-
-class Missing(StrEnum):
-    """Why a metric has no value for a pair. A missing value is never zero and never dropped."""
-
-    NO_TRUTH = "no_truth"
-    TRUTH_UNREADABLE = "truth_unreadable"
-    TRUTH_SHORT = "truth_short"
-    TRUTH_RATE = "truth_other_rate"
-    TRUTH_SHAPE = "truth_other_shape"
-    ONE_FRAME = "one_frame"
-    SHORT_CLIP = "short_clip"
-    ONE_TILE = "one_tile"
-    TOO_SMALL = "too_small"
-    NO_FLOW = "no_consistent_flow"
-    NO_PERSON = "no_person"
-    NOT_WANTED = "not_wanted"
-    ALL_WANTED = "all_wanted"
-    NOT_FOUND = "not_found"
-    HEAD_HIDDEN = "head_hidden"
-    FACE_HIDDEN = "face_hidden"
-    REFERENCE_FACE_HIDDEN = "reference_face_hidden"
-    NOT_FINITE = "not_finite"
+from dispose_stages.missing import Missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from dispose_stages.artifacts import Frame, MotionField, PoseTrack
+from dispose_stages.artifacts import BODY_KEYPOINTS, Frame, MotionField, PoseTrack
+from dispose_stages.missing import Missing
 from dispose_stages.score.clip import FramePair
-from dispose_stages.score.measurement import Measurement, Missing
+from dispose_stages.score.measurement import Measurement
 from dispose_stages.score.similarity import Mask, Pixels
 from dispose_stages.score.truth import unusable
 
@@ -40,6 +41,34 @@ def alignment(motion: MotionField) -> Measurement:
     names = ("scale_x", "scale_y", "shift_x", "shift_y")
     values = zip(names, (*motion.scale, *motion.shift), strict=True)
     return Measurement({f"alignment_{name}": value for name, value in values})
+
+
+def as_moved(motion: MotionField, driving: PoseTrack) -> MotionField:
+    """With scale and shift of the pair's own fit, where limbs were moved one by one.
+
+    The one scale and shift (least squares, in pixels of the target) that bring the driver's visible
+    body nearest to where ``align: proportions`` has put it; those of the official fit are of no
+    pose there.
+
+    Args:
+        motion: Of the pair.
+        driving: Poses it was made from.
+    """
+    if motion.retargeting is None or not motion.retargeting.used:
+        return motion
+    moved, visible = motion.body_track()
+    shown = np.flatnonzero(motion.person[1:] >= 0)
+    rows = driving.person_offsets[:-1][shown] + motion.person[1:][shown]
+    seen = visible[1:][shown] & np.isfinite(moved[1:][shown]).all(axis=-1)
+    size = np.array([driving.width, driving.height]) / driving.height
+    target = np.array([motion.width, motion.height])
+    before = driving.keypoints[rows][:, BODY_KEYPOINTS][seen] * size
+    after = moved[1:][shown][seen] * target
+    apart = before - before.mean(axis=0)
+    scale = float((apart * after).sum() / (apart**2).sum())
+    shift = (after.mean(axis=0) - scale * before.mean(axis=0)) / target
+    across, down = (scale * size / target).tolist()
+    return replace(motion, scale=(across, down), shift=(float(shift[0]), float(shift[1])))
 
 
 def paired(clip: Clip) -> Iterator[FramePair]:

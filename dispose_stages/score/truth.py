@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from dispose_stages.artifacts import MotionField
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.frames import cover_size, crop_offset
-from dispose_stages.score.measurement import Missing
+from dispose_stages.missing import Missing
 from dispose_stages.score.similarity import Mask, Pixels
 from dispose_stages.score.unit import Against
 

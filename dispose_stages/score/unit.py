@@ -108,6 +108,8 @@ def _add(row: RowPlan, group: MetricGroup, shown: Shown, against: Against) -> No
     own, score = row.row, row.config.score
     truth = own.truth_video or own.driving_video
     reads = {"motion": "motion", **_SHOWN[shown]}
+    if own.parameters.align == "proportions" and (group == "frames" or against == "aligned"):
+        reads["driving_pose"] = "pose_video"  # what was moved limb by limb
     sources: dict[str, str] = {}
     if shown == "truth" or against != "nothing":
         reads["truth"] = "ingest_truth" if own.truth_video else "ingest_video"

@@ -13,6 +13,7 @@ from dispose_stages.benchmark.records import check_protocols
 from dispose_stages.benchmark.rendering import FORMATS, render
 from dispose_stages.benchmark.table import SetValue, tabulate
 from dispose_stages.errors import ConfigError
+from dispose_stages.missing import MISSING, Missing
 
 
 def scores(**changes):
@@ -119,3 +120,6 @@ def test_a_metric_without_any_value_is_shown_as_such():
     text = render(tabulate(data, ["variant"]), "md")
     assert "(0 of 40)" in text
     assert "no_truth 40" in text
+    said = f"- no_truth: {MISSING[Missing.NO_TRUTH].meaning}"
+    assert text.count(said) == 1, "said once, however many metrics lack it"
+    assert said not in render(tabulate(scores(), ["variant"]), "md")

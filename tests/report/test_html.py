@@ -11,6 +11,7 @@ from dispose_stages.batch.manifest import RowProblem
 from dispose_stages.batch.outcomes import PairStatus
 from dispose_stages.errors import Reason
 from dispose_stages.explanations import REASONS
+from dispose_stages.missing import MISSING, Missing
 from dispose_stages.report.content import Comparison, StageTiming, Video
 from dispose_stages.report.data import script_json
 from dispose_stages.report.html import with_code
@@ -178,6 +179,9 @@ def test_distributions_and_missing_values(tmp_path) -> None:
     assert (psnr["worst"][0], psnr["best"][0]) == (4, 3)
     assert "driver_score" in found
     assert re.search(r"Without a single value:\s*lpips \(no_truth 4\)", page.text)
+    assert "Why values are missing" in page.text
+    assert MISSING[Missing.NO_TRUTH].meaning in page.text
+    assert "Why values are missing" not in write_page(tmp_path, pair()).text
 
 
 def test_variants_stand_side_by_side(tmp_path) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from dispose_stages.artifacts import FACE_KEYPOINTS, Frame, PoseTrack
+from dispose_stages.missing import Missing
 from dispose_stages.score import faces, groups
 from dispose_stages.score.clip import FramePair
-from dispose_stages.score.measurement import Measurement, Missing, of_features
+from dispose_stages.score.measurement import Measurement, of_features
 
 HEIGHT, WIDTH = 64, 48
 

@@ -8,13 +8,21 @@ import cv2
 import numpy as np
 import pytest
 
-from dispose_stages.artifacts import Frame, Latents, MotionField, PoseTrack, Scores
+from dispose_stages.artifacts import (
+    Frame,
+    Latents,
+    MotionField,
+    PoseTrack,
+    Retargeting,
+    Scores,
+)
 from dispose_stages.batch.stage import Context, InterruptedUnitError
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import Encoding, load_config
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.score import similarity
 from dispose_stages.score.stage import STAGE, ScoreWorker
+from dispose_stages.score.truth import aligned_frame
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import VideoWriter
@@ -87,7 +95,7 @@ def context(tmp_path):
     return Context(load_config(config), store, BUNDLE, "cpu", videos)
 
 
-def unit_of(context, group, *, facts=None, **params):
+def unit_of(context, group, *, facts=None, driving_pose=None, **params):
     """A unit as planning makes it."""
     driver = context.videos.parent / "driver.mp4"
     media = {"frames": 2 * COUNT, "fps": 30.0, "width": WIDTH, "height": HEIGHT}
@@ -98,6 +106,7 @@ def unit_of(context, group, *, facts=None, **params):
         "driver": ("ingest", "d", media),
         "truth": ("ingest", "d", media | (facts or {})),
         **{f"weights_{n}": ("ingest", f"w{n}") for n in range(2)},
+        **({"driving_pose": driving_pose} if driving_pose else {}),
     }
     settings = {
         "group": group,
@@ -256,8 +265,6 @@ def test_frames_that_are_no_numbers_fail_the_unit(context):
 
 def test_an_aligned_truth_is_masked(context):
     """Only where the moved frame lies; a result that equals it there is perfect."""
-    from dispose_stages.score.truth import aligned_frame
-
     with VideoReader(context.videos.parent / "driver.mp4") as video:
         frames = [frame for _, frame in video.frames(range(0, 2 * COUNT, 2))]
     place = {"scale": (0.9, 0.9), "shift": (0.05, 0.1), "height": HEIGHT, "width": WIDTH}
@@ -266,6 +273,34 @@ def test_an_aligned_truth_is_masked(context):
     context.store.remove("score", SCORE)
     plain, _ = scores_of(context, unit_of(context, "frames", against="plain"))
     assert aligned.facts["values"]["psnr"] > plain.facts["values"]["psnr"] + 10
+
+
+def test_limbs_moved_one_by_one_have_a_fit_of_their_own(context):
+    """A truth is moved as the pair's pose was, not as the official fit would have it."""
+    own = {"scale": (0.6, 0.6), "shift": (0.25, 0.15)}
+    motion = context.store.read("motion", MOTION, MotionField)
+    driving = PoseTrack.from_frames([figure()] * COUNT, list(range(COUNT)), HEIGHT, WIDTH, 30.0)
+    context.store.write("pose", "9a" * 20, driving, {})
+    keypoints = motion.poses.keypoints.copy()
+    keypoints[1:] = keypoints[1:] * own["scale"] + own["shift"]
+    none = np.zeros(0)
+    followed = Retargeting(True, (), none, none, none, none.astype(bool), 1, 9, 0, 0, 0)
+    moved = replace(
+        motion, poses=replace(motion.poses, keypoints=keypoints), retargeting=followed
+    )  # fmt: skip
+    context.store.remove("motion", MOTION)
+    context.store.write("motion", MOTION, moved, {})
+    with VideoReader(context.videos.parent / "driver.mp4") as video:
+        frames = [frame for _, frame in video.frames(range(0, 2 * COUNT, 2))]
+    place = own | {"height": HEIGHT, "width": WIDTH}
+    write_video(context.videos / "p.mp4", [aligned_frame(f, **place)[0] for f in frames])
+    unit = unit_of(context, "frames", against="aligned", driving_pose=("pose", "9a" * 20))
+    fitted, _ = scores_of(context, unit)
+    assert fitted.facts["values"]["psnr"] > 40
+    assert fitted.facts["values"]["alignment_scale_y"] == pytest.approx(0.6)
+    context.store.remove("score", SCORE)
+    official, _ = scores_of(context, unit_of(context, "frames", against="aligned"))
+    assert official.facts["values"]["psnr"] < 25
 
 
 def test_without_a_truth(context):

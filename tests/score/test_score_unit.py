@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispose_stages.batch.manifest import Manifest, Row
+from dispose_stages.batch.manifest import Manifest, Row, read_manifest, rejects_csv
 from dispose_stages.batch.plan import build_plan
 from dispose_stages.config import Parameters, load_config
 from dispose_stages.errors import ConfigError
@@ -87,6 +87,27 @@ def test_truth_aligned_plain_or_both():
     assert "truth" not in cross["score_frames"].upstream
 
 
+def test_a_truth_that_is_absent_costs_its_own_row_alone(tmp_path):
+    """Set aside before anything runs, by line and column; the others keep theirs."""
+    for name in ("i.png", "v.mp4", "t.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(
+        "reference_image,driving_video,pair_id,truth_video\n"
+        "i.png,v.mp4,a,t.mp4\ni.png,v.mp4,b,gone.mp4\ni.png,v.mp4,c,\n"
+    )
+    found = read_manifest(manifest, Parameters())
+    (problem,) = found.problems
+    assert (problem.line, problem.pair_id, problem.column) == (3, "b", "truth_video")
+    assert problem.reason.startswith("no such file")
+    where = tmp_path / "gone.mp4"
+    assert f"\n3,b,truth_video,{where}," in rejects_csv(found.problems)
+    plan = build_plan(load_config({"score": {"metrics": ["frames"]}}), found)
+    assert [planned.pair_id for planned in plan.rows] == ["a", "c"]
+    assert "truth" in units_of(plan, "a")["score_frames"].upstream
+    assert units_of(plan, "c")["score_frames"].params.get("against", "nothing") == "nothing"
+
+
 def test_variants_share_the_features_of_their_truth(weights):
     """They differ in their videos only."""
     rows = [row("a"), row("b", motion_guidance=False)]
@@ -94,6 +115,18 @@ def test_variants_share_the_features_of_their_truth(weights):
     first, second = units_of(plan, "a"), units_of(plan, "b")
     assert first["score_fid_truth"].id == second["score_fid_truth"].id
     assert first["score_fid"].id != second["score_fid"].id
+
+
+def test_limbs_moved_one_by_one_are_measured_by_their_own_fit(weights):
+    """Such rows read the pose that was moved, where a place is asked for; all others do not."""
+    groups = {"metrics": ["frames", "pose", "lpips"], "truth": "both"} | weights
+    wanted = {
+        "official": set(),
+        "proportions": {"score_frames", "score_frames_aligned", "score_lpips_aligned"},
+    }
+    for align, roles in wanted.items():
+        units = units_of(plan_of([row(align=align)], **groups))
+        assert {role for role, unit in units.items() if "driving_pose" in unit.upstream} == roles
 
 
 def test_a_frame_of_the_driver_as_reference_is_its_own_truth():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dispose_stages.geometry.frames import cover_resize
-from dispose_stages.score.measurement import Missing
+from dispose_stages.missing import Missing
 from dispose_stages.score.truth import aligned_frame, cover_frame, unusable
 
 
