@@ -44,3 +44,19 @@ def test_the_readme_stays_short_and_honest():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 120
     assert "animates such\nfigures only" in text
+
+
+@pytest.mark.parametrize(
+    ("title", "shared", "most"),
+    [("A row to its video", 6, 22), ("A keypoint to the latents", 0, 30)],
+)
+def test_the_walks_pass_few_files(title, shared, most):
+    """Those that architecture.md names are there, as many as it says.
+
+    `shared` stands for those that are named together: one `unit.py` per stage.
+    """
+    text = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
+    (walk,) = re.findall(rf"\*{title}\*(.*?): (\d+) files", text, flags=re.DOTALL)
+    files = [name for name in re.findall(r"`([\w/]+\.py)`", walk[0]) if "/" in name or not shared]
+    assert [name for name in files if not (REPOSITORY / "dispose_stages" / name).is_file()] == []
+    assert len(set(files)) + shared == int(walk[1]) <= most

@@ -102,17 +102,26 @@ class SingleTokenCrossAttention(nn.Module):
         return output
 
 
-class SpatialLayer(nn.Module):
-    """Self-attention over the positions of each frame, cross-attention, feed-forward."""
+class _Layer(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each behind a norm and with a residual."""
+
+    feeds_forward_first = False
 
     def __init__(self, channels: int, heads: int, context_channels: int) -> None:
         super().__init__()
+        if self.feeds_forward_first:
+            self.norm_in = nn.LayerNorm(channels)
+            self.ff_in = FeedForward(channels)
         self.norm1 = nn.LayerNorm(channels)
         self.attn1 = SelfAttention(channels, heads)
         self.norm2 = nn.LayerNorm(channels)
         self.attn2 = SingleTokenCrossAttention(channels, context_channels)
         self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(channels)
+
+
+class SpatialLayer(_Layer):
+    """Attends over the positions of each frame."""
 
     def forward(
         self, hidden: Float[Tensor, "bf p c"], context: Float[Tensor, "b c"]
@@ -125,19 +134,10 @@ class SpatialLayer(nn.Module):
         return output
 
 
-class TemporalLayer(nn.Module):
-    """The same over the frames of each position, after a first feed-forward."""
+class TemporalLayer(_Layer):
+    """Attends over the frames of each position."""
 
-    def __init__(self, channels: int, heads: int, context_channels: int) -> None:
-        super().__init__()
-        self.norm_in = nn.LayerNorm(channels)
-        self.ff_in = FeedForward(channels)
-        self.norm1 = nn.LayerNorm(channels)
-        self.attn1 = SelfAttention(channels, heads)
-        self.norm2 = nn.LayerNorm(channels)
-        self.attn2 = SingleTokenCrossAttention(channels, context_channels)
-        self.norm3 = nn.LayerNorm(channels)
-        self.ff = FeedForward(channels)
+    feeds_forward_first = True
 
     def forward(
         self, hidden: Float[Tensor, "b f p c"], context: Float[Tensor, "b #p c"]

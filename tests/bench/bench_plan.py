@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -28,6 +29,7 @@ from dispose_stages.store.artifacts import ArtifactStore
 from tests.bench.size import size
 from tests.workflow.conftest import REPOSITORY, Workspace, fake_bundle, make_workspace
 from tests.workflow.fake_dispose import write_sidecar
+from tests.workflow.job_start import as_the_main_process_calls_it, bare_snakefile, remote_job
 
 pytestmark = pytest.mark.bench
 
@@ -155,14 +157,16 @@ def test_planning(planned, capsys):
     assert "Nothing to be done" in nothing.output
     shard = min(PlanSummary.read(layout.summary).shards["sample"])
     start = [*remote_job(f"sample:shard={shard}"), *as_the_main_process_calls_it(layout)]
+    bare_job = f"{workspace.python.with_name('dispose')} sample --run-dir bare --shard 0"
     # Alternately, so that both meet the same machine.
     pairs_of_starts = [
-        (measure(workspace, *start), measure(workspace, *bare_snakefile(workspace)))
+        (measure(workspace, *start), measure(workspace, *bare_snakefile(workspace, bare_job)))
         for _ in range(STARTS)
     ]
     job = min((with_plan for with_plan, _ in pairs_of_starts), key=lambda run: run.cpu_seconds)
     bare = min((without for _, without in pairs_of_starts), key=lambda run: run.cpu_seconds)
     overhead = job.cpu_seconds - bare.cpu_seconds
+    ratio = median(job.cpu_seconds / bare.cpu_seconds for job, bare in pairs_of_starts)
     jobs = sum(map(len, PlanSummary.read(layout.summary).shards.values()))
     plan_bytes = sum(p.stat().st_size for p in (layout.root / "plan").rglob("*.json"))
     artifacts = sum(1 for path in (workspace.root / "store").rglob("*") if path.is_file())
@@ -174,7 +178,8 @@ def test_planning(planned, capsys):
         f"  re-run with nothing to do          {nothing}  (at most 60 s, 2048 MiB)",
         f"  a cluster job up to its command    {job}",
         f"  ... the same without a plan        {bare}",
-        f"  overhead per job                   {overhead:6.2f} s of CPU  (at most 0.05 s)",
+        f"  overhead per job                   {overhead:6.2f} s of CPU  (at most 0.05 s),",
+        f"  ... in pairs                       {ratio:6.2f} of the bare Snakefile, median",
         f"  plan files {plan_bytes / 2**20:.1f} MiB, artifacts {artifacts:,}, others {others:,}",
     ]
     with capsys.disabled():
@@ -188,31 +193,3 @@ def test_planning_of_a_large_run(tmp_path, capsys):
     pairs = LARGE[0] * LARGE[1]
     with capsys.disabled():
         sys.stdout.write(f"\n{pairs:,} pairs, dry run: {dry}, {dry.cpu_seconds:.1f} s of CPU\n")
-
-
-def as_the_main_process_calls_it(layout: RunLayout) -> list[str]:
-    """Workflow and settled configuration of a run."""
-    return ["--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", str(layout.config)]
-
-
-def remote_job(target: str) -> list[str]:
-    """Arguments with which a cluster's job calls Snakemake."""
-    rule = target.split(":", maxsplit=1)[0]
-    return [
-        *("--target-jobs", target, "--allowed-rules", rule, "--mode", "remote"),
-        *("--executor", "local", "--cores", "1", "--force", "--force-use-threads"),
-        *("--target-files-omit-workdir-adjustment", "--nocolor", "--no-hooks", "--nolock"),
-        *("--ignore-incomplete", "--retries", "0", "--attempt", "1"),
-    ]
-
-
-def bare_snakefile(workspace: Workspace) -> list[str]:
-    """A workflow of one job with the same command: what Snakemake itself costs."""
-    command = workspace.python.with_name("dispose")
-    path = workspace.root / "bare.smk"
-    path.write_text(
-        'rule bare:\n    output: "bare/ledger/sample/0.json"\n'
-        f'    shell: "{command} sample --run-dir bare --shard 0"\n'
-    )
-    (workspace.root / "bare/ledger/sample/0.json").unlink(missing_ok=True)
-    return ["--snakefile", str(path), *remote_job("bare:")]
