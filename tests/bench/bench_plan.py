@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -103,8 +104,22 @@ def sparse_media(root: Path, images: int, videos: int) -> None:
     (root / "pairs.csv").write_text(cross_product(root / "images", root / "videos", root))
 
 
-def lay_out_results(layout: RunLayout, store: ArtifactStore) -> None:
-    """Everything that the jobs of a planned run would have left."""
+def touched(path: Path) -> str:
+    """Make an empty file; returns a digest that is none of its content."""
+    path.touch()
+    return "d" * 64
+
+
+def lay_out_results(
+    layout: RunLayout, store: ArtifactStore, fill: Callable[[Path], str] = touched
+) -> None:
+    """Everything that the jobs of a planned run would have left.
+
+    Args:
+        layout: Of the run.
+        store: Of its artifacts.
+        fill: Makes an artifact or a video at a path; returns its digest.
+    """
     write_stage_weights(layout, "tiny", dict.fromkeys(STAGES, ""))
     summary = PlanSummary.read(layout.summary)
     for stage, names in summary.shards.items():
@@ -112,16 +127,13 @@ def lay_out_results(layout: RunLayout, store: ArtifactStore) -> None:
             units = {}
             for unit in Shard.read(layout.shard(stage, name)).units:
                 # As large as real ones: a ledger's size decides what reading it costs.
-                units[unit.id] = Result(Status.DONE, (unit.id * 2)[:40], "d" * 64)
-                if stage == "mux":
-                    units[unit.id] = Result(Status.DONE, "a" * 40, "d" * 64)
-                    path = layout.videos / f"{unit.id}.mp4"
-                else:
-                    path = store.path(stage, (unit.id * 2)[:40])
+                key = "a" * 40 if stage == "mux" else (unit.id * 2)[:40]
+                video = layout.videos / f"{unit.id}.mp4"
+                path = video if stage == "mux" else store.path(stage, key)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
+                units[unit.id] = Result(Status.DONE, key, digest := fill(path))
                 if stage == "mux":
-                    write_sidecar(layout.videos, unit.id, "a" * 40, "d" * 64)
+                    write_sidecar(layout.videos, unit.id, key, digest)
             write_text(layout.ledger(stage, name), Ledger(stage, name, units).to_json())
     tables = (layout.report, layout.failures, layout.index, layout.rejects, layout.scores)
     for path in tables:
