@@ -228,7 +228,14 @@ class Shards(Section):
         "mux": 10.0,
         "score": 5.0,
     }
-    """Estimated seconds per unit, for the number of shards only."""
+    """Estimated seconds per unit, for the number of shards only, of stages that were never
+    measured."""
+    measured: bool = True
+    """Learn from earlier runs beside this one what a unit takes by its frames, pixels and steps,
+    and make shards of about equal time. Off: of about equal number."""
+    gpu: str = ""
+    """Kind of GPU whose measurements count, as `index.parquet` names it, or `cpu`; empty: the one
+    that computed most."""
 
     @field_validator("seconds_per_unit")
     @classmethod

@@ -41,6 +41,11 @@ class RunLayout:
         return self.root / "plan" / "pairs.json"
 
     @property
+    def priors(self) -> Path:
+        """What units are known to cost, as of the plan."""
+        return self.root / "plan" / "priors.json"
+
+    @property
     def control(self) -> Path:
         """Stamps of forced re-runs and epochs of re-opened shards."""
         return self.root / "plan" / "control.json"

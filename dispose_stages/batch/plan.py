@@ -3,7 +3,8 @@
 Each stage says in its ``unit.py`` which unit a row needs of it and what that is made from, so rows
 that agree in these share it. Units go to *shards* (jobs) by a stable hash, so adding rows changes
 few shards; the number of shards is a power of two, so a shard of a finer stage lies inside one of
-a coarser.
+a coarser. Where it is known what units cost (`Priors`), shards of about equal cost take the place
+of shards of about equal number.
 
 Planning reads the manifest only: no media, no weights, no torch. What a unit's artifact is called
 (its *key*) follows from content digests and is worked out by the job
@@ -19,9 +20,14 @@ from dataclasses import dataclass, field, replace
 
 from dispose_stages.batch.manifest import Manifest, Row
 from dispose_stages.batch.pilot import chosen_rows, released_units
+from dispose_stages.batch.priors import Priors
 from dispose_stages.batch.sharding import (
     ROUTE_BITS,
+    Prefix,
+    cut,
+    prefix_of,
     settle_shard_count,
+    shard_among,
     shard_count,
     shard_name,
 )
@@ -40,18 +46,24 @@ class Plan:
     units: dict[str, dict[str, Unit]] = field(default_factory=lambda: {s: {} for s in STAGES})
     rows: list[Row] = field(default_factory=list)
     shard_counts: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, frozenset[Prefix]] = field(default_factory=dict)
+    """Of the stages whose units are known to cost differently; the others have equal parts."""
 
     def shards(self, stage: str) -> dict[str, list[Unit]]:
         """Units of every shard of a stage that has any, both in stable order."""
-        count = self.shard_counts[stage]
         shards: dict[str, list[Unit]] = {}
         for unit in sorted(self.units[stage].values(), key=lambda u: (u.route, u.id)):
-            shards.setdefault(shard_name(unit.route, count), []).append(unit)
+            shards.setdefault(self._shard(stage, unit.route), []).append(unit)
         return shards
 
     def shard_of(self, stage: str, unit_id: str) -> str:
         """Name of the shard that computes a unit."""
-        return shard_name(self.units[stage][unit_id].route, self.shard_counts[stage])
+        return self._shard(stage, self.units[stage][unit_id].route)
+
+    def _shard(self, stage: str, route: int) -> str:
+        if stage in self.parts:
+            return shard_among(route, self.parts[stage])
+        return shard_name(route, self.shard_counts[stage])
 
 
 def revision(stage: str) -> int:
@@ -66,8 +78,10 @@ def build_plan(
     stamps: Mapping[str, Mapping[str, str]] | None = None,
     previous_counts: Mapping[str, int] | None = None,
     settled: Mapping[str, Collection[str]] | None = None,
+    priors: Priors | None = None,
+    former: Mapping[str, Collection[str]] | None = None,
 ) -> Plan:
-    """All units of a run and the number of shards of each stage.
+    """All units of a run and the shards of each stage.
 
     Args:
         config: The run's configuration.
@@ -75,6 +89,8 @@ def build_plan(
         stamps: Stage to unit id (or ``*``) to token, renewed by forced re-runs.
         previous_counts: Shards per stage of the last plan of this run.
         settled: Stage to units that earlier commands brought to an end; a pilot keeps them.
+        priors: What units are known to cost.
+        former: Stage to names of the shards of the last plan; a pilot joins none of them.
 
     Raises:
         ManifestError: A pilot asks for a row that cannot run.
@@ -98,7 +114,27 @@ def build_plan(
         plan.rows = [replace(row, held=row.pair_id not in chosen) for row in plan.rows]
     for stage in STAGES:
         plan.shard_counts[stage] = _shards_of(plan, stage, config, previous_counts or {})
+    for stage, costs in _costs(plan, priors or Priors()).items():
+        kept = map(prefix_of, (former or {}).get(stage, ())) if config.pilot.chosen else ()
+        seconds, most = config.shards.minutes * 60, config.shards.maximum
+        plan.parts[stage] = cut(costs, seconds, most, frozenset(kept))
+        plan.shard_counts[stage] = len(plan.parts[stage])
     return plan
+
+
+def _costs(plan: Plan, priors: Priors) -> dict[str, list[tuple[int, float]]]:
+    """Route and seconds of every unit of the stages of which that is known."""
+    found: dict[str, dict[str, float]] = {stage: {} for stage in priors.seconds}
+    for row in plan.rows if found else ():
+        for role, unit in row.units.items():
+            stage = role.partition("_")[0]
+            if stage in found and unit not in found[stage] and unit in plan.units[stage]:
+                found[stage][unit] = priors.cost(row, role) or 0.0
+    return {
+        stage: [(plan.units[stage][unit].route, seconds) for unit, seconds in costs.items()]
+        for stage, costs in found.items()
+        if costs
+    }
 
 
 def _shards_of(plan: Plan, stage: str, config: Config, previous: Mapping[str, int]) -> int:

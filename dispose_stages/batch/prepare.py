@@ -17,10 +17,12 @@ from dispose_stages.atomic import readable_json, write_pieces, write_text_if_cha
 from dispose_stages.batch.audit import ShardId, audit_ledgers
 from dispose_stages.batch.control import Control, standing_requests
 from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.learning import settle_priors
 from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.manifest import Manifest, RowProblem, read_manifest, rejects_csv
 from dispose_stages.batch.pilot import settled_units
 from dispose_stages.batch.plan import Plan, build_plan, revision, upstream_shards
+from dispose_stages.batch.priors import Priors
 from dispose_stages.batch.run_files import forget_damaged_weights, pairs_text
 from dispose_stages.batch.run_lock import RunLock
 from dispose_stages.batch.signatures import (
@@ -33,7 +35,7 @@ from dispose_stages.batch.strangers import STRANGERS_REMEDY, stranger_videos
 from dispose_stages.batch.summary import PlanSummary, ShardSummary
 from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import STAGES, Config, load_config
-from dispose_stages.errors import ManifestError, StoreError
+from dispose_stages.errors import ManifestError
 from dispose_stages.store.artifacts import ArtifactStore
 
 _SHOWN_REJECTS = 20
@@ -78,6 +80,7 @@ class PreparedRun:
         shards: (stage, shard) to what its job is given.
         summary: What Snakemake works from.
         stale: (stage, shard)s whose ledger belongs to another plan.
+        priors: What units are known to cost.
         repaired: What was damaged and how that was mended, for people.
         released: What came of units whose artifacts nothing needs any more.
         strangers: Videos that no row owns, by the name of their pair.
@@ -91,6 +94,7 @@ class PreparedRun:
     shards: Mapping[ShardId, Shard]
     summary: PlanSummary
     stale: tuple[ShardId, ...]
+    priors: Priors = field(default_factory=Priors)
     repaired: tuple[str, ...] = ()
     released: Mapping[ShardId, Mapping[str, Result]] = field(default_factory=dict)
     strangers: tuple[str, ...] = ()
@@ -107,6 +111,7 @@ class PreparedRun:
         self._lock.acquire()
         layout.halt.unlink(missing_ok=True)
         self.control.write(layout.control)
+        write_text_if_changed(layout.priors, self.priors.to_json())
         forget_damaged_weights(layout)
         self._note_released()  # before any job begins, which takes its ledger away
         for (stage, name), shard in self.shards.items():
@@ -188,7 +193,8 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
     manifest = read_manifest(Path(config.manifest), config.parameters)
     _check_rows(manifest, config.manifest)
     control, repaired = standing_requests(layout)
-    plan, control = _plan(config, manifest, control, forced or Forced())
+    priors = settle_priors(config, layout, manifest)
+    plan, control = _plan(config, manifest, control, forced or Forced(), priors)
     shards = _shard_files(plan)
     units = {shard_id: shard.units for shard_id, shard in shards.items()}
     audit = audit_ledgers(layout, ArtifactStore(Path(config.store)), units, config.store.keeps)
@@ -202,6 +208,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
         shards=shards,
         summary=_summarize(config, manifest, plan, shards, control),
         stale=tuple(audit.stale),
+        priors=priors,
         repaired=repaired,
         released=audit.released,
         strangers=tuple(stranger_videos(layout, plan.rows)),
@@ -209,7 +216,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
 
 
 def _plan(
-    config: Config, manifest: Manifest, control: Control, forced: Forced
+    config: Config, manifest: Manifest, control: Control, forced: Forced, priors: Priors
 ) -> tuple[Plan, Control]:
     """The plan, and the requests with what is forced."""
     layout = RunLayout(config.run_dir)
@@ -217,8 +224,11 @@ def _plan(
         control = control.with_stamp(stage)
     for stage, names in forced.units.items():
         control = control.with_stamp(stage, names)
+    last = PlanSummary.last(layout.summary)
     former: dict[str, Any] = {
-        "previous_counts": _previous_counts(layout),
+        "previous_counts": last.counts if last else None,
+        "former": last.shards if last else None,
+        "priors": priors,
         "settled": settled_units(layout) if config.pilot.chosen else None,
     }
     plan = build_plan(config, manifest, stamps=control.stamps, **former)
@@ -243,13 +253,6 @@ def _check_rows(manifest: Manifest, name: str) -> None:
         empty = "has no rows (`dispose manifest cross` writes those of two folders)"
         what = "no row can run:" if manifest.problems else empty
         raise ManifestError("\n".join([f"{name}: {what}", *_first_lines(manifest.problems)]))
-
-
-def _previous_counts(layout: RunLayout) -> Mapping[str, int]:
-    try:
-        return PlanSummary.read(layout.summary).counts
-    except StoreError:  # the first plan of this run, or one of another version
-        return {}
 
 
 def _units_by_shard(plan: Plan) -> dict[ShardId, list[Unit]]:

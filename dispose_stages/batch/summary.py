@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dispose_stages.atomic import canonical_json
+from dispose_stages.errors import StoreError
 from dispose_stages.records import read_record
 
 _FORM = ("dispose-plan", 1)
@@ -81,6 +82,14 @@ class PlanSummary:
             StoreError: It is absent, damaged, or of another version.
         """
         return read_record(path, *_FORM, cls._build, sealed=False)
+
+    @classmethod
+    def last(cls, path: Path) -> PlanSummary | None:
+        """That of the last plan; None if there was none, or by another version only."""
+        try:
+            return cls.read(path)
+        except StoreError:
+            return None
 
     @classmethod
     def _build(cls, content: dict[str, Any]) -> PlanSummary:

@@ -24,7 +24,7 @@ from dispose_stages.cli.supervision import Supervised
 from dispose_stages.cli.terminal import say
 from dispose_stages.config import STAGES, Config, load_config
 from dispose_stages.config_text import merged, parse_settings, read_config_file
-from dispose_stages.errors import ConfigError, ManifestError, StoreError
+from dispose_stages.errors import ConfigError, DisposeError, ManifestError, StoreError
 from dispose_stages.shipped import shipped
 
 EXIT_STATUS = {"all": 0, "some": 3, "none": 4}
@@ -104,7 +104,10 @@ def run(
     began = time.monotonic()
     conductor = Spoken() if verbose or dry_run else Watched(config)
     watch = BudgetWatch(Budget() if dry_run else bounds.budget, layout, conductor.tell)
-    ended = _conduct(conductor, command, watch)
+    ended = None
+    if not (dry_run or forced or extra):
+        ended = _probe_first(config, conductor, command, watch)
+    ended = ended or _conduct(conductor, command, watch)
     for _ in range(HEALINGS):
         if dry_run or ended.stopped_by or watch.spent or not _artifact_was_lost(layout):
             break
@@ -127,6 +130,23 @@ def _conduct(conductor: Conductor, command: Sequence[str], watch: BudgetWatch) -
     ended = conductor.run(command, watch.begin)
     watch.end()
     return ended
+
+
+def _probe_first(
+    config: Config, conductor: Conductor, command: Sequence[str], watch: BudgetWatch
+) -> Supervised | None:
+    """Look at drivers where that decides how jobs are cut; returns an end that was asked for."""
+    from dispose_stages.batch.learning import drivers_to_probe
+
+    try:
+        unknown = drivers_to_probe(config)
+    except DisposeError:  # what is wrong shows when the run begins
+        return None
+    if not unknown:
+        return None
+    conductor.tell(f"looking at {unknown} drivers first, so that jobs come out equally long")
+    ended = _conduct(conductor, [*command, "--until", "ingest"], watch)
+    return ended if ended.stopped_by or watch.spent else None
 
 
 def _artifact_was_lost(layout: RunLayout) -> bool:

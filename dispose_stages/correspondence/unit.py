@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dispose_stages.batch.unit import Params, RowPlan
+from dispose_stages.config import Parameters
 
 REVISION = 1
 """Raised when the features this stage computes change."""
@@ -19,6 +20,11 @@ class CorrespondenceParams(Params):
     prompt: str
     keep_feature_maps: bool
     reference_frame: int | None = None
+
+
+def work(parameters: Parameters, _frames: float, _role: str) -> float:
+    """The size of an image."""
+    return float(parameters.resolution**2)
 
 
 def plan(row: RowPlan) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
+from dispose_stages.config import Parameters
 
 REVISION = 3
 """Raised when the facts this stage finds change."""
@@ -15,6 +16,11 @@ class IngestParams(Params):
 
     kind: Literal["image", "video", "weights"]
     reference_frame: int | None = None
+
+
+def work(_parameters: Parameters, _frames: float, _role: str) -> float:
+    """How long a file is shows only when it was looked at."""
+    return 1.0
 
 
 def plan(row: RowPlan) -> None:

@@ -46,6 +46,11 @@ def motion_params(
     )
 
 
+def work(parameters: Parameters, frames: float, _role: str) -> float:
+    """Frames and their size."""
+    return frames * parameters.resolution**2
+
+
 def plan(row: RowPlan) -> None:
     """The motion of a row's clip."""
     row.add(

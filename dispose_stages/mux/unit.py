@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Compat, Encoding, Precision, Rate
+from dispose_stages.config import Compat, Encoding, Parameters, Precision, Rate
 
 REVISION = 3
 """Raised when the file this stage makes changes."""
@@ -33,6 +33,11 @@ class MuxParams(Params):
     def encoding(self) -> Encoding:
         """How frames become a file."""
         return Encoding.model_validate(self.model_dump(include=set(Encoding.model_fields)))
+
+
+def work(parameters: Parameters, frames: float, _role: str) -> float:
+    """Frames and their size."""
+    return frames * parameters.resolution**2
 
 
 def plan(row: RowPlan) -> None:

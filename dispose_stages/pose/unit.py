@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
+from dispose_stages.config import Parameters
 
 REVISION = 1
 """Raised when the keypoints this stage computes change."""
@@ -25,6 +26,11 @@ class VideoPoseParams(Params):
     sample_stride: int
     start_frame: int
     max_frames: int | None
+
+
+def work(_parameters: Parameters, frames: float, role: str) -> float:
+    """Frames that are looked at."""
+    return 1.0 if role == "pose_image" else frames
 
 
 def plan(row: RowPlan) -> None:

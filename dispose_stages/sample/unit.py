@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Compat, Precision
+from dispose_stages.config import Compat, Parameters, Precision
 
 REVISION = 2
 """Raised when the numbers this stage computes change."""
@@ -41,6 +42,16 @@ class SampleParams(Params):
         as 1, as in the field's pipelines.
         """
         return max(self.guidance_min, self.guidance_max) > 1.0
+
+
+def work(parameters: Parameters, frames: float, _role: str) -> float:
+    """Frames in tiles, their size, and how often each goes through the networks."""
+    frames += 1  # the reference opens every tile
+    size, step = parameters.tile_size, parameters.tile_size - parameters.tile_overlap
+    tiles = max(1, 1 + math.ceil((frames - size) / step))
+    halves = 2 if max(parameters.guidance_min, parameters.guidance_max) > 1.0 else 1
+    steps = parameters.num_inference_steps * halves
+    return tiles * min(frames, size) * parameters.resolution**2 * steps
 
 
 def plan(row: RowPlan) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Precision
+from dispose_stages.config import Parameters, Precision
 from dispose_stages.config_score import Definition, MetricGroup, Score
 from dispose_stages.errors import ConfigError
 
@@ -69,6 +69,11 @@ class ScoreParams(Params):
     decode_chunk_size: int = 0
     precision: Precision | None = None
     reference_frame: int | None = None
+
+
+def work(parameters: Parameters, frames: float, _role: str) -> float:
+    """Frames and their size."""
+    return frames * parameters.resolution**2
 
 
 def plan(row: RowPlan) -> None:

@@ -7,9 +7,10 @@ import hashlib
 
 import pytest
 
-from dispose_stages.batch.ledger import artifact_key
+from dispose_stages.batch.ledger import Shard, artifact_key
 from dispose_stages.batch.manifest import Manifest, Row
-from dispose_stages.batch.plan import build_plan
+from dispose_stages.batch.plan import build_plan, upstream_shards
+from dispose_stages.batch.priors import Priors
 from dispose_stages.config import STAGES, Parameters, load_config
 
 FIRST = {
@@ -103,6 +104,8 @@ CONFIGURATIONS = {
         "motion": {"person": "largest"},
     },
 }
+SHARD_FILES = {"grid": "78cce04a7efb9582", "audio": "74a413279a7062fd", "seeds": "4703338a99b071ac"}
+"""Beginning of the SHA-256 of names and texts of all shard files, revisions being 1."""
 SIZES = {"grid": (100, 100, 1), "audio": (20, 20, 1), "seeds": (3, 3, 50)}
 
 
@@ -162,3 +165,20 @@ def test_ids_shards_and_keys_are_those_of_the_first_version(name):
         "keys": {stage: digest(each) for stage, each in keys(plan).items() if stage in stages},
     }
     assert made == FIRST[name]
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_shard_files_are_those_of_the_version_before_priors(name):
+    """Where nothing is known of the units' cost, runs keep their jobs."""
+    manifest = Manifest(rows(*SIZES[name]), ())
+    plan = build_plan(load_config(CONFIGURATIONS[name]), manifest, priors=Priors())
+    texts = [
+        f"{stage}/{shard} {Shard(stage, shard, 1, tuple(units), of(plan, units)).to_json()}"
+        for stage in STAGES
+        for shard, units in plan.shards(stage).items()
+    ]
+    assert digest(texts) == SHARD_FILES[name]
+
+
+def of(plan, units):
+    return {stage: tuple(names) for stage, names in upstream_shards(plan, units).items()}

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from dispose_stages.batch import learning
 from dispose_stages.batch.control import Control
 from dispose_stages.cli import cli, conduct
 from dispose_stages.cli import run as module
@@ -64,6 +65,18 @@ def test_the_command_line_is_snakemakes(calls):
         "manifest": "my pairs.csv",
         "run": "mine",
     }
+
+
+def test_drivers_are_looked_at_in_a_command_of_their_own(calls, monkeypatch):
+    """Where that is worth it, before everything; not where the user chose the stages."""
+    monkeypatch.setattr(learning, "drivers_to_probe", lambda config: 3)
+    dispose_run(calls, "--yes")
+    first, second = calls.commands
+    assert first == [*second, "--until", "ingest"]
+    calls.commands.clear()
+    dispose_run(calls, "--yes", "--force", "mux")
+    dispose_run(calls, "--yes", "--", "--until", "pose")
+    assert len(calls.commands) == 2
 
 
 def test_a_wrong_configuration_starts_nothing(calls):

@@ -1,0 +1,179 @@
+"""Learning from earlier runs what units cost (`dispose_stages.batch.priors`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.ledger import Ledger, Shard
+from dispose_stages.batch.manifest import Manifest, read_manifest
+from dispose_stages.batch.needed import runs_beside
+from dispose_stages.batch.priors import Priors, frames_read, work
+from dispose_stages.batch.run_files import read_pairs
+from dispose_stages.batch.stats import JobStats
+from dispose_stages.batch.unit import Status
+from dispose_stages.config import STAGES, Config
+from dispose_stages.errors import DisposeError, StoreError
+
+LATEST_RUNS = 4
+"""So many runs beside this one are looked at, those planned last."""
+MANY_ROWS = 64
+"""Fewer rows are not worth a command of their own to look at their drivers."""
+ENOUGH_UNITS = 4
+"""Fewer units of a stage say little about others."""
+CPU = "cpu"
+
+Drivers = Mapping[str, tuple[int, float]]
+
+
+@dataclass(slots=True)
+class Measured:
+    """Sums over the units of a stage that one kind of GPU computed."""
+
+    units: int = 0
+    seconds: float = 0.0
+    work: float = 0.0
+
+
+@dataclass(slots=True)
+class Seen:
+    """What runs tell.
+
+    Attributes:
+        costs: (Kind of GPU, stage) to what its units took.
+        drivers: Driving video to its frames and their rate.
+    """
+
+    costs: dict[tuple[str, str], Measured] = field(default_factory=dict)
+    drivers: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+
+def settle_priors(config: Config, layout: RunLayout, manifest: Manifest) -> Priors:
+    """The priors of a run: those on record, or newly learned ones while its jobs may still change.
+
+    They are learned for the first plan of a run, again as long as none but ``ingest`` has computed
+    anything, and once more when the rest follows a pilot. A run that was planned without any keeps
+    its shards.
+    """
+    if not config.shards.measured:
+        return Priors()
+    known = Priors.read(layout.priors)
+    pilot = config.pilot.chosen
+    if known is None and layout.summary.exists():
+        return Priors()
+    if known is not None and _has_begun(layout) and not (known.pilot and not pilot):
+        return known
+    return replace(_learn(config, layout, manifest), pilot=pilot)
+
+
+def drivers_to_probe(config: Config) -> int:
+    """Drivers that are worth being looked at before the other stages are planned.
+
+    None where the run has begun, nothing was ever measured, or the run is small.
+
+    Raises:
+        ManifestError: The manifest is unusable as a whole.
+    """
+    layout = RunLayout(config.run_dir)
+    manifest = read_manifest(Path(config.manifest), config.parameters)
+    if len(manifest.rows) < MANY_ROWS or _has_begun(layout):
+        return 0
+    priors = settle_priors(config, layout, manifest)
+    unknown = {row.driving_video for row in manifest.rows} - priors.drivers.keys()
+    return len(unknown) if priors.seconds else 0
+
+
+def _has_begun(layout: RunLayout) -> bool:
+    folders = (layout.stats(stage, "x").parent for stage in STAGES if stage != "ingest")
+    return any(any(folder.glob("*.json")) for folder in folders)
+
+
+def _learn(config: Config, layout: RunLayout, manifest: Manifest) -> Priors:
+    wanted = {row.driving_video for row in manifest.rows}
+    seen = Seen()
+    for run in _runs(layout):
+        with suppress(DisposeError):  # of another version, or damaged: it teaches nothing
+            _look_at(run, seen)
+    kind = config.shards.gpu or _commonest(seen, cpu=config.compute.device == CPU)
+    seconds = {
+        stage: sums.seconds / sums.work
+        for (gpu, stage), sums in sorted(seen.costs.items())
+        if gpu == kind and sums.units >= ENOUGH_UNITS and sums.seconds > 0
+    }
+    if not seconds:
+        return Priors()
+    drivers = {path: seen.drivers[path] for path in sorted(wanted & seen.drivers.keys())}
+    known = [frames_read(config.parameters, *each) for each in (drivers or seen.drivers).values()]
+    return Priors(seconds, kind, drivers, sum(known) / len(known) if known else 1.0)
+
+
+def _runs(layout: RunLayout) -> Iterator[RunLayout]:
+    """This run and the latest beside it."""
+    if not layout.root.parent.is_dir():
+        return
+    found = runs_beside((layout.root,))
+    others = [run for run in found if run.root.resolve() != layout.root.resolve()]
+    others.sort(key=lambda run: (-run.summary.stat().st_mtime_ns, run.root))
+    yield from [layout, *others[:LATEST_RUNS]] if layout.summary.exists() else others[:LATEST_RUNS]
+
+
+def _commonest(seen: Seen, *, cpu: bool) -> str:
+    """The kind that computed most units; a GPU where there is one and none is ruled out."""
+    units: Counter[str] = Counter()
+    for (gpu, _), sums in seen.costs.items():
+        units[gpu] += sums.units
+    kinds = [gpu for gpu in units if (gpu == CPU) == cpu] or ([] if cpu else [*units])
+    return max(kinds, key=lambda gpu: (units[gpu], gpu), default="")
+
+
+def _look_at(run: RunLayout, seen: Seen) -> None:
+    drivers = dict(_drivers(run))
+    seen.drivers = drivers | seen.drivers
+    rows = read_pairs(run)
+    works: dict[tuple[str, str], float] = {}
+    for row in rows:
+        if row.driving_video in drivers:
+            for role, unit in row.units.items():
+                works.setdefault((role.partition("_")[0], unit), work(row, role, drivers, 1.0))
+    for stage in (each for each in STAGES if each != "ingest"):
+        for stats in _stats(run, stage):
+            _add(stats, stage, works, seen)
+
+
+def _drivers(run: RunLayout) -> Iterator[tuple[str, tuple[int, float]]]:
+    """Path, frames and rate of all videos that a run has probed."""
+    for path in sorted(run.ledger("ingest", "x").parent.glob("*.json")):
+        with suppress(StoreError):
+            results = Ledger.read(path).units
+            for unit in Shard.read(run.shard("ingest", path.stem)).units:
+                result = results.get(unit.id)
+                facts = result.facts if result and result.status is Status.DONE else {}
+                if facts.get("kind") == "video" and facts.get("frames", 0) > 0:
+                    yield unit.sources["media"], (int(facts["frames"]), float(facts["fps"]))
+
+
+def _stats(run: RunLayout, stage: str) -> Iterator[JobStats]:
+    folder = run.stats(stage, "x").parent
+    yield from (JobStats.read(p) for p in sorted(folder.glob("*.json")) if p.name.count(".") == 1)
+
+
+def _add(stats: JobStats, stage: str, works: Mapping[tuple[str, str], float], seen: Seen) -> None:
+    """A shard that several kinds of GPU worked on tells of none."""
+    kinds = _kinds(stats)
+    if len(kinds) != 1:
+        return
+    sums = seen.costs.setdefault((kinds.pop(), stage), Measured())
+    for unit, seconds in stats.seconds.items():
+        if amount := works.get((stage, unit)):
+            sums.units += 1
+            sums.seconds += seconds
+            sums.work += amount
+
+
+def _kinds(stats: JobStats) -> set[str]:
+    computed: Iterable[tuple[str, str]] = ((a.gpu, a.device) for a in stats.attempts if a.computed)
+    return {gpu or device for gpu, device in computed}
