@@ -15,7 +15,7 @@ from dispose_stages.batch.needed import runs_beside
 from dispose_stages.batch.priors import Priors, frames_read, work
 from dispose_stages.batch.run_files import read_pairs
 from dispose_stages.batch.stats import JobStats
-from dispose_stages.batch.unit import Status
+from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.config import STAGES, Config
 from dispose_stages.errors import DisposeError, StoreError
 
@@ -26,6 +26,7 @@ MANY_ROWS = 64
 ENOUGH_UNITS = 4
 """Fewer units of a stage say little about others."""
 CPU = "cpu"
+_MEASURED = tuple(stage for stage in STAGES if stage != "ingest")
 
 Drivers = Mapping[str, tuple[int, float]]
 
@@ -88,8 +89,8 @@ def drivers_to_probe(config: Config) -> int:
 
 
 def _has_begun(layout: RunLayout) -> bool:
-    folders = (layout.stats(stage, "x").parent for stage in STAGES if stage != "ingest")
-    return any(any(folder.glob("*.json")) for folder in folders)
+    places = (layout.stats, layout.running)
+    return any(layout.existing(place, *_MEASURED) for place in places)
 
 
 def _learn(config: Config, layout: RunLayout, manifest: Manifest) -> Priors:
@@ -138,15 +139,15 @@ def _look_at(run: RunLayout, seen: Seen) -> None:
     for row in rows:
         if row.driving_video in drivers:
             for role, unit in row.units.items():
-                works.setdefault((role.partition("_")[0], unit), work(row, role, drivers, 1.0))
-    for stage in (each for each in STAGES if each != "ingest"):
-        for stats in _stats(run, stage):
-            _add(stats, stage, works, seen)
+                works.setdefault((stage_of(role), unit), work(row, role, drivers, 1.0))
+    for stage in _MEASURED:
+        for path in run.existing(run.stats, stage):
+            _add(JobStats.read(path), stage, works, seen)
 
 
 def _drivers(run: RunLayout) -> Iterator[tuple[str, tuple[int, float]]]:
     """Path, frames and rate of all videos that a run has probed."""
-    for path in sorted(run.ledger("ingest", "x").parent.glob("*.json")):
+    for path in run.existing(run.ledger, "ingest"):
         with suppress(StoreError):
             results = Ledger.read(path).units
             for unit in Shard.read(run.shard("ingest", path.stem)).units:
@@ -154,11 +155,6 @@ def _drivers(run: RunLayout) -> Iterator[tuple[str, tuple[int, float]]]:
                 facts = result.facts if result and result.status is Status.DONE else {}
                 if facts.get("kind") == "video" and facts.get("frames", 0) > 0:
                     yield unit.sources["media"], (int(facts["frames"]), float(facts["fps"]))
-
-
-def _stats(run: RunLayout, stage: str) -> Iterator[JobStats]:
-    folder = run.stats(stage, "x").parent
-    yield from (JobStats.read(p) for p in sorted(folder.glob("*.json")) if p.name.count(".") == 1)
 
 
 def _add(stats: JobStats, stage: str, works: Mapping[tuple[str, str], float], seen: Seen) -> None:

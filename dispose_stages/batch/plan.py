@@ -31,7 +31,7 @@ from dispose_stages.batch.sharding import (
     shard_count,
     shard_name,
 )
-from dispose_stages.batch.unit import RowPlan, Unit, unit_maker
+from dispose_stages.batch.unit import RowPlan, Unit, stage_of, unit_maker
 from dispose_stages.config import STAGES, Config
 
 _SHARED_BITS = 4
@@ -127,7 +127,7 @@ def _costs(plan: Plan, priors: Priors) -> dict[str, list[tuple[int, float]]]:
     found: dict[str, dict[str, float]] = {stage: {} for stage in priors.seconds}
     for row in plan.rows if found else ():
         for role, unit in row.units.items():
-            stage = role.partition("_")[0]
+            stage = stage_of(role)
             if stage in found and unit not in found[stage] and unit in plan.units[stage]:
                 found[stage][unit] = priors.cost(row, role) or 0.0
     return {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.unit import stage_of
 from dispose_stages.config import Parameters
 from dispose_stages.errors import StoreError
 from dispose_stages.records import read_record, record_text
@@ -44,7 +45,7 @@ class Priors:
 
     def cost(self, row: Row, role: str) -> float | None:
         """Seconds of a unit of a row, by its role; None where its stage was never measured."""
-        stage = role.partition("_")[0]
+        stage = stage_of(role)
         if stage not in self.seconds:
             return None
         return self.seconds[stage] * work(row, role, self.drivers, self.frames)
@@ -82,7 +83,7 @@ def work(row: Row, role: str, drivers: Mapping[str, tuple[int, float]], otherwis
     """
     driver = drivers.get(row.driving_video)
     frames = float(frames_read(row.parameters, *driver)) if driver else otherwise
-    return _work_of(role.partition("_")[0])(row.parameters, frames, role)
+    return _work_of(stage_of(role))(row.parameters, frames, role)
 
 
 @lru_cache

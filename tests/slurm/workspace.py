@@ -41,6 +41,7 @@ SMALL = {
     # Estimates that give several jobs per stage.
     "shards": {
         "minutes": 1,
+        "measured": False,  # two runs of one folder are compared, ledger by ledger
         "seconds_per_unit": {
             "pose": 0.1,
             "motion": 3,
