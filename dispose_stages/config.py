@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from dispose_stages.config_limits import Limits, Pilot, Store, expand_store
-from dispose_stages.config_models import Bundle, Models, expand_bundle, with_bundle_defaults
+from dispose_stages.config_models import Bundle, Models, expand_bundle
+from dispose_stages.config_sampling import STEPS, Sampling, with_defaults
 from dispose_stages.config_score import Score
 from dispose_stages.config_section import Section, describe_validation_error, plain_number
 from dispose_stages.errors import ConfigError
@@ -24,7 +25,6 @@ from dispose_stages.wording import did_you_mean
 Compat = Literal["official", "corrected"]
 Rate = Annotated[float, Field(gt=0, le=240)] | Literal["driver"]
 Align = Literal["official", "proportions"]
-Precision = Literal["fp16", "bf16", "fp32"]
 STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux", "score")
 """Stages that compute units, in order of the data flow."""
 STORED_STAGES = ("pose", "motion", "correspondence", "sample", "score")
@@ -50,8 +50,8 @@ class Parameters(Section):
     """Frames that are denoised together."""
     tile_overlap: int = Field(default=6, ge=0)
     """Frames that neighbouring tiles share; less than `tile_size`."""
-    num_inference_steps: int = Field(default=25, ge=1, le=1000)
-    """Denoising steps."""
+    num_inference_steps: int = Field(default=STEPS, ge=1, le=1000)
+    """Denoising steps; fewer with `sampling.effort`."""
     guidance_min: float = Field(default=2.0, ge=0, le=100)
     """Guidance scale of the first frame."""
     guidance_max: float = Field(default=2.0, ge=0, le=100)
@@ -148,23 +148,6 @@ class CorrespondenceFeatures(Section):
     """Store the whole feature map beside the keypoint embedding."""
     unet_batch: int = Field(default=8, ge=1, le=64)
     """Draws that go through the UNet at once; bounds memory."""
-
-
-class Sampling(Section):
-    """Diffusion sampling, as far as it is not a row's parameter."""
-
-    precision: Precision = "fp16"
-    """Weights and activations; on a CPU `fp32` is the fast choice."""
-    noise: Literal["cpu", "device"] = "cpu"
-    """`cpu`: the same noise on every machine. `device`: the original's draws on a GPU."""
-    checkpoint_every: int = Field(default=5, ge=0)
-    """Steps between saved states of an unfinished clip; 0: none."""
-    tile_batch: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
-    """Tiles that are denoised in one batch, or `auto`: as the card's memory and the resolution
-    suggest; results differ by rounding, keys do not."""
-    compile: Literal["auto", "off"] = "auto"
-    """`auto`: on a GPU blocks are compiled and steps recorded, which changes rounding but no key.
-    `off`: never."""
 
 
 class Encoding(Section):
@@ -288,7 +271,7 @@ def load_config(values: Mapping[str, Any]) -> Config:
         ConfigError: Names every wrong key at once.
     """
     try:
-        return Config.model_validate(with_bundle_defaults(values))
+        return Config.model_validate(with_defaults(values))
     except ValidationError as error:
         lines = [
             f"  {where or '(whole file)'}: {what}"

@@ -62,14 +62,9 @@ def expand_bundle(value: Any) -> Any:
     return {"bundle": value, "root": BUNDLE_ROOTS.get(value, f"models/{value}")}
 
 
-def with_bundle_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the user says, above what the bundle's networks are made for."""
+def bundle_defaults(values: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """What the networks of the bundle that `values` name are made for, by section."""
     models = values.get("models")
     named = models.get("bundle") if isinstance(models, Mapping) else models
     bundle = named if isinstance(named, str) else Models().bundle
-    merged = dict(values)
-    for section, defaults in BUNDLE_DEFAULTS.get(bundle, {}).items():
-        given = merged.get(section, {})
-        if isinstance(given, Mapping):  # anything else is an error that validation names
-            merged[section] = {**defaults, **given}
-    return merged
+    return BUNDLE_DEFAULTS.get(bundle, {})

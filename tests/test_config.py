@@ -18,6 +18,7 @@ from dispose_stages.config import (
     load_config,
 )
 from dispose_stages.config_models import BUNDLE_DEFAULTS
+from dispose_stages.config_sampling import EFFORTS
 from dispose_stages.errors import ConfigError
 
 VALIDATOR = Draft202012Validator(json_schema())
@@ -94,7 +95,8 @@ def test_the_generated_file_says_what_the_program_says():
     assert load_config(values) == load_config({})
     assert VALIDATOR.is_valid(values)
     full = load_config({}).model_dump(mode="json")
-    own = {(s, k) for parts in BUNDLE_DEFAULTS.values() for s, p in parts.items() for k in p}
+    parts = [*BUNDLE_DEFAULTS.values(), *({"sampling": e.sampling} for e in EFFORTS.values())]
+    own = {(s, k) for part in parts for s, p in part.items() for k in p}
     for section, keys in full.items():
         if isinstance(keys, dict):
             assert {(section, k) for k in keys} - {(section, k) for k in values[section]} <= own

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from dispose_stages.atomic import write_text_if_changed
 from dispose_stages.config import Config, json_schema
 from dispose_stages.config_models import BUNDLE_DEFAULTS
+from dispose_stages.config_sampling import EFFORTS
 from dispose_stages.config_section import Section
 
 FIXING_COMMAND = "dispose config"
@@ -23,7 +24,7 @@ _HEAD = """\
 # Every key, checked against config.schema.json; as it stands, the demo on the small bundle.
 # Another run: write a file with the keys that differ and pass it with --configfile, or set single
 # keys: dispose run --set run=mine --set parameters.seed=7. One row per key: README.md.
-# Keys that are commented out have defaults that suit the bundle.
+# Keys that are commented out have defaults that suit bundle and effort.
 # Written by `dispose config`; the texts come from dispose_stages/config.py.
 # yaml-language-server: $schema=config.schema.json
 """
@@ -31,7 +32,7 @@ _README_HEAD = """\
 # Configuration
 
 `config.yaml` holds every key and, as it stands, runs the demo on the small bundle. Where a bundle
-brings a default of its own, the table says so, and the key is commented out in the file. For a run
+or an effort brings a default of its own, the table says so, and the key is commented out. For a run
 of your own, write a file with the keys that differ and pass it with `--configfile my.yaml`, or set
 single keys with `dispose run --set parameters.seed=7`. Unknown keys and wrong values are errors
 that name the key. Keys below `parameters` may be overridden by each row of the manifest
@@ -84,9 +85,11 @@ def _scalar(value: Any) -> str:
     return str(text).removesuffix("...\n").strip()
 
 
-def _bundle_note(section: str, name: str) -> str:
-    """Which bundles have another default for a key, e.g. ``tiny: 128``."""
+def _other_defaults(section: str, name: str) -> str:
+    """Which bundles and efforts have another default for a key, e.g. ``tiny: 128``."""
     values = {bundle: parts.get(section, {}) for bundle, parts in BUNDLE_DEFAULTS.items()}
+    if section == "sampling":
+        values |= {effort: point.sampling for effort, point in EFFORTS.items()}
     return ", ".join(f"{b}: {_scalar(part[name])}" for b, part in values.items() if name in part)
 
 
@@ -113,7 +116,7 @@ def _lines(model: type[BaseModel], value: Any, section_name: str = "") -> Iterat
         elif isinstance(current, Mapping):
             yield f"{indent}{name}:"
             yield from (f"{indent}  {key}: {_scalar(item)}" for key, item in current.items())
-        elif own := _bundle_note(section_name, name):
+        elif own := _other_defaults(section_name, name):
             yield f"{indent}# {name}: {_scalar(current)}  # {own}"
         else:
             yield f"{indent}{name}: {_scalar(current)}"
@@ -157,7 +160,7 @@ def _readme_rows(model: type[BaseModel], schema: Mapping[str, Any], prefix: str)
             yield f"| **`{prefix}{name}`** | | | {_describe(info)} |"
             yield from _readme_rows(section, schema, f"{prefix}{name}.")
             continue
-        own = _bundle_note(prefix.rstrip("."), name)
+        own = _other_defaults(prefix.rstrip("."), name)
         cells = (
             f"`{prefix}{name}`",
             f"`{_scalar(defaults[name])}`" + (f" ({own})" if own else ""),

@@ -6,7 +6,7 @@ the ControlNet's residuals to the skip connections (algorithm §8).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Bool, Float
@@ -16,7 +16,7 @@ from dispose_stages.models.context import ArrangedContext
 from dispose_stages.models.control_net import ControlResiduals
 from dispose_stages.models.encoder import SpatioTemporalEncoder, frames_of, over_batch
 from dispose_stages.models.normalization import GroupNorm
-from dispose_stages.models.spatio_temporal import DownBlock, MidBlock, UpBlock
+from dispose_stages.models.spatio_temporal import Conditions, DownBlock, MidBlock, UpBlock
 from dispose_stages.models.unet_config import UNetConfig
 
 
@@ -47,7 +47,9 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
         pose_latents: Float[Tensor, "#b f c h w"] | None = None,
         control: ControlResiduals | None = None,
         image_only: Bool[Tensor, "b f"] | None = None,
-    ) -> Float[Tensor, "b f c_out h w"]:
+        leave: bool = False,
+        left: Sequence[Tensor] = (),
+    ) -> Tensor | tuple[Tensor, ...]:
         """One prediction.
 
         Args:
@@ -57,12 +59,59 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
             pose_latents: PoseNet's output; zeros for unconditional elements.
             control: The ControlNet's residuals; without them this is plain MimicMotion.
             image_only: Where true, temporal layers are bypassed.
+            leave: Also return what another step can take as `left`.
+            left: Of another step: what the levels below the outermost gave, and the residuals of
+                the outermost. Only that level is run then (DeepCache, Ma et al. 2024).
+
+        Returns:
+            ``(b f c_out h w)``; with `leave` a tuple of that and what is left.
         """
         batch = len(latents)
         conditions = self._conditions(latents, time_embedding, context, image_only)
-        hidden = self.conv_in(frames_of(latents))
-        if pose_latents is not None:
-            hidden = hidden + over_batch(pose_latents, batch)
+        if left:
+            below, *residuals = left
+            skips = self._outermost(latents, pose_latents, residuals, context, conditions)
+        else:
+            below, skips = self._below(latents, pose_latents, control, context, conditions)
+            residuals = list(control.down[: len(skips)]) if control else []
+        hidden = self.up_blocks[-1](below, skips, context.blocks[-1], conditions)
+        output: Tensor = self.conv_out(self.conv_norm_out(hidden))
+        output = output.reshape(batch, -1, *output.shape[1:])
+        return (output, below, *residuals) if leave else output
+
+    def _enter(
+        self, latents: Float[Tensor, "b f c_in h w"], pose: Float[Tensor, "#b f c h w"] | None
+    ) -> Float[Tensor, "bf c h w"]:
+        hidden: Tensor = self.conv_in(frames_of(latents))
+        return hidden if pose is None else hidden + over_batch(pose, len(latents))
+
+    def _outermost(
+        self,
+        latents: Float[Tensor, "b f c_in h w"],
+        pose_latents: Float[Tensor, "#b f c h w"] | None,
+        residuals: Sequence[Float[Tensor, "bf c h w"]],
+        context: ArrangedContext,
+        conditions: Conditions,
+    ) -> list[Tensor]:
+        """The skips of the outermost level, with the control residuals of another step."""
+        block, count = self.down_blocks[0], len(self.down_blocks)
+        hidden = self._enter(latents, pose_latents)
+        _, more = block(hidden, context.blocks[0], conditions)
+        skips = [hidden, *more[: len(block.resnets)]]  # type: ignore[arg-type]
+        if not residuals:
+            return skips
+        return [s.add(r, alpha=count) for s, r in zip(skips, residuals, strict=True)]
+
+    def _below(
+        self,
+        latents: Float[Tensor, "b f c_in h w"],
+        pose_latents: Float[Tensor, "#b f c h w"] | None,
+        control: ControlResiduals | None,
+        context: ArrangedContext,
+        conditions: Conditions,
+    ) -> tuple[Float[Tensor, "bf c2 h w"], list[Tensor]]:
+        """Input and skips of the last up block."""
+        hidden = self._enter(latents, pose_latents)
         skips, blocks = [hidden], [0]
         constants = iter(context.blocks)
         for index, block in enumerate(self.down_blocks):
@@ -73,10 +122,9 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
         if control is not None:
             skips = _accumulate(skips, blocks, control, len(self.down_blocks))
             hidden = hidden + control.mid
-        for block in self.up_blocks:
+        for block in self.up_blocks[:-1]:
             hidden = block(hidden, skips, next(constants), conditions)
-        output: Tensor = self.conv_out(self.conv_norm_out(hidden))
-        return output.reshape(batch, -1, *output.shape[1:])
+        return hidden, skips
 
 
 def _accumulate(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Compat, Encoding, Parameters, Precision, Rate
+from dispose_stages.config import Compat, Encoding, Parameters, Rate
+from dispose_stages.config_sampling import Precision
 
 REVISION = 3
 """Raised when the file this stage makes changes."""

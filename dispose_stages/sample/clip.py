@@ -39,6 +39,7 @@ from dispose_stages.sample.reference import (
     normalise_image,
 )
 from dispose_stages.sample.schedule import noise_levels
+from dispose_stages.sample.shortcuts import step_kinds
 from dispose_stages.sample.tiles import TileBlender
 from dispose_stages.sample.unit import SampleParams
 
@@ -173,7 +174,7 @@ def sample_clip(
         noise: From `draw_noise`, or recorded.
         rung: How much memory to take; does not change the result beyond rounding.
         state: Of an interrupted run, to go on from.
-        after_step: Given every new state; may raise to interrupt.
+        after_step: Given every new state that can be gone on from; may raise to interrupt.
 
     Returns:
         Denoised latents in the VAE's scaled space, frame 0 included.
@@ -207,6 +208,8 @@ def sample_clip(
             inputs.frames,
             device=networks.device,
         ),
+        kinds=step_kinds(levels, params),
+        solver=params.solver,
         after_step=after_step,
     )
 

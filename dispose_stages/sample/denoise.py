@@ -6,28 +6,33 @@ for the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from dispose_stages.config_sampling import Solver
 from dispose_stages.sample.guidance import guide
 from dispose_stages.sample.schedule import (
     euler_step,
+    extrapolated_data,
     initial_scale,
+    predicted_data,
+    step_away,
     timesteps,
     to_unit_variance,
 )
+from dispose_stages.sample.shortcuts import StepKind
 from dispose_stages.sample.tiles import TileBlender
 
 Predict = Callable[
-    [Float32[Tensor, "f 4 h w"], Float32[Tensor, ""], Sequence[Tensor]],
+    [Float32[Tensor, "f 4 h w"], Float32[Tensor, ""], Sequence[Tensor], StepKind],
     Sequence[Float[Tensor, "g t 4 h w"]],
 ]
-"""The networks on all tiles: scaled noisy latents of the clip, timestep and the frames' indices of
-every tile to a prediction per tile and guidance half (unconditional first, or the conditional one
-alone)."""
+"""The networks on all tiles: scaled noisy latents of the clip, timestep, the frames' indices of
+every tile and what of the networks is run, to a prediction per tile and guidance half
+(unconditional first, or the conditional one alone)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,12 @@ class DenoisingState:
     Attributes:
         step: Steps that are done.
         latents: Noisy latents of all frames, at the noise level of `step`.
+        data: What the last step predicted, where the next one reads it.
     """
 
     step: int
     latents: Float32[Tensor, "f 4 h w"]
+    data: Float32[Tensor, "f 4 h w"] | None = None
 
 
 def initial_state(
@@ -57,6 +64,8 @@ def denoise(
     blender: TileBlender,
     scales: Float32[Tensor, "f"],
     *,
+    kinds: Sequence[StepKind],
+    solver: Solver = "euler",
     after_step: Callable[[DenoisingState], None] = lambda _: None,
 ) -> Float32[Tensor, "f 4 h w"]:
     """Take a clip from its present noise level to the data.
@@ -68,7 +77,10 @@ def denoise(
         levels: From `noise_levels`, of the whole schedule, on the host.
         blender: Of the clip's tiles.
         scales: Guidance scale per frame.
-        after_step: Called with every new state; may raise to interrupt.
+        kinds: Of every step, from `step_kinds`.
+        solver: How a step follows from a prediction.
+        after_step: Called with every new state that can be gone on from, which is one before a
+            whole step; may raise to interrupt.
 
     Returns:
         Denoised latents in the VAE's scaled space.
@@ -76,9 +88,37 @@ def denoise(
     told = timesteps(levels).to(state.latents.device)
     for step in range(state.step, len(told)):
         noisy = to_unit_variance(state.latents, levels[step])
-        halves = blender.blend(predict(noisy, told[step], blender.indices))
-        prediction = guide(halves, scales)
-        latents = euler_step(state.latents, prediction, levels[step], levels[step + 1])
-        state = DenoisingState(step + 1, latents)
-        after_step(state)
+        halves = blender.blend(predict(noisy, told[step], blender.indices, kinds[step]))
+        state = _STEPS[solver](state, guide(halves, scales), levels)
+        if step + 1 == len(told) or kinds[step + 1].whole:
+            after_step(state)
     return state.latents
+
+
+def _first_order(
+    state: DenoisingState,
+    prediction: Float32[Tensor, "f 4 h w"],
+    levels: Float32[Tensor, "steps_plus_1"],
+) -> DenoisingState:
+    level, following = levels[state.step : state.step + 2]
+    return DenoisingState(state.step + 1, euler_step(state.latents, prediction, level, following))
+
+
+def _second_order(
+    state: DenoisingState,
+    prediction: Float32[Tensor, "f 4 h w"],
+    levels: Float32[Tensor, "steps_plus_1"],
+) -> DenoisingState:
+    """DPM-Solver++(2M); the first step and the one to zero noise are Euler's."""
+    level, following = levels[state.step : state.step + 2]
+    data = ahead = predicted_data(state.latents, prediction, level)
+    if state.data is not None and following > 0:
+        ahead = extrapolated_data(data, state.data, levels[state.step - 1 : state.step + 2])
+    latents = step_away(state.latents, ahead, level, following)
+    return DenoisingState(state.step + 1, latents, data)
+
+
+_STEPS: Mapping[Solver, Callable[..., DenoisingState]] = {
+    "euler": _first_order,
+    "dpmpp_2m": _second_order,
+}

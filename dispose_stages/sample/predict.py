@@ -19,6 +19,7 @@ from dispose_stages.sample.binding import BoundNetwork
 from dispose_stages.sample.conditions import ClipConditions
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.recording import Capture, Recorder
+from dispose_stages.sample.shortcuts import StepKind
 
 
 class Predictor:
@@ -47,56 +48,110 @@ class Predictor:
         capture: Capture | None = None,
     ) -> None:
         self._conditions, self._unet, self._control_net = conditions, unet, control_net
-        self._tile_batch, self._dtype = rung.tile_batch, dtype
+        self._rung, self._dtype = rung, dtype
         self._control_scale = control_scale
         self._conditional = int(guided)
+        self._left: dict[tuple[tuple[int, ...], int], Sequence[Tensor]] = {}
         # A network that comes and goes does not stay where a recording expects it.
         self._recorder = Recorder(None if rung.offload_idle else capture)
-        halves = (0, 1) if guided else (0,)
-        self._calls = [(half,) for half in halves] if rung.sequential_halves else [halves]
 
     def __call__(
         self,
         noisy: Float32[Tensor, "f 4 h w"],
         timestep: Float32[Tensor, ""],
         tiles: Sequence[Tensor],
+        kind: StepKind,
     ) -> list[Float[Tensor, "g t 4 h w"]]:
         """Run all tiles of one step."""
-        time = self._unet.embed_time(timestep)
-        control_time = self._control_net.embed_time(timestep) if self._control_net else None
+        times = [self._unet.embed_time(timestep)]
+        if self._control_net is not None and kind.whole:
+            times.append(self._control_net.embed_time(timestep))
         predictions: list[Tensor] = []
-        for first in range(0, len(tiles), self._tile_batch):
-            batch = tiles[first : first + self._tile_batch]
+        for first in range(0, len(tiles), self._rung.tile_batch):
+            batch = tiles[first : first + self._rung.tile_batch]
             frames = torch.stack([noisy.index_select(0, tile) for tile in batch])
-            inputs = (frames, time, control_time, *batch)
             parts = [
-                self._recorder((call, len(batch)), partial(self._run, call), *inputs)
-                for call in self._calls
+                self._call(halves, first, kind, (frames, *times, *batch))
+                for halves in self._calls(kind)
             ]
             predictions += torch.cat(parts, dim=1).unbind(0)
         return predictions
+
+    def _calls(self, kind: StepKind) -> list[tuple[int, ...]]:
+        """The guidance halves of every call on a batch of tiles."""
+        halves = (0, 1) if self._conditional and kind.guided else (self._conditional,)
+        return [(half,) for half in halves] if self._rung.sequential_halves else [halves]
+
+    def _call(
+        self, halves: tuple[int, ...], first: int, kind: StepKind, inputs: tuple[Tensor, ...]
+    ) -> Float[Tensor, "k g t 4 h w"]:
+        """One call, on the batch that begins with the given tile."""
+        key = (halves, len(inputs[0]), kind)
+        if not kind.whole:
+            left = [value.to(inputs[0].device) for value in self._left[halves, first]]
+            return self._recorder(key, partial(self._run_outermost, halves), *inputs, *left)[0]
+        run = partial(self._run, halves, leave=kind.leaves)
+        prediction, *left = self._recorder(key, run, *inputs)
+        keep_on = "cpu" if self._rung.offload_idle else prediction.device
+        self._left[halves, first] = [value.to(keep_on) for value in left]
+        return prediction
 
     def _run(
         self,
         halves: tuple[int, ...],
         noisy: Float32[Tensor, "k t 4 h w"],
         time: Tensor,
-        control_time: Tensor | None,
-        *tiles: Tensor,
-    ) -> Float[Tensor, "k g t 4 h w"]:
-        """The given guidance halves of a batch of tiles."""
-        conditional = [half == self._conditional for half in halves]
-        batch = GuidanceBatch.tiles(len(tiles), halves)
-        latents = _with_image(noisy, self._conditions.image, conditional).to(self._dtype)
+        *rest: Tensor,
+        leave: bool,
+    ) -> tuple[Tensor, ...]:
+        """The given halves of a batch of tiles.
+
+        Args:
+            noisy: Latents of every tile.
+            time: Of the UNet.
+            rest: Time of the ControlNet where it is run, then the tiles' frames.
+            leave: Also return what `_run_outermost` needs.
+        """
+        tiles = rest[-len(noisy) :]
+        latents, pose, batch = self._inputs(halves, noisy, tiles)
         residuals = None
-        if self._control_net is not None and control_time is not None:
+        if self._control_net is not None:
             control = _control_conditions(self._conditions, tiles, len(halves))
             residuals = self._control_net(
-                latents, control_time, batch, scale=self._control_scale, **control
+                latents, rest[0], batch, scale=self._control_scale, **control
             )
+        output = self._unet(latents, time, batch, pose_latents=pose, control=residuals, leave=leave)
+        flat, *left = output if leave else (output,)
+        return _by_tile(flat, len(tiles)), *left
+
+    def _run_outermost(
+        self,
+        halves: tuple[int, ...],
+        noisy: Float32[Tensor, "k t 4 h w"],
+        time: Tensor,
+        *rest: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """The outermost level alone; `rest` is the tiles' frames and what a whole step left."""
+        tiles, left = rest[: len(noisy)], rest[len(noisy) :]
+        latents, pose, batch = self._inputs(halves, noisy, tiles)
+        flat = self._unet(latents, time, batch, pose_latents=pose, left=left)
+        return (_by_tile(flat, len(tiles)),)
+
+    def _inputs(
+        self,
+        halves: tuple[int, ...],
+        noisy: Float32[Tensor, "k t 4 h w"],
+        tiles: Sequence[Tensor],
+    ) -> tuple[Tensor, Tensor, GuidanceBatch]:
+        """Latents and pose features of every tile and half, and what these stand for."""
+        conditional = [half == self._conditional for half in halves]
+        latents = _with_image(noisy, self._conditions.image, conditional).to(self._dtype)
         pose = _per_half(self._conditions.pose, tiles, conditional)
-        flat: Tensor = self._unet(latents, time, batch, pose_latents=pose, control=residuals)
-        return flat.reshape(len(tiles), -1, *flat.shape[1:])
+        return latents, pose, GuidanceBatch.tiles(len(tiles), halves)
+
+
+def _by_tile(flat: Float[Tensor, "kg t c h w"], count: int) -> Float[Tensor, "k g t c h w"]:
+    return flat.reshape(count, -1, *flat.shape[1:])
 
 
 def _gather(value: Float[Tensor, "f c h w"], tile: Tensor) -> Float[Tensor, "t c h w"]:

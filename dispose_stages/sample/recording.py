@@ -16,25 +16,26 @@ from torch import Tensor
 from dispose_stages.faults import machine_fault
 
 _logger = logging.getLogger(__name__)
-Capture = Callable[[Callable[[], Tensor]], tuple[Tensor, Callable[[], None]]]
-"""Records a call; returns where its result will lie, and what computes it again."""
+Results = tuple[Tensor, ...]
+Capture = Callable[[Callable[[], Results]], tuple[Results, Callable[[], None]]]
+"""Records a call; returns where its results will lie, and what computes them again."""
 
 
-def cuda_graph(call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+def cuda_graph(call: Callable[[], Results]) -> tuple[Results, Callable[[], None]]:
     """The `Capture` of a CUDA device."""
     # The graph has memory of its own; what the plain call left behind would be held beside it.
     torch.cuda.empty_cache()
     graph = torch.cuda.CUDAGraph()
     # Another thread may be copying the next clip's inputs to the device meanwhile.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        result = call()
-    return result, graph.replay
+        results = call()
+    return results, graph.replay
 
 
 @dataclass(frozen=True, slots=True)
 class _Recording:
-    inputs: Sequence[Tensor | None]
-    result: Tensor
+    inputs: Sequence[Tensor]
+    results: Results
     replay: Callable[[], None]
 
 
@@ -53,10 +54,8 @@ class Recorder:
         self._recordings: dict[Hashable, _Recording | None] = {}
         self.failure = ""
 
-    def __call__(
-        self, key: Hashable, function: Callable[..., Tensor], *inputs: Tensor | None
-    ) -> Tensor:
-        """The function's result, a tensor of its own.
+    def __call__(self, key: Hashable, function: Callable[..., Results], *inputs: Tensor) -> Results:
+        """The function's results, tensors of their own.
 
         Args:
             key: Of calls that differ in nothing but the values of their inputs.
@@ -72,17 +71,16 @@ class Recorder:
         if recording is None:
             return function(*inputs)
         for kept, value in zip(recording.inputs, inputs, strict=True):
-            if kept is not None and value is not None:
-                kept.copy_(value)
+            kept.copy_(value)
         recording.replay()
-        return recording.result.clone()
+        return tuple(result.clone() for result in recording.results)
 
     def _record(
-        self, key: Hashable, function: Callable[..., Tensor], inputs: Sequence[Tensor | None]
+        self, key: Hashable, function: Callable[..., Results], inputs: Sequence[Tensor]
     ) -> _Recording | None:
-        kept = [None if value is None else value.clone() for value in inputs]
+        kept = [value.clone() for value in inputs]
         try:
-            result, replay = (self._capture or cuda_graph)(lambda: function(*kept))
+            results, replay = (self._capture or cuda_graph)(lambda: function(*kept))
         except Exception as error:
             if machine_fault(error):
                 raise
@@ -91,5 +89,5 @@ class Recorder:
             _logger.warning("steps are not recorded, but run plainly: %s", self.failure)
             self._recordings.clear()
             return None
-        self._recordings[key] = recording = _Recording(kept, result, replay)
+        self._recordings[key] = recording = _Recording(kept, results, replay)
         return recording

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from dispose_stages.config_sampling import Solver
 from dispose_stages.sample.denoise import DenoisingState
 
 _logger = logging.getLogger(__name__)
@@ -21,8 +22,9 @@ def to_arrays(
     state: DenoisingState, steps: int
 ) -> tuple[dict[str, Float32[np.ndarray, "f 4 h w"]], dict[str, int]]:
     """Arrays and attributes to store; waits for the device."""
-    latents = state.latents.detach().to("cpu", torch.float32).numpy()
-    return {"latents": latents}, {"step": state.step, "steps": steps}
+    kept = {"latents": state.latents} | ({} if state.data is None else {"data": state.data})
+    arrays = {name: value.detach().to("cpu", torch.float32).numpy() for name, value in kept.items()}
+    return arrays, {"step": state.step, "steps": steps}
 
 
 def from_arrays(
@@ -30,12 +32,14 @@ def from_arrays(
     *,
     like: Float32[Tensor, "f 4 h w"],
     steps: int,
+    solver: Solver,
 ) -> DenoisingState | None:
     """Undo `to_arrays`.
 
     Args:
         stored: What was found, if anything.
         like: Latents of the shape and on the device that are expected.
+        solver: Decides what a state consists of.
 
     Returns:
         None where nothing was found or it belongs to another clip or schedule: start over.
@@ -43,18 +47,19 @@ def from_arrays(
     if stored is None:
         return None
     arrays, attributes = stored
-    latents, step = arrays.get("latents"), attributes.get("step")
+    names = ("latents",) if solver == "euler" else ("latents", "data")
+    found = [arrays[name] for name in names if name in arrays]
+    step = attributes.get("step")
     if (
-        latents is None
-        or latents.dtype != np.float32
-        or latents.shape != tuple(like.shape)
+        len(found) < len(names)
+        or any(each.dtype != np.float32 or each.shape != tuple(like.shape) for each in found)
         or not isinstance(step, int)
         or attributes.get("steps") != steps
         or not 0 < step <= steps
     ):
         _logger.warning("the saved state of this clip does not fit it; starting over")
         return None
-    return DenoisingState(step, torch.from_numpy(np.array(latents)).to(like.device))
+    return DenoisingState(step, *(torch.from_numpy(np.array(x)).to(like.device) for x in found))
 
 
 class StateWriter:
@@ -89,22 +94,28 @@ def save_every(
     interval: int,
     save: StateWriter,
     *,
+    begun: int = 0,
     stop_requested: Callable[[], bool],
     interrupt: Callable[[], BaseException],
 ) -> Callable[[DenoisingState], None]:
     """An `after_step` that saves every `interval` steps, and at once when asked to stop.
 
     Args:
-        interval: Steps between saved states; 0: only when asked to stop.
+        interval: Steps between saved states; 0: only when asked to stop. A state that is passed
+            over is made up for by the next one that is given.
         save: Waited for before the interruption.
+        begun: Steps that were done at first.
         stop_requested: Whether the job should end (preemption, time limit).
         interrupt: Makes the exception that ends the loop after saving.
     """
+    last = begun
 
     def after_step(state: DenoisingState) -> None:
+        nonlocal last
         stop = stop_requested()
-        if stop or (interval and state.step % interval == 0):
+        if stop or (interval and state.step // interval > last // interval):
             save(state)
+        last = state.step
         if stop:
             save.wait()
             raise interrupt()

@@ -43,12 +43,50 @@ def to_unit_variance(
     return latents / ((level**2 + 1) ** 0.5)
 
 
+def predicted_data(
+    latents: Float32[Tensor, "f 4 h w"],
+    prediction: Float32[Tensor, "f 4 h w"],
+    level: Float32[Tensor, ""],
+) -> Float32[Tensor, "f 4 h w"]:
+    """The data that a prediction means."""
+    return prediction * (-level / (level**2 + 1) ** 0.5) + latents / (level**2 + 1)
+
+
+def step_away(
+    latents: Float32[Tensor, "f 4 h w"],
+    data: Float32[Tensor, "f 4 h w"],
+    level: Float32[Tensor, ""],
+    following: Float32[Tensor, ""],
+) -> Float32[Tensor, "f 4 h w"]:
+    """Latents at the following noise level, along the direction away from the data."""
+    return latents + (latents - data) / level * (following - level)
+
+
 def euler_step(
     latents: Float32[Tensor, "f 4 h w"],
     prediction: Float32[Tensor, "f 4 h w"],
     level: Float32[Tensor, ""],
     following: Float32[Tensor, ""],
 ) -> Float32[Tensor, "f 4 h w"]:
-    """Latents at the following noise level, along the direction away from the predicted data."""
-    data = prediction * (-level / (level**2 + 1) ** 0.5) + latents / (level**2 + 1)
-    return latents + (latents - data) / level * (following - level)
+    """Latents at the following noise level, as if the predicted data stayed the same."""
+    return step_away(latents, predicted_data(latents, prediction, level), level, following)
+
+
+def extrapolated_data(
+    data: Float32[Tensor, "f 4 h w"],
+    former: Float32[Tensor, "f 4 h w"],
+    levels: Float32[Tensor, "3"],
+) -> Float32[Tensor, "f 4 h w"]:
+    """The data halfway to the following level, from those of this level and the one before.
+
+    Linear in the logarithm of the level: DPM-Solver++(2M) (Lu et al. 2022), which is an Euler step
+    with these data.
+
+    Args:
+        data: Predicted at this level.
+        former: Predicted at the level before.
+        levels: The one before, this one and the following, which is not zero.
+    """
+    before, now = (levels[:-1] / levels[1:]).log()
+    ahead: Tensor = data + (data - former) * (now / (2 * before))
+    return ahead

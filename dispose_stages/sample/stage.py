@@ -88,7 +88,7 @@ class SampleWorker:
         )
         motion = self._context.read(unit, "motion", MotionField)
         inputs = self.inputs(image, motion, correspondence, params)
-        progress = self._progress(unit, inputs["inputs"], params.num_inference_steps)
+        progress = self._progress(unit, inputs["inputs"], params)
         return inputs | {"progress": progress}
 
     def inputs(
@@ -178,14 +178,14 @@ class SampleWorker:
             device_dtype=self._networks.dtype,
         )
 
-    def _progress(self, unit: Unit, inputs: ClipInputs, steps: int) -> Progress:
+    def _progress(self, unit: Unit, inputs: ClipInputs, params: SampleParams) -> Progress:
         """Where the clip stands, and how its further states are kept."""
-        store = self._context.store
-        height, width = (size // LATENT_STRIDE for size in inputs.image.shape[-2:])
-        like = torch.empty(
-            (inputs.frames, LATENT_CHANNELS, height, width), device=self._networks.device
-        )
-        state = from_arrays(store.read_partial(unit.stage, unit.key), like=like, steps=steps)
+        store, steps = self._context.store, params.num_inference_steps
+        size = (side // LATENT_STRIDE for side in inputs.image.shape[-2:])
+        shape = (inputs.frames, LATENT_CHANNELS, *size)
+        like = torch.empty(shape, device=self._networks.device)
+        stored = store.read_partial(unit.stage, unit.key)
+        state = from_arrays(stored, like=like, steps=steps, solver=params.solver)
         if state:
             _logger.info("%s goes on at step %d of %d", unit.label, state.step, steps)
 
@@ -198,6 +198,7 @@ class SampleWorker:
         keep = save_every(
             self._context.config.sampling.checkpoint_every,
             writer,
+            begun=state.step if state else 0,
             stop_requested=self._context.stop_requested,
             interrupt=partial(InterruptedUnitError, "stopped between two steps; it is saved"),
         )

@@ -6,7 +6,8 @@ import math
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Compat, Parameters, Precision
+from dispose_stages.config import Compat, Parameters
+from dispose_stages.config_sampling import Interval, Precision, Solver
 
 REVISION = 2
 """Raised when the numbers this stage computes change."""
@@ -31,6 +32,9 @@ class SampleParams(Params):
     control_scale: float = 1.0
     motion_bucket_id: int = 127
     condition_fps: int = 7
+    solver: Solver = "euler"
+    guidance_interval: Interval | None = None
+    cache_interval: int = 1
     reference_frame: int | None = None
 
     @property

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Parameters, Precision
+from dispose_stages.config import Parameters
+from dispose_stages.config_sampling import Precision
 from dispose_stages.config_score import Definition, MetricGroup, Score
 from dispose_stages.errors import ConfigError
 

@@ -105,6 +105,31 @@ def test_batch_sizes_and_places_are_no_part_of_a_unit():
         assert list(plan_of(rows).units[stage]) == list(plan_of(rows, other).units[stage])
 
 
+@pytest.mark.parametrize(
+    ("knob", "default"),
+    [
+        ({"solver": "dpmpp_2m"}, {"solver": "euler"}),
+        ({"guidance_interval": [0.1, 20.0]}, {"guidance_interval": None}),
+        ({"cache_interval": 2}, {"cache_interval": 1}),
+        ({"effort": "draft"}, {"effort": "exact"}),
+    ],
+)
+def test_shortcuts_are_part_of_a_clip_where_they_are_taken(knob, default):
+    """Of its unit and those below; at their defaults neither ids nor parameters tell of them."""
+    plain = plan_of([row("i", "v")])
+    assert plan_of([row("i", "v")], {"sampling": default}).units == plain.units
+    (unit,) = plain.units["sample"].values()
+    assert not {*knob, "effort"} & unit.params.keys()
+    changed = plan_of([row("i", "v")], {"sampling": knob})
+    same = [stage for stage in STAGES if changed.units[stage].keys() == plain.units[stage].keys()]
+    assert same == ["ingest", "pose", "motion", "correspondence", "mux", "score"]
+    (short,) = changed.units["sample"].values()
+    assert short.params.keys() - unit.params.keys()
+    assert "effort" not in short.params
+    (video,) = changed.units["mux"].values()
+    assert ("sample", short.id) in video.upstream.values()
+
+
 def test_every_unit_is_in_exactly_one_shard():
     """Nothing is lost and nothing computed twice."""
     plan = plan_of(grid(12, 12), {"shards": {"minutes": 1}})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import repeat_to_length
 from dispose_stages.sample.schedule import noise_levels
+from dispose_stages.sample.shortcuts import StepKind
 from dispose_stages.sample.tiles import TileBlender
 from tests.bench.size import size
 from tests.sample.tiny_clip import (
@@ -45,7 +47,7 @@ def sample_plainly() -> Tensor:
     image_noise, tile_noise = tiny_noise()
     conditions, embedding = condition_clip(inputs, networks, PARAMETERS, image_noise, RUNG)
 
-    def predict(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor]) -> list[Tensor]:
+    def predict(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor], _: Any) -> list[Tensor]:
         return [
             plain_predict(
                 inputs,
@@ -68,6 +70,7 @@ def sample_plainly() -> Tensor:
         levels,
         TileBlender(tiles, FRAMES, device="cpu"),
         guidance_scales(PARAMETERS.guidance_min, PARAMETERS.guidance_max, FRAMES),
+        kinds=[StepKind()] * PARAMETERS.num_inference_steps,
     )
 
 

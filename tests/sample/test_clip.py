@@ -24,6 +24,7 @@ from dispose_stages.sample.denoise import DenoisingState
 from dispose_stages.sample.memory import Rung, ladder
 from dispose_stages.sample.predict import Predictor
 from dispose_stages.sample.reference import added_time_ids
+from dispose_stages.sample.shortcuts import StepKind
 from dispose_stages.sample.unit import SampleParams
 from tests.sample.tiny_clip import (
     PARAMETERS,
@@ -116,7 +117,7 @@ def test_once_per_clip_equals_the_plain_form(changes: Any, tile_batch: int) -> N
         parameters, Rung("together", tile_batch, frame_chunk=2)
     )
     tiles, noisy, timestep = tiles_and_latents()
-    together = predictor(noisy, timestep, tiles)
+    together = predictor(noisy, timestep, tiles, StepKind())
     for index, tile in enumerate(tiles):
         plain = plain_predict(
             inputs,
@@ -139,7 +140,7 @@ def test_halves_in_sequence_equal_halves_together(compat: Any) -> None:
     results = [
         torch.stack(
             double_precision_predictor(parameters, Rung("", 2, sequential_halves=sequential))[0](
-                noisy, timestep, tiles
+                noisy, timestep, tiles, StepKind()
             )
         )
         for sequential in (False, True)

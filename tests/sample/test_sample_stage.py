@@ -161,6 +161,43 @@ def test_state_survives_a_kill(folder: Path, context: Context, worker: SampleWor
     assert np.array_equal(resumed.latents, compute(worker, new_unit(folder, "f" * 16)).latents)
 
 
+@pytest.mark.parametrize(
+    ("knobs", "killed_at", "goes_on"),
+    [
+        ({"solver": "dpmpp_2m"}, 3, 2),
+        ({"guidance_interval": (1.0, 50.0)}, 3, 2),
+        ({"cache_interval": 2}, 2, 2),
+        ({"cache_interval": 2, "guidance_interval": (1.0, 50.0), "solver": "dpmpp_2m"}, 3, 2),
+    ],
+)
+def test_a_shortened_clip_survives_a_kill(
+    folder: Path,
+    context: Context,
+    worker: SampleWorker,
+    knobs: dict[str, Any],
+    killed_at: int,
+    goes_on: int,
+) -> None:
+    """From the last stored state before a whole step, to the same bits."""
+    knobs = {"num_inference_steps": 5} | knobs
+    unit = new_unit(folder, f"{len(str(knobs)):014d}{killed_at}{goes_on}", **knobs)
+    looks = iter(range(1, 10))
+
+    def die() -> bool:
+        if next(looks) == killed_at:
+            raise KeyboardInterrupt
+        return False
+
+    context.stop_requested = die
+    with pytest.raises(KeyboardInterrupt):
+        compute(worker, unit)
+    context.stop_requested = lambda: False
+    assert worker.read(unit)["progress"].state.step == goes_on
+    resumed = compute(worker, unit)
+    whole = compute(worker, replace(unit, key=f"f{unit.key[1:]}"))
+    assert np.array_equal(resumed.latents, whole.latents)
+
+
 @pytest.fixture
 def tight_memory(worker: SampleWorker) -> Iterator[list[int]]:
     """The UNet runs out of memory as often as the returned list says."""

@@ -80,7 +80,7 @@ def _prepared(variant: str, size: Size, device: torch.device, dtype: torch.dtype
         )
     if variant != "no graph" and device.type == "cuda":
         recorder = Recorder(cuda_graph)
-        return lambda: recorder("step", step)
+        return lambda: recorder("step", lambda: (step(),))[0]
     return step
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from dispose_stages.sample.guidance import guidance_scales
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.predict import Predictor
 from dispose_stages.sample.schedule import noise_levels
+from dispose_stages.sample.shortcuts import StepKind
 from dispose_stages.sample.tiles import TileBlender
 from tests.bench.traffic.memory import peak_bytes
 from tests.bench.traffic.original import Original
@@ -107,12 +108,26 @@ class TileStep:
         self.control_net = control_net.to(device, dtype).eval().requires_grad_(requires_grad=False)
 
     def ours(
+        self, kinds: Sequence[StepKind] = (StepKind(),), **options: Any
+    ) -> Callable[[], Tensor]:
+        """Steps of the given kinds, one after the other; `options` as of `predictor`."""
+        predict = self.predictor(**options)
+        tiles = [torch.arange(self.size.frames, device=self.device)]
+
+        def step() -> Tensor:
+            for kind in kinds:
+                (prediction,) = predict(self.noisy, self.timestep, tiles, kind)
+            return prediction
+
+        return step
+
+    def predictor(
         self,
         *,
         last: bool = True,
         packed: bool = True,
         compat: Literal["official", "corrected"] = "official",
-    ) -> Callable[[], Tensor]:
+    ) -> Predictor:
         """The package's way; what is constant over a clip is computed here, once.
 
         Args:
@@ -140,9 +155,7 @@ class TileStep:
         contexts = guidance_contexts(self.embedding, guided=True)
         bound = [BoundNetwork(net, contexts, self.ids, compat=compat) for net in networks]
         rung = Rung("single_tile", 1)
-        predictor = Predictor(conditions, *bound, guided=True, rung=rung, dtype=self.dtype)
-        tiles = [torch.arange(self.size.frames, device=self.device)]
-        return lambda: predictor(self.noisy, self.timestep, tiles)[0]
+        return Predictor(conditions, *bound, guided=True, rung=rung, dtype=self.dtype)
 
     def original(self) -> Callable[[], Tensor]:
         """The same numbers in the original's way; run it under autocast."""
@@ -192,7 +205,14 @@ def count_around(size: Size, frames: int) -> Trace:
     blender = TileBlender(tiles, frames, device="meta")
     scales = guidance_scales(2.0, 2.0, frames, device="meta")
     with torch.no_grad(), Tracer() as tracer:
-        denoise(state, lambda *_: [halves for _ in tiles], levels, blender, scales)
+        denoise(
+            state,
+            lambda *_: [halves for _ in tiles],
+            levels,
+            blender,
+            scales,
+            kinds=[StepKind()],
+        )
     return tracer.trace
 
 
@@ -205,17 +225,25 @@ def held_bytes(size: Size) -> int:
             return peak_bytes(step)
 
 
-def count(size: Size, *, original: bool = False, off: str = "") -> Trace:
+def count(
+    size: Size,
+    *,
+    original: bool = False,
+    off: str = "",
+    kinds: Sequence[StepKind] = (StepKind(),),
+) -> Trace:
     """Everything that one step does in float16; the second step, when constants are there.
 
     Args:
         size: Of networks and video.
         original: Plain diffusers blocks under autocast.
         off: One of `SWITCHES`.
+        kinds: What is run of ours, more than one step if these are more than one.
     """
     with torch.no_grad():
         tile = TileStep(size, torch.device("meta"), torch.float16)
-        step = tile.original() if original else tile.ours(packed=off != "packed projections")
+        packed = off != "packed projections"
+        step = tile.original() if original else tile.ours(kinds, packed=packed)
         if not original:
             step()
         with Tracer() as tracer, ExitStack() as stack:
