@@ -85,7 +85,6 @@ class Run:
     """A run; maps ids to `Pair`, in order of the manifest.
 
     Args:
-        layout: Where it lies.
         config: It was planned with.
         base: Folder that its relative paths start from.
     """

@@ -63,7 +63,6 @@ def read_record(
     """Read a record.
 
     Args:
-        path: The file.
         form: Name of its format.
         version: Of the format that `build` understands.
         build: Makes the value of the record's fields, ``format`` and ``version`` taken out; its

@@ -42,7 +42,6 @@ def duration(seconds: float | None, *, exact: bool = False) -> str:
     """``45 s``, ``4 min``, ``2 h 07 min``, ``3 d 4 h``; a dash for None.
 
     Args:
-        seconds: How long.
         exact: Write ``0.42 s``, ``12.3 s``, ``4 min 05 s`` below an hour.
     """
     if seconds is None:

@@ -13,7 +13,6 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from dispose_stages.atomic import readable_json, replacing, write_text
@@ -38,30 +37,17 @@ _LEFT_BEHIND = {"logs", "benchmarks", "removed", "exports"}
 """Folders of a run that nobody needs to look, score or reproduce."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """What an archive holds.
-
-    Attributes:
-        files: Number of files.
-        size: Bytes.
-        missing: Media that are not there any more.
-    """
-
-    files: int
-    size: int
-    missing: tuple[str, ...]
-
-
 def archive_run(
     layout: RunLayout, to: Path, on_progress: Callable[[int, int, str], None] = lambda *_: None
-) -> Copied:
+) -> tuple[list[Path], tuple[str, ...]]:
     """Copy a run; what is there already and says the same is not copied again.
 
     Args:
-        layout: Of the run.
         to: The folder; made where it is not there.
         on_progress: Called with (files so far, of how many, where).
+
+    Returns:
+        The files that it holds, and media that are not there any more.
 
     Raises:
         StoreError: There is no such run, a file changes meanwhile, or videos belong to no row.
@@ -82,7 +68,7 @@ def archive_run(
             sums[place] = _write(to / place, text)
     lines = "".join(f"{digest}  {place}\n" for place, digest in sorted(sums.items()))
     write_text(to / CHECKSUMS, lines)
-    return Copied(len(sums), sum((to / place).stat().st_size for place in sums), missing)
+    return [to / place for place in sums], missing
 
 
 def _texts(config: Config, rows: Sequence[Row]) -> dict[str, str]:

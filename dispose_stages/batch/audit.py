@@ -75,7 +75,6 @@ def audit_ledgers(
     """Compare all ledgers of a run with the store and with the plan.
 
     Args:
-        layout: Of the run.
         store: Where its artifacts are kept.
         units: (stage, shard) to the units the plan gives it.
         keeps: Whether artifacts of a stage are made again whether anything needs them or not.

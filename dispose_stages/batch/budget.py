@@ -64,7 +64,6 @@ class Budget:
         """What is spent, for people; empty while there is some left.
 
         Args:
-            layout: Of the run.
             began: Unix time at which the command began.
         """
         now = time.time()

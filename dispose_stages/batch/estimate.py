@@ -26,28 +26,10 @@ _FILES_PER_JOB = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What a stage was seen to take.
-
-    Attributes:
-        seconds: Per unit; None if it never was computed.
-        load_seconds: To load its networks.
-        device: On which most of it ran.
-        size: Bytes of a result; None if there is none yet.
-    """
-
-    seconds: float | None = None
-    load_seconds: float = 0.0
-    device: str = ""
-    size: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class StageForecast:
     """What a command would do in a stage.
 
     Attributes:
-        stage: Its name.
         compute: Units.
         cached: Units whose result is there.
         kept: Units that failed and stay so.
@@ -77,11 +59,9 @@ def stage_forecasts(
     prepared: PreparedRun, verdicts: Mapping[str, Mapping[str, Verdict]]
 ) -> list[StageForecast]:
     """Every stage that has units, in the order of the data flow."""
-    measured = _measure(prepared)
+    runs = _runs_at_hand(prepared.layout)
     return [
-        _of_stage(prepared, stage, verdicts[stage], measured[stage])
-        for stage in STAGES
-        if verdicts[stage]
+        _of_stage(prepared, stage, verdicts[stage], runs) for stage in STAGES if verdicts[stage]
     ]
 
 
@@ -91,12 +71,16 @@ def gpu_hours(stages: Sequence[StageForecast]) -> float:
 
 
 def _of_stage(
-    prepared: PreparedRun, stage: str, verdicts: Mapping[str, Verdict], seen: Measured
+    prepared: PreparedRun,
+    stage: str,
+    verdicts: Mapping[str, Verdict],
+    runs: Sequence[RunLayout],
 ) -> StageForecast:
+    seen, size = _measured(runs, stage), _size(prepared, stage, runs)
     compute = sum(verdict.computes for verdict in verdicts.values())
     shards = prepared.plan.shards(stage).values()
     jobs = sum(any(verdicts[unit.id].computes for unit in units) for units in shards)
-    pace = seen.seconds
+    pace = seen.seconds_per_unit
     if pace is None:
         pace = prepared.config.shards.seconds_per_unit.get(stage, 1.0)
     device = seen.device or prepared.config.compute.device
@@ -109,46 +93,35 @@ def _of_stage(
         why=list(reasons(verdicts)),
         jobs=jobs,
         seconds=compute * pace + jobs * seen.load_seconds,
-        measured=seen.seconds is not None,
+        measured=bool(seen.seconds),
         gpu=stage in GPU_STAGES and device != "cpu",
-        bytes=None if seen.size is None else compute * seen.size,
+        bytes=None if size is None else compute * size,
         inodes=files,
     )
 
 
-def _measure(prepared: PreparedRun) -> dict[str, Measured]:
-    """By stage: by this run where it has computed any, else by the runs beside it."""
-    own = prepared.layout
-    others: list[RunLayout] = []
-    if own.root.parent.is_dir():
-        others = [
-            run for run in runs_beside((own.root,)) if run.root.resolve() != own.root.resolve()
-        ]
-    store = Path(prepared.config.store)
-    found: dict[str, Measured] = {}
-    for stage in STAGES:
-        seen = _measured_by(own, stage)
-        for run in others:
-            if seen.seconds is not None:
-                break
-            seen = _measured_by(run, stage)
-        size = _video_size([own, *others]) if stage == "mux" else _artifact_size(store, stage)
-        found[stage] = Measured(seen.seconds, seen.load_seconds, seen.device, size)
-    return found
+def _runs_at_hand(own: RunLayout) -> list[RunLayout]:
+    """This run, then those beside it."""
+    if not own.root.parent.is_dir():
+        return [own]
+    beside = runs_beside((own.root,))
+    return [own, *(run for run in beside if run.root.resolve() != own.root.resolve())]
 
 
-def _measured_by(layout: RunLayout, stage: str) -> Measured:
-    """All jobs of a run's stage, also those of a former plan with other shards."""
-    stats = [JobStats.read(path) for path in layout.existing(layout.stats, stage)]
-    seconds = [value for each in stats for value in each.seconds.values()]
-    if not seconds:
-        return Measured()
-    attempts = [attempt for each in stats for attempt in each.attempts]
-    loads = [attempt.load_seconds for attempt in attempts if attempt.loads]
-    on_gpu = sum(a.computed for a in attempts if a.device == "cuda")
-    device = "cuda" if 2 * on_gpu > sum(a.computed for a in attempts) else "cpu"
-    load = sum(loads) / len(loads) if loads else 0.0
-    return Measured(sum(seconds) / len(seconds), load, device)
+def _measured(runs: Sequence[RunLayout], stage: str) -> JobStats:
+    """What a stage took in the first run that has computed any of it, by whatever plan."""
+    for layout in runs:
+        stats = JobStats.joined(map(JobStats.read, layout.existing(layout.stats, stage)))
+        if stats.seconds:
+            return stats
+    return JobStats()
+
+
+def _size(prepared: PreparedRun, stage: str, runs: Sequence[RunLayout]) -> float | None:
+    """Bytes of a result; None if there is none yet."""
+    if stage == "mux":
+        return _video_size(runs)
+    return _artifact_size(Path(prepared.config.store), stage)
 
 
 def _artifact_size(store: Path, stage: str) -> float | None:

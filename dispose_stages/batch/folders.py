@@ -22,8 +22,6 @@ def cross_product(
     """A manifest with every image of one folder paired with every video of another.
 
     Args:
-        images: Folder.
-        videos: Folder.
         relative_to: Where the manifest will lie.
         variants: Of the parameters, each for every pair; the rows then have readable ids.
 

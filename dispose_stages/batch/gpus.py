@@ -90,9 +90,6 @@ def free_gpu(
     several. To be entered before torch is imported.
 
     Args:
-        environ: The process's environment.
-        count: Number of GPUs.
-        folder: Of the lock files.
         stop_requested: Ends the wait for a free one.
 
     Raises:

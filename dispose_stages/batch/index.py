@@ -5,8 +5,7 @@ It is rewritten as a whole, by rename. Its columns are specified in docs/data-fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +16,7 @@ from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcome
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.scores import score_columns
 from dispose_stages.batch.unit import Result, Status, stage_of
-from dispose_stages.config import STORED_STAGES, Parameters
+from dispose_stages.config import STORED_STAGES, Config, Parameters
 from dispose_stages.errors import StoreError
 from dispose_stages.geometry.frames import paced_rate
 from dispose_stages.store.artifacts import ArtifactStore
@@ -77,56 +76,32 @@ def extra_column(name: str) -> str:
     return f"manifest_{name}" if taken else name
 
 
-@dataclass(frozen=True, slots=True)
-class _RunFacts:
-    """What all pairs of a run have in common, and where their seconds are."""
+def _common(outcomes: RunOutcomes) -> dict[str, str | None]:
+    """What all pairs of a run have in common."""
+    stages = dict.fromkeys(map(stage_of, ROLES))
+    revisions = ", ".join(f"{s} {_revision(outcomes, s)}" for s in stages)
+    weights = {f"weights_{s}": _weights(outcomes, s) for s in stages if s != "ingest"}
+    return {"code_revision": f"dispose-stages {__version__}: {revisions}", **weights}
 
-    store: ArtifactStore
-    container: str
-    common: Mapping[str, Any]
-    seconds: Mapping[tuple[str, str], float]
-    gpus: Mapping[str, tuple[str, str]]
-    """Unit of ``sample`` to model and driver."""
-    present: Mapping[str, frozenset[str]]
-    """Stage to keys of its artifacts, where the run lets some be freed."""
 
-    @classmethod
-    def of(cls, outcomes: RunOutcomes) -> _RunFacts:
-        config = read_run_config(outcomes.layout)
-        stages = dict.fromkeys(map(stage_of, ROLES))
-        weights = {f"weights_{s}": _weights(outcomes, s) for s in stages if s != "ingest"}
-        revisions = ", ".join(f"{s} {_revision(outcomes, s)}" for s in stages)
-        store = ArtifactStore(Path(config.store))
-        return cls(
-            store,
-            config.encoding.container,
-            {"code_revision": f"dispose-stages {__version__}: {revisions}", **weights},
-            {
-                (shard.stage, unit): value
-                for shard in outcomes.shards
-                for unit, value in shard.stats.seconds.items()
-            },
-            {
-                unit: shard.stats.gpus()
-                for shard in outcomes.shards
-                if shard.stage == "sample"
-                for unit in shard.results
-            },
-            {
-                stage: frozenset(store.keys(stage))
-                for stage in stages
-                if stage in STORED_STAGES and not config.store.keeps(stage)
-            },
-        )
+def _gpus(outcomes: RunOutcomes) -> dict[str, tuple[str, str]]:
+    """Unit of ``sample`` to model and driver of its GPU, empty where there was none."""
+    shards = [shard for shard in outcomes.shards if shard.stage == "sample"]
+    return {unit: gpus for s in shards for gpus in (s.stats.gpus(),) for unit in s.results}
 
-    def has(self, stage: str, key: str) -> bool:
-        """Whether an artifact is there; not looked for where it must be."""
-        return stage not in self.present or key in self.present[stage]
 
-    def gpu_of(self, unit: str) -> tuple[str | None, str | None]:
-        """Model and driver of the GPU that sampled a clip, where it was one."""
-        model, driver = self.gpus.get(unit, ("", ""))
-        return model or None, driver or None
+def _artifact_paths(config: Config) -> Callable[[str, str], str | None]:
+    """Path below the store by stage and key; None for what was freed, where that may be."""
+    store = ArtifactStore(Path(config.store))
+    freed = [stage for stage in STORED_STAGES if not config.store.keeps(stage)]
+    present = {stage: frozenset(store.keys(stage)) for stage in freed}
+
+    def path_of(stage: str, key: str) -> str | None:
+        if not key or (stage in present and key not in present[stage]):
+            return None
+        return str(store.path(stage, key).relative_to(store.root))
+
+    return path_of
 
 
 def _weights(outcomes: RunOutcomes, stage: str) -> str | None:
@@ -144,7 +119,9 @@ def _revision(outcomes: RunOutcomes, stage: str) -> int:
 
 def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
     """One record per pair; parameters, weights, keys, paths and seconds by prefix."""
-    run = _RunFacts.of(outcomes)
+    config = read_run_config(outcomes.layout)
+    common, seconds, gpus = _common(outcomes), outcomes.seconds(), _gpus(outcomes)
+    path_of = _artifact_paths(config)
     for outcome in outcomes.pair_outcomes():
         pair = outcome.pair
         results = {role: outcomes.result(pair, role) for role in ROLES}
@@ -160,7 +137,7 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             "reference_frame": pair.reference_frame,
             "truth_video": pair.truth_video or None,
             "driver_digest": digests.get("ingest_video") or None,
-            **_video_columns(outcome, results["mux"], run.container),
+            **_video_columns(outcome, results["mux"], config.encoding.container),
             "tempo": _tempo(outcome, results),
             "failed_stage": outcome.stage if outcome.status is PairStatus.FAILED else None,
             "reason": outcome.reason or None,
@@ -169,11 +146,12 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             **_numbers(results["motion"], "reference_persons", *RETARGET_FACTS),
             "scene_cuts": _scene_cuts(results["pose_video"]),
             "warnings": outcomes.warnings(pair),
-            **run.common,
-            **dict(zip(_GPU_COLUMNS, run.gpu_of(pair.units.get("sample", "")), strict=True)),
+            **common,
+            **_gpu_columns(gpus.get(pair.units.get("sample", ""), ("", ""))),
             **{f"parameter_{name}": value for name, value in pair.parameters},
             "parameter_fps": None if pair.parameters.fps == "driver" else pair.parameters.fps,
-            **_unit_columns(run, pair.units, results),
+            **_unit_columns(results, path_of),
+            **{f"seconds_{r}": seconds.get((stage_of(r), pair.units.get(r, ""))) for r in ROLES},
             "key_score_pose": _key_of(outcomes.result(pair, "score_pose")),
             **score_columns(outcomes, pair),
             **{extra_column(name): value or None for name, value in pair.extra.items()},
@@ -229,18 +207,16 @@ def _number(value: Any, kind: str) -> float | None:
     return value if usable and abs(value) < _LARGEST else None
 
 
+def _gpu_columns(gpu: tuple[str, str]) -> dict[str, str | None]:
+    return {name: value or None for name, value in zip(_GPU_COLUMNS, gpu, strict=True)}
+
+
 def _unit_columns(
-    run: _RunFacts, units: Mapping[str, str], results: Mapping[str, Result | None]
-) -> dict[str, Any]:
+    results: Mapping[str, Result | None], path_of: Callable[[str, str], str | None]
+) -> dict[str, str | None]:
     keys = {role: result.key if result is not None else "" for role, result in results.items()}
-    columns: dict[str, Any] = {f"key_{role}": key or None for role, key in keys.items()}
-    for role in _STORED_ROLES:
-        there = keys[role] and run.has(stage_of(role), keys[role])
-        path = run.store.path(stage_of(role), keys[role]) if there else None
-        columns[f"path_{role}"] = str(path.relative_to(run.store.root)) if path else None
-    for role in ROLES:
-        columns[f"seconds_{role}"] = run.seconds.get((stage_of(role), units.get(role, "")))
-    return columns
+    columns = {f"key_{role}": key or None for role, key in keys.items()}
+    return columns | {f"path_{r}": path_of(stage_of(r), keys[r]) for r in _STORED_ROLES}
 
 
 def write_index(outcomes: RunOutcomes) -> None:

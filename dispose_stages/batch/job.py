@@ -59,10 +59,6 @@ class Job:
     """One attempt at a shard.
 
     Args:
-        stage: The stage's code.
-        layout: Of the run.
-        shard: The units.
-        switch: Says when to stop.
         attempt: As counted by the caller, from 1.
         on_progress: Called with (done, total, label) after every unit.
     """
@@ -210,9 +206,7 @@ def perform_shard(
     """Bring every unit of a shard to an outcome.
 
     Args:
-        stage_name: Which stage.
         run_dir: ``<results>/<run>``.
-        shard_name: Which shard.
         attempt: As counted by the caller, from 1.
         deadline: Unix time at which the job is killed; None asks SLURM.
         stage: The stage's code; None imports it.

@@ -18,7 +18,6 @@ class RunLayout:
 
         Args:
             place: The kind: `ledger`, `stats` or another of this layout's methods.
-            stages: Whose.
         """
         dots = place("", "").name.count(".")  # of `x.json`, whose pattern has `x.running.json` too
         patterns = (place(stage, "*") for stage in stages)

@@ -71,8 +71,6 @@ class Shard:
     """One job's work: units and the upstream shards whose ledgers it reads.
 
     Attributes:
-        stage: Which stage.
-        name: Name of the shard.
         revision: Revision of the stage's code when the plan was made.
         units: In the order they are computed.
         upstream: Stage to names of shards.
@@ -133,7 +131,6 @@ def artifact_key(unit: Unit, *, revision: int, weights: str, upstream: Mapping[s
 
     Args:
         unit: Paths of its sources do not enter; their content does, through `upstream`.
-        revision: Of the stage's code.
         weights: Digest over the checkpoint files the stage loads; empty for none.
         upstream: Role to content digest of the artifacts (or source files) it reads.
 

@@ -56,7 +56,6 @@ class Row:
         pair_id: Unique name, safe as a file name.
         reference_image: Path; from the working directory if it lies below it, so that both may
             move together.
-        driving_video: The same.
         parameters: Defaults of the configuration with the row's overrides.
         reference_frame: Which frame of the driver is the reference, counted before the stride;
             None where it is an image of its own. `reference_image` is then the driver.
@@ -103,7 +102,6 @@ class RowProblem:
     """Why a row cannot run.
 
     Attributes:
-        line: Of the file.
         column: That the reason is about; empty for the row as a whole.
         reason: One line for people.
         pair_id: The row's name, as far as it has one.

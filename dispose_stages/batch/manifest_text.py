@@ -29,7 +29,6 @@ def read_table(path: Path, columns: Collection[str]) -> Iterator[tuple[int, list
     """Line number and stripped cells of every row that says anything; first the header.
 
     Args:
-        path: The file.
         columns: Known names, which tell the separator.
 
     Raises:

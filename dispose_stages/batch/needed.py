@@ -33,7 +33,6 @@ def needed_artifacts(layout: RunLayout, *, intermediates: bool = True) -> set[tu
     """Stage and key of everything a run wants, whether it is there or not.
 
     Args:
-        layout: Of the run.
         intermediates: Also what ledgers name although the run does not keep it (`store.keep`) and
             nothing that is to be computed reads it.
 

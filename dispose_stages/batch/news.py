@@ -13,7 +13,7 @@ from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.config import STAGES
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What an event is about."""
 
     FAILED = "failed"
@@ -29,14 +29,12 @@ class Event:
     """Something that happened.
 
     Attributes:
-        kind: What it is about.
-        stage: Where.
         subject: The pairs it concerns, first of the manifest first; of a job, its shard.
         code: Reason, warning or how the attempt ended.
         message: One line; may be empty.
     """
 
-    kind: Kind
+    kind: EventKind
     stage: str
     subject: tuple[str, ...]
     code: str
@@ -69,7 +67,7 @@ class News:
                 continue
             self._told.add(identity)
             subject = event.subject
-            if event.kind is not Kind.JOB:
+            if event.kind is not EventKind.JOB:
                 subject = self.pairs_of(outcomes, event.stage, subject[0])
             events.append(Event(event.kind, event.stage, subject, event.code, event.message))
         return events
@@ -99,10 +97,13 @@ def _of_results(shard: ShardState) -> Iterator[tuple[tuple[object, ...], Event]]
     for unit, result in shard.results.items():
         if result.status is Status.FAILED:
             code = str(result.reason)
-            event = Event(Kind.FAILED, shard.stage, (unit,), code, result.message)
+            event = Event(EventKind.FAILED, shard.stage, (unit,), code, result.message)
             yield (shard.stage, unit, code), event
         for warning in result.warnings:
-            yield (shard.stage, unit, warning), Event(Kind.WARNING, shard.stage, (unit,), warning)
+            yield (
+                (shard.stage, unit, warning),
+                Event(EventKind.WARNING, shard.stage, (unit,), warning),
+            )
 
 
 def _of_lease(shard: ShardState) -> Iterator[tuple[tuple[object, ...], Event]]:
@@ -111,10 +112,10 @@ def _of_lease(shard: ShardState) -> Iterator[tuple[tuple[object, ...], Event]]:
     for item in told if isinstance(told, list) else ():
         if isinstance(item, list) and len(item) == 3:
             unit, code, message = map(str, item)
-            event = Event(Kind.FAILED, shard.stage, (unit,), code, message)
+            event = Event(EventKind.FAILED, shard.stage, (unit,), code, message)
             yield (shard.stage, unit, code), event
 
 
 def _of_attempt(shard: ShardState, attempt: Attempt) -> Event:
     where = f"on {attempt.host}" + (f", job {attempt.job}" if attempt.job else "")
-    return Event(Kind.JOB, shard.stage, (shard.name,), str(attempt.outcome), where)
+    return Event(EventKind.JOB, shard.stage, (shard.name,), str(attempt.outcome), where)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import read_lease
@@ -63,12 +63,8 @@ class Outcome:
     """How a pair stands and, if it failed, where and why.
 
     Attributes:
-        pair: Its row.
-        status: How it stands.
         stage: The stage that failed; for a pending pair the next that is not done.
         unit: The unit of that stage.
-        reason: Typed reason.
-        message: One line.
     """
 
     pair: Row
@@ -100,6 +96,13 @@ class RowCounts:
         """All rows but those that a pilot holds back."""
         return self.delivered + self.failed + self.rejected + self.pending
 
+    @property
+    def extent(self) -> Literal["all", "some", "none"]:
+        """How much was delivered, rejected rows included."""
+        if self.delivered == self.total:
+            return "all"
+        return "some" if self.delivered else "none"
+
     def __str__(self) -> str:
         others = {"failed": self.failed, "rejected": self.rejected, "pending": self.pending}
         others["held back"] = self.held
@@ -112,13 +115,9 @@ class ShardState:
     """One job.
 
     Attributes:
-        stage: Its stage.
-        name: Its name.
-        total: Number of units.
         results: Of its units, so far; what a ledger says of units of a former plan is left out.
         finished: Whether its ledger is there, and speaks of all its units.
         running: What its job last said, while it runs.
-        stats: Its statistics.
     """
 
     stage: str
@@ -135,9 +134,6 @@ class RunOutcomes:
     """Everything that plan, ledgers, statistics and heartbeats say.
 
     Attributes:
-        layout: Where the run lies.
-        summary: Its plan in brief.
-        pairs: As planned.
         rejects: Why the manifest's other rows were set aside.
         shards: All jobs, in order of the data flow.
         results: By stage and unit id.
@@ -203,6 +199,22 @@ class RunOutcomes:
         """Every pair, in order of the manifest."""
         for pair in self.pairs:
             yield self.pair_outcome(pair)
+
+    def failures(self) -> dict[str, list[Outcome]]:
+        """Failed pairs by reason, the most frequent first."""
+        groups: dict[str, list[Outcome]] = {}
+        for outcome in self.pair_outcomes():
+            if outcome.status is PairStatus.FAILED:
+                groups.setdefault(outcome.reason, []).append(outcome)
+        return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
+
+    def seconds(self) -> dict[tuple[str, str], float]:
+        """What it took to compute each unit, by (stage, id)."""
+        return {
+            (shard.stage, unit): value
+            for shard in self.shards
+            for unit, value in shard.stats.seconds.items()
+        }
 
     def counts(self) -> RowCounts:
         """How many rows of the manifest stand how."""

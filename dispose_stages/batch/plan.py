@@ -84,8 +84,6 @@ def build_plan(
     """All units of a run and the shards of each stage.
 
     Args:
-        config: The run's configuration.
-        manifest: Its checked rows.
         stamps: Stage to unit id (or ``*``) to token, renewed by forced re-runs.
         previous_counts: Shards per stage of the last plan of this run.
         settled: Stage to units that earlier commands brought to an end; a pilot keeps them.

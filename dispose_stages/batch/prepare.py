@@ -72,13 +72,10 @@ class PreparedRun:
     """A run, worked out but not yet written down.
 
     Attributes:
-        config: Checked configuration.
-        layout: Where things lie.
         manifest: Its good rows and the problems of the others.
         plan: Units, pairs and numbers of shards.
         control: Standing requests, with those of this command.
         shards: (stage, shard) to what its job is given.
-        summary: What Snakemake works from.
         stale: (stage, shard)s whose ledger belongs to another plan.
         priors: What units are known to cost.
         repaired: What was damaged and how that was mended, for people.
@@ -181,7 +178,6 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
     """Work out a run; reads the manifest, sizes and times of media, and earlier ledgers.
 
     Args:
-        values: The configuration as given.
         forced: What is to be computed again.
 
     Raises:

@@ -20,7 +20,6 @@ def answer(command: Sequence[str], seconds: float = PATIENCE) -> str:
 
     Args:
         command: The program and its arguments.
-        seconds: To wait for it.
 
     Raises:
         ProgramError: Says which program and, in a line, what went wrong.

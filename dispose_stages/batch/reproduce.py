@@ -48,7 +48,6 @@ class Original:
     Attributes:
         video: The sidecar's own words.
         bundle: Which checkpoints it was made with.
-        version: Of the program.
         steps: Everything that was computed for it, and its sources.
     """
 

@@ -21,7 +21,6 @@ def renew_stamps(layout: RunLayout, stage: str, pair_ids: Collection[str] | None
 
     Args:
         layout: Of a run that was planned before.
-        stage: Which stage.
         pair_ids: Whose units; None for all.
 
     Returns:
@@ -61,7 +60,6 @@ def reopen_failed(
     """Let the shards of failed units run again; finished units stay as they are.
 
     Args:
-        layout: Of the run.
         stages: Look at these only.
         reasons: Look at failures with these reasons only.
 

@@ -63,10 +63,6 @@ class Runner:
     """One pass over the units of a shard.
 
     Args:
-        stage: The stage's code.
-        shard: The units.
-        settled: What was known before.
-        context: Surroundings.
         stats: Of the shard; what is computed is added to its last attempt.
         on_progress: Called after every unit with what came of all so far, the unit and its result.
         on_begin: Called before every unit that is computed.

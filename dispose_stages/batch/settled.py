@@ -45,7 +45,6 @@ class Settled:
         """The result of a unit whose inputs failed or are not there yet; None if it can begin.
 
         Args:
-            unit: As planned.
             optional: Roles of inputs whose failure does not block it.
         """
         for role, (stage, unit_id) in unit.upstream.items():
@@ -62,12 +61,7 @@ class Settled:
         return None
 
     def ready(self, unit: Unit, revision: int) -> Unit:
-        """A unit that can begin, with its inputs and its key.
-
-        Args:
-            unit: As planned.
-            revision: Of the stage's code.
-        """
+        """A unit that can begin, with its inputs and its key."""
         inputs = {
             role: self.upstream[stage][unit_id] for role, (stage, unit_id) in unit.upstream.items()
         }

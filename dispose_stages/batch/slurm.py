@@ -28,7 +28,6 @@ def job_name_prefix(given: str | None, run_dir: Path) -> str:
     """Beginning of the names of a run's jobs: readable, and different for every run's folder.
 
     Args:
-        given: By the profile.
         run_dir: ``<results>/<run>``.
     """
     digest = _digest(run_dir)
@@ -83,7 +82,6 @@ def settle_status_command(given: str | None, call: Command = _call) -> str | Non
 
     Args:
         given: By the profile or chosen by the plugin.
-        call: Runs a command.
     """
     if given != "sacct":
         return given

@@ -28,8 +28,6 @@ class Context:
     """What a stage may use of its surroundings.
 
     Attributes:
-        config: The run's configuration.
-        store: Artifacts of all stages.
         models_root: Folder of the checkpoints.
         device: ``cuda`` or ``cpu``, settled.
         videos: Folder of the delivered videos.
@@ -144,10 +142,8 @@ class Stage:
     """A stage of the pipeline, as its ``stage.py`` offers it.
 
     Attributes:
-        name: Of the stage.
         revision: Of its code; part of every key.
         open: Loads what `Worker.compute` needs; called at most once per job.
-        repository: Where results are kept.
         optional: Roles of inputs whose failure the stage states itself, so that it blocks no unit.
     """
 

@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -44,14 +45,11 @@ class Attempt:
 
     Attributes:
         number: As counted by Snakemake, from 1.
-        host: Name of the machine.
         job: Of the scheduler; empty without one.
         device: ``cuda`` or ``cpu``.
         gpu: Its model, where torch used it.
-        gpu_driver: Version of its driver.
         started: Unix time.
         seconds: From start to end.
-        outcome: How it ended.
         found: Units whose artifact was there.
         computed: Units computed.
         loads: How often networks were loaded, 0 or 1.
@@ -108,6 +106,33 @@ class JobStats:
 
     seconds: dict[str, float] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
+
+    @classmethod
+    def joined(cls, parts: Iterable[JobStats]) -> JobStats:
+        """Those of several jobs as of one."""
+        whole = cls()
+        for part in parts:
+            whole.seconds |= part.seconds
+            whole.attempts += part.attempts
+        return whole
+
+    @property
+    def seconds_per_unit(self) -> float | None:
+        """Mean over computed units; None before the first."""
+        return sum(self.seconds.values()) / len(self.seconds) if self.seconds else None
+
+    @property
+    def load_seconds(self) -> float:
+        """To load the networks, in the mean."""
+        loads = [attempt.load_seconds for attempt in self.attempts if attempt.loads]
+        return sum(loads) / len(loads) if loads else 0.0
+
+    @property
+    def device(self) -> str:
+        """On which most units were computed; empty for none."""
+        on_gpu = sum(a.computed for a in self.attempts if a.device == "cuda")
+        computed = sum(a.computed for a in self.attempts)
+        return ("cuda" if 2 * on_gpu > computed else "cpu") if self.seconds else ""
 
     def gpus(self) -> tuple[str, str]:
         """Models and drivers of all GPUs that computed units; empty for none."""

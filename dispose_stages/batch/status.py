@@ -22,10 +22,6 @@ class JobNow:
     """A job that is alive, as its lease says.
 
     Attributes:
-        stage: Its stage.
-        shard: Its shard.
-        host: Where it runs.
-        pid: Its process.
         job: Of the scheduler; empty without one.
         unit: Id of the unit in hand.
         label: Of that unit, for people.
@@ -60,7 +56,6 @@ class StageStatus:
     """Units of one stage.
 
     Attributes:
-        stage: Its name.
         total: All units.
         done: With a result.
         running: In jobs that are alive, not finished yet.
@@ -166,7 +161,6 @@ def run_status(
     """Count everything.
 
     Args:
-        outcomes: Of the run.
         prior: Stage to the seconds per unit to expect before the first is measured.
         since: Unix time at which the present command began; what was done before is cached.
     """

@@ -40,7 +40,6 @@ class PlanSummary:
     """Jobs of a run.
 
     Attributes:
-        pairs: Number of pairs.
         rejects: Number of rows that were set aside.
         counts: Shards per stage as used in their names; empty shards have no job.
         shards: Stage to shard to its summary.

@@ -48,7 +48,6 @@ class Result:
     """What came of a unit.
 
     Attributes:
-        status: How it stands.
         key: Identity of its artifact; empty where it is not known.
         digest: Of the artifact's content; empty unless done.
         reason: Typed reason of a failure; of a blocked unit, that of the failure that blocks it.
@@ -78,7 +77,6 @@ class Unit:
     """The smallest thing a stage computes.
 
     Attributes:
-        stage: Which stage.
         id: Hash of stage, `params`, `sources` and `upstream`; for ``mux`` the pair's id.
         label: For people: file names or pair id.
         route: 64-bit number that decides the shard.
@@ -248,8 +246,6 @@ class RowPlan:
     """The units of one row, to which every stage adds its own.
 
     Args:
-        row: Of the manifest.
-        config: The run's configuration.
         make_unit: From `unit_maker`.
 
     Attributes:

@@ -38,7 +38,6 @@ class DamagedFile:
     """Something that is not what it should be.
 
     Attributes:
-        path: Where it lies.
         what: What is wrong with it.
         shard: (stage, shard) that has to run again; None where planning mends it.
     """
@@ -52,7 +51,6 @@ class Verification:
     """One look at a run; damage is taken out of use as it is found, unless only looked for.
 
     Args:
-        layout: Of the run.
         repair: Take damaged files out of use.
         on_progress: Called with (looked at, of how many, what).
     """

@@ -57,7 +57,6 @@ def import_results(run: Path, results: Path) -> list[str]:
     """Write what VBench found beside the run's scores; tables show it with them.
 
     Args:
-        run: The run.
         results: Its JSON: dimension to ``[mean, [{video_path, video_results}, …]]``.
 
     Returns:

@@ -33,7 +33,8 @@ def archive(obj: dict[str, bool], *, run_dir: Path, to: Path) -> None:
     from dispose_stages.batch.layout import RunLayout
 
     with unit_progress("archive") as on_progress:
-        copied = archive_run(RunLayout(run_dir), to, on_progress)
-    for path in copied.missing:
+        files, missing = archive_run(RunLayout(run_dir), to, on_progress)
+    for path in missing:
         say(f"not there any more: {path}")
-    say(f"{copied.files} files, {copied.size / 1e9:.2f} GB: {to}")
+    size = sum(path.stat().st_size for path in files)
+    say(f"{len(files)} files, {size / 1e9:.2f} GB: {to}")

@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +23,6 @@ _PATIENCE_SECONDS = 600.0
 """For the units under way; then jobs are stopped as by Ctrl-C."""
 EXIT_BUDGET = 75
 """Something is left; the same command continues (``EX_TEMPFAIL``), as of a job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What of a manifest a command is to compute, and at what price.
-
-    Attributes:
-        settings: Of the configuration: its section `pilot`, if there is to be one.
-        budget: What it may use.
-        yes: Whether it goes on without asking.
-    """
-
-    settings: dict[str, Any]
-    budget: Budget
-    yes: bool
 
 
 _OPTIONS = (
@@ -62,7 +46,7 @@ _OPTIONS = (
 
 
 def bounded(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that make the argument `bounds` of a command."""
+    """Options for the arguments `pilot` (settings), `budget` and `yes` of a command."""
 
     @wraps(command)
     def with_bounds(
@@ -79,8 +63,8 @@ def bounded(command: Callable[..., None]) -> Callable[..., None]:
         from dispose_stages.batch.budget import Budget, parse_until
 
         until = parse_until(until_time) if until_time is not None else None
-        settings = _pilot_settings(only, first, sample, seed)
-        command(bounds=Bounds(settings, Budget(max_gpu_hours, until), yes), **others)
+        pilot = _pilot_settings(only, first, sample, seed)
+        command(pilot=pilot, budget=Budget(max_gpu_hours, until), yes=yes, **others)
 
     for option in reversed(_OPTIONS):
         with_bounds = option(with_bounds)
@@ -105,8 +89,6 @@ class BudgetWatch:
     """Looks at what a command has used, and stops it in order when its budget is spent.
 
     Args:
-        budget: Of the command.
-        layout: Of the run.
         tell: Takes a line for people.
 
     Attributes:

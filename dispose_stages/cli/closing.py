@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from dispose_stages.batch.delivery import waiting_units
-from dispose_stages.batch.outcomes import Outcome, PairStatus, RunOutcomes
+from dispose_stages.batch.outcomes import Outcome, RunOutcomes
 from dispose_stages.errors import Reason
 from dispose_stages.explanations import REASONS
 from dispose_stages.wording import counted, duration, named, one_line
@@ -21,7 +21,6 @@ def closing_lines(
     """All of them.
 
     Args:
-        outcomes: Of the run.
         seconds: How long the command took.
         since: Unix time at which it began.
         width: Of what shows them; paths and names may be longer.
@@ -30,7 +29,7 @@ def closing_lines(
     hours = gpu_hours(outcomes, since)
     used = f", {hours:.2f} GPU hours" if hours else ""
     yield f"{outcomes.counts()} in {duration(seconds)}{used}"
-    for reason, failed in failures(outcomes).items():
+    for reason, failed in outcomes.failures().items():
         again = f"dispose retry {layout.root} --reason {reason}"
         yield from _group(reason, failed, again, min(width, _WIDEST))
     for message, count in waiting_units(layout, outcomes.summary).items():
@@ -43,15 +42,6 @@ def closing_lines(
     yield f"videos: {layout.videos}"
     if layout.report.exists():
         yield f"report: {layout.report}"
-
-
-def failures(outcomes: RunOutcomes) -> Mapping[str, list[Outcome]]:
-    """Failed pairs by reason, the most frequent first."""
-    groups: dict[str, list[Outcome]] = {}
-    for outcome in outcomes.pair_outcomes():
-        if outcome.status is PairStatus.FAILED:
-            groups.setdefault(outcome.reason, []).append(outcome)
-    return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])))
 
 
 def _group(reason: str, failed: list[Outcome], again: str, width: int) -> Iterator[str]:

@@ -57,11 +57,7 @@ class Spoken:
 
 
 class Watched:
-    """The run is shown; Snakemake's output goes to ``logs/snakemake.log``.
-
-    Args:
-        config: Of the run.
-    """
+    """The run is shown; Snakemake's output goes to ``logs/snakemake.log``."""
 
     def __init__(self, config: Config) -> None:
         from rich.console import Console

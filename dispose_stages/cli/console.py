@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from dispose_stages.batch.news import Event, Kind
+from dispose_stages.batch.news import Event, EventKind
 from dispose_stages.batch.status import JobNow, RunStatus, StageStatus
 from dispose_stages.wording import clock_time, duration, named, one_line, printable
 
@@ -39,14 +39,12 @@ class View:
     """A moment of a run.
 
     Attributes:
-        run: Its name.
         doing: What goes on, in a few words.
         seconds: Since the command began.
         status: How it stands; None before it is planned.
         in_hand: Stage to what its jobs have in hand.
     """
 
-    run: str
     doing: str
     seconds: float
     status: RunStatus | None = None
@@ -104,7 +102,6 @@ class LineScreen:
     """Lines with the time of day, for a pipe or a file.
 
     Args:
-        console: Where they go.
         now: Clock, Unix time.
     """
 
@@ -140,9 +137,7 @@ def block(view: View, width: int, encoding: str = "utf-8") -> Text:
     """A line per stage and one about the whole.
 
     Args:
-        view: What is shown.
         width: Of the terminal; no line is longer.
-        encoding: Of the terminal.
     """
     all_signs = encoding.lower().startswith("utf")
     signs = _BLOCKS if all_signs else _ASCII
@@ -237,7 +232,7 @@ class EventLines:
             kind = (event.stage, event.code)
             self._shown[kind] += 1
             if self._shown[kind] <= SHOWN_OF_A_KIND:
-                yield event_line(event), "red" if event.kind is Kind.FAILED else "yellow"
+                yield event_line(event), "red" if event.kind is EventKind.FAILED else "yellow"
             elif self._shown[kind] == SHOWN_OF_A_KIND + 1:
                 yield f"{event.stage}: more with {event.code}; they are counted only", "yellow"
 
@@ -251,10 +246,10 @@ _JOB_ENDS = {
 
 def event_line(event: Event) -> str:
     """One event as a line."""
-    if event.kind is Kind.JOB:
+    if event.kind is EventKind.JOB:
         (shard,) = event.subject
         return f"{event.stage} shard {shard} {event.message}: {_JOB_ENDS[event.code]}"
     who = named(event.subject)
-    if event.kind is Kind.WARNING:
+    if event.kind is EventKind.WARNING:
         return f"warning  {who}: {event.stage}: {event.code}"
     return f"failed   {who}: {event.stage}: {event.code}: {one_line(event.message)}"

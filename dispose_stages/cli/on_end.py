@@ -7,8 +7,8 @@ import shlex
 import subprocess
 from contextlib import suppress
 
-from dispose_stages.batch.delivery import read_delivery
 from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.cli.terminal import say
 from dispose_stages.errors import ConfigError, StoreError
 
@@ -48,9 +48,7 @@ def facts(layout: RunLayout, status: int, seconds: float) -> dict[str, str]:
     """The environment variables that say how the run ended.
 
     Args:
-        layout: Of the run.
         status: Exit status of the command.
-        seconds: That it took.
     """
     values: dict[str, object] = {
         "run": layout.root.name,
@@ -59,7 +57,7 @@ def facts(layout: RunLayout, status: int, seconds: float) -> dict[str, str]:
         "seconds": round(seconds),
     }
     with suppress(StoreError):
-        rows = read_delivery(layout).rows
+        rows = RunOutcomes.read(layout.root).counts()
         values |= {
             "rows": rows.total,
             "delivered": rows.delivered,

@@ -46,9 +46,6 @@ class Previews:
     """Pictures of one pair's artifacts.
 
     Args:
-        outcomes: Of the run.
-        pair: Which pair.
-        store: Where its artifacts are.
         keypoint: Body keypoint whose correspondence is pictured.
 
     Attributes:

@@ -15,7 +15,7 @@ from dispose_stages.atomic import readable_json, write_text_if_changed
 from dispose_stages.batch.budget import Budget
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.prepare import Forced
-from dispose_stages.cli.bounds import EXIT_BUDGET, Bounds, BudgetWatch, bounded
+from dispose_stages.cli.bounds import EXIT_BUDGET, BudgetWatch, bounded
 from dispose_stages.cli.conduct import Conductor, Spoken, Watched
 from dispose_stages.cli.forecast import confirm, forecast_lines
 from dispose_stages.cli.on_end import call_on_end, split_command
@@ -64,7 +64,9 @@ def run(
     settings: tuple[str, ...],
     force: str | None,
     pairs: str | None,
-    bounds: Bounds,
+    pilot: dict[str, Any],
+    budget: Budget,
+    yes: bool,
     dry_run: bool,
     verbose: bool,
     on_end: str | None,
@@ -85,7 +87,7 @@ def run(
     the signal's number if one stopped it (Ctrl-C: 130, SIGTERM: 143); of a dry run that of
     snakemake.
     """
-    values = merged(parse_settings(settings), bounds.settings)
+    values = merged(parse_settings(settings), pilot)
     if manifest is not None:
         values["manifest"] = str(manifest)
     config = load_config(merged(read_config_file(config_file), values))
@@ -97,13 +99,13 @@ def run(
     if dry_run:
         say("\n".join(forecast_lines(config, forced)))
     else:
-        confirm(config, forced, yes=bounds.yes)
+        confirm(config, forced, yes=yes)
     files = [config_file, *([_write_overrides(values)] if values else [])]
     command = snakemake_command(profile, files, force=force, dry_run=dry_run, extra=extra)
     notify = split_command(on_end) if on_end is not None else None
     began = time.monotonic()
     conductor = Spoken() if verbose or dry_run else Watched(config)
-    watch = BudgetWatch(Budget() if dry_run else bounds.budget, layout, conductor.tell)
+    watch = BudgetWatch(Budget() if dry_run else budget, layout, conductor.tell)
     ended = None
     if not (dry_run or forced or extra):
         ended = _probe_first(config, conductor, command, watch)
@@ -171,11 +173,7 @@ def snakemake_command(
     """The command line; runs in the current folder, with the workflow of this program.
 
     Args:
-        profile: Folder of the profile.
         config_files: Later ones override earlier ones, key by key.
-        force: Stage to compute anew.
-        dry_run: Only show.
-        extra: Further arguments.
     """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(shipped("Snakefile"))]
     command += ["--profile", str(profile), "--configfile", *map(str, config_files)]
@@ -204,17 +202,17 @@ def exit_status(config: Config, ended: Supervised) -> int:
     Of a run that did not come about, what earlier commands delivered says nothing: 1, or 4 where
     no row can run.
     """
-    from dispose_stages.batch.delivery import read_delivery
+    from dispose_stages.batch.outcomes import RunOutcomes
     from dispose_stages.batch.run_lock import last_holder
 
     layout = RunLayout(config.run_dir)
     if ended.status and last_holder(layout.run_lock) != ended.pid:
         return EXIT_STATUS["none"] if _no_row_can_run(config) else 1
     try:
-        delivery = read_delivery(layout)
+        rows = RunOutcomes.read(layout.root).counts()
     except StoreError:
         return ended.status or 1
-    return EXIT_STATUS[delivery.extent] or min(ended.status, 1)
+    return EXIT_STATUS[rows.extent] or min(ended.status, 1)
 
 
 def _no_row_can_run(config: Config) -> bool:

@@ -75,7 +75,6 @@ def running_line(status: RunStatus, by: str) -> str:
     """Who works on the run, and where its jobs are.
 
     Args:
-        status: Of the run.
         by: Who holds the run; empty for nobody.
     """
     places = dict.fromkeys(

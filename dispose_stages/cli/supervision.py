@@ -26,7 +26,6 @@ class Supervised:
     """A program that was run.
 
     Attributes:
-        pid: Its process number.
         status: Its exit status; 128 and the signal's number if it died of one.
         stopped_by: The signal that asked for the stop, if any.
     """

@@ -22,7 +22,6 @@ from dispose_stages.cli.supervision import Supervised
 from dispose_stages.config import Config
 from dispose_stages.errors import DisposeError
 
-TICK_SECONDS = 0.5
 _REST = 10.0
 """Between two looks at a large run passes so many times what a look takes."""
 
@@ -31,8 +30,6 @@ class Watch:
     """One command's view of its run.
 
     Args:
-        config: Of the run.
-        screen: Where it is shown.
         now: Clock, Unix time.
     """
 
@@ -89,7 +86,7 @@ class Watch:
             self._due = self._now() + _REST * (time.perf_counter() - started)
         status, hands = self._seen or (None, {})
         doing = "stopping" if process.stopped_by else self._doing(status)
-        self._screen.show(View(self._config.run, doing, self.seconds, status, hands))
+        self._screen.show(View(doing, self.seconds, status, hands))
 
     def _read(self) -> None:
         outcomes = RunOutcomes.read(self._layout.root, self._files)

@@ -113,21 +113,18 @@ def _fetch(root: Path, problems: Sequence[Problem]) -> list[str]:
     say(f"{root}: {len(wanted)} files, {amount / 1e9:.2f} GB to fetch, {free / 1e9:.2f} GB free")
     check_space(root, wanted)
     refused: set[str] = set()
-    for count, file in enumerate(wanted, 1):
-        published = file.published
+    for count, published in enumerate(wanted, 1):
         repository = published.file.repository
         if repository in refused:
             continue
         size = published.size / 1e6
         say(f"({count}/{len(wanted)}) {published.place.path}, {size:,.1f} MB, from {repository}")
-        if (reason := file.problem.reason) != "missing":
-            say(f"    instead of {file.problem.path}, which is {reason}")
+        if (reason := published.problem.reason) != "missing":
+            say(f"    instead of {published.problem.path}, which is {reason}")
         try:
-            bring(root, file, None if sys.stderr.isatty() else MinuteLines)
+            bring(root, published, None if sys.stderr.isatty() else MinuteLines)
         except HubError as error:
-            rest = [
-                w.problem for w in wanted[count - 1 :] if w.problem.file.repository == repository
-            ]
+            rest = [w.problem for w in wanted[count - 1 :] if w.file.repository == repository]
             failed += [str(error), by_hand(rest)]
             refused.add(repository)
         except WeightsError as error:

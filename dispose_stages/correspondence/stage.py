@@ -27,12 +27,7 @@ DTYPE = torch.float32
 
 
 class CorrespondenceWorker:
-    """Stable Diffusion up to the feature, loaded, the prompt embedded.
-
-    Args:
-        network: The networks.
-        context: Of the job.
-    """
+    """Stable Diffusion up to the feature, loaded, the prompt embedded."""
 
     def __init__(self, network: DiftNetwork, context: Context) -> None:
         self._network = network

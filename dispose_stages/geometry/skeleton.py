@@ -82,7 +82,6 @@ def to_openpose(
 
     Args:
         keypoints: COCO-WholeBody points, any unit.
-        scores: Their confidence.
 
     Returns:
         Points and scores in 134-point order. The neck is the middle of both shoulders; its score

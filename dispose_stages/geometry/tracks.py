@@ -86,7 +86,6 @@ def frame_to_frame(
     Args:
         track: From `pixel_track`.
         visible: As given to `pixel_track`.
-        compat: See above.
 
     Returns:
         Impulses of ``f - 1`` frames.
@@ -110,7 +109,6 @@ def reference_to_frame(
     Args:
         track: From `pixel_track` or `scale_track`.
         visible: As given to `pixel_track`.
-        compat: See above.
 
     Returns:
         Impulses of ``f - 1`` frames.

@@ -83,7 +83,6 @@ class Encoder(nn.Module):
     Args:
         channels: Per block, finest first.
         layers: Residual layers per block.
-        latent_channels: Of the latents.
         groups: Of every norm.
     """
 
@@ -178,11 +177,9 @@ class TemporalAutoencoder(nn.Module):
     Args:
         channels: Per block, finest first.
         layers: Residual layers per block of the encoder; the decoder has one more.
-        latent_channels: Of the latents.
         scaling_factor: Of latents in the diffusion networks' space.
 
     Attributes:
-        latent_channels: Of the latents.
         scaling_factor: Of latents in the diffusion networks' space.
     """
 

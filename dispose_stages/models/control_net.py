@@ -35,7 +35,6 @@ class ControlNet(SpatioTemporalEncoder):
     Attribute names are those of the published state dict.
 
     Args:
-        config: Sizes of the UNet.
         point_channels: Width of a keypoint's correspondence feature.
         adapter_channels: Width of the point adapter's outputs, one per down block.
     """
@@ -140,7 +139,6 @@ def build_control_net(
     """The ControlNet that fits the UNet of a diffusers ``unet/config.json``, random weights.
 
     Args:
-        unet_config: Configuration of the UNet.
         point_channels: Width of a keypoint's correspondence feature.
         adapter_channels: Width of the point adapter's outputs; those of the blocks by default.
 

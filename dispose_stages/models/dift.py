@@ -33,7 +33,6 @@ class DiftNetwork:
         unet: Noisy latents to features.
         prompt: Embedding of the prompt.
         signal: The scheduler's cumulative products of alpha, per timestep.
-        scaling_factor: Of the VAE's latents.
     """
 
     vae: LatentEncoder

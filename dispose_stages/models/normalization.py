@@ -17,7 +17,6 @@ class GroupNorm(nn.GroupNorm):
     after it would re-order its input; `dispose_stages.models.fused` has one kernel that does not.
 
     Args:
-        channels: Of the input.
         groups: Of channels.
         eps: Added to the variance.
         silu: Apply SiLU to the result.

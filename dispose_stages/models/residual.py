@@ -14,7 +14,6 @@ class ResidualBlock(nn.Module):
     """Two normalised convolutions over positions beside a shortcut.
 
     Args:
-        in_channels: Of the input.
         out_channels: Of the output; where they differ the shortcut is a 1x1 convolution.
         time_channels: Width of the time embedding; None for networks without one.
         groups: Of both norms.
@@ -94,11 +93,7 @@ class SpatioTemporalResidualBlock(nn.Module):
     a share of the branch.
 
     Args:
-        in_channels: Of the input.
-        out_channels: Of the output.
         time_channels: Width of the time embedding; None for networks without one.
-        eps: Of the spatial norms.
-        temporal_eps: Of the temporal norms.
         learned_share: Whether the factor is the share of time (the VAE's) instead of space.
     """
 

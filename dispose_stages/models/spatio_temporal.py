@@ -170,7 +170,6 @@ class UpBlock(_Block):
     """Residual layers on the input joined with a skip each, attention, then up-sampling.
 
     Args:
-        config: Sizes of the network.
         index: Of the down block that this one mirrors.
     """
 

@@ -155,7 +155,6 @@ class SpatioTemporalTransformer(nn.Module):
 
     Args:
         channels: Width; a multiple of 32.
-        heads: Attention heads.
         context_channels: Width of the image embedding.
         layers: Pairs of a spatial and a temporal layer.
     """

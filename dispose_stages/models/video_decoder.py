@@ -85,9 +85,6 @@ class VaeDecoder:
     """The temporal VAE as a decoder of one chunk; callable from any thread.
 
     Half precision overflows in some decoders; such a chunk is decoded again in float32.
-
-    Args:
-        vae: The network, loaded.
     """
 
     def __init__(self, vae: TemporalAutoencoder) -> None:

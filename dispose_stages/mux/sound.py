@@ -9,8 +9,6 @@ def driver_stretch(
     """How much of the driver the output's frames were read from.
 
     Args:
-        frames: Of the output.
-        fps: Of the output.
         driver_fps: Average frame rate of the driver.
         stride: Driver frames per output frame.
 

@@ -45,7 +45,6 @@ class VideoRepository:
     """Delivered videos as the results of units.
 
     Args:
-        shelf: The folder of videos.
         store: Knows what they were made from.
     """
 
@@ -90,7 +89,6 @@ class MuxWorker:
 
     Args:
         decoder: Of chunks of latents.
-        context: Of the job.
     """
 
     def __init__(self, decoder: VaeDecoder, context: Context) -> None:
@@ -141,7 +139,6 @@ class MuxWorker:
         Args:
             latents: In the VAE's scaled space, reference included.
             chunk_size: Frames that are decoded together.
-            writer: Of the file.
             frames_folder: Where frames go as PNG files too.
 
         Raises:

@@ -75,7 +75,6 @@ class Table:
     """All columns; one that first shows up in a later row is empty in those before.
 
     Attributes:
-        rows: Number of pairs.
         columns: By name, folded; names keep their spelling in the column.
     """
 

@@ -19,11 +19,9 @@ class Video:
 
     Attributes:
         link: Path relative to the page.
-        frames: Number of frames.
         fps: Frame rate.
         width: Pixels.
         height: Pixels.
-        size_bytes: Of the file.
     """
 
     link: str
@@ -39,11 +37,8 @@ class PairReport:
     """One row.
 
     Attributes:
-        pair_id: The pair's name.
-        line: Of the manifest.
         reference_image: Path as in the manifest.
         driving_video: Path as in the manifest.
-        status: How it stands.
         variant: Full DisPose or which ablation.
         parameters: Name to value as text, of everything a row may set.
         extra: Cells of the manifest's columns that decide nothing.
@@ -56,7 +51,6 @@ class PairReport:
         message: One line about a failure.
         failed_in: Stage in which it failed.
         log: Of the job that failed, relative to the page.
-        video: The result.
     """
 
     pair_id: str
@@ -81,13 +75,7 @@ class PairReport:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Pairs that failed for one reason.
-
-    Attributes:
-        reason: Typed.
-        count: Of all of them.
-        examples: The first ones.
-    """
+    """Pairs that failed for one reason."""
 
     reason: str
     count: int
@@ -99,7 +87,6 @@ class StageTiming:
     """What a stage took, over all its jobs.
 
     Attributes:
-        stage: Its name.
         jobs: Number of jobs with statistics.
         found: Units whose result was there already.
         failed: Units that failed here.
@@ -150,9 +137,7 @@ class RunReport:
     """The page, without its rows.
 
     Attributes:
-        run: Name of the run.
         folder: Of the run, as commands take it.
-        version: Of this program.
         bundle: Which checkpoints were used.
         rows: How the rows of the manifest stand.
         table: What pairs can be found and sorted by.

@@ -92,11 +92,7 @@ class PageFiles:
         self.links[key] = f"{self._folder.name}/{name}"
 
     def sweep(self, used: Set[Path]) -> None:
-        """Remove what neither the page nor its pictures need.
-
-        Args:
-            used: Pictures.
-        """
+        """Remove what neither the page nor its pictures need."""
         keep = {path.name for path in used} | {Path(link).name for link in self.links.values()}
         for path in self._folder.glob("*"):
             if path.name not in keep | {_LOCK} and path.is_file():

@@ -105,11 +105,9 @@ def row_data(
     """What the script needs to draw a row; absent values are left out.
 
     Args:
-        pair: The row.
         common: Parameters that all rows share, which are not said again.
         metrics: Names, in the order of the row's scores.
         reference: Link of its picture.
-        preview: Of the pair.
     """
     scores = [pair.scores.get(name) for name in metrics]
     row = {
@@ -184,9 +182,7 @@ def render(report: RunReport, comparisons: Sequence[Comparison], page: PageFiles
     """The page's text; equal reports give equal pages.
 
     Args:
-        report: What it says.
         comparisons: Variants side by side.
-        page: What it loads.
     """
     folder = files("dispose_stages.report") / "page"
 

@@ -69,7 +69,6 @@ class Distribution:
     """Of one metric over the pairs.
 
     Attributes:
-        name: Of the metric.
         group: Whether it is a score or tells of detection and alignment.
         main: Whether it is one of those that a reader wants to see first.
         better: Which way.
@@ -79,7 +78,6 @@ class Distribution:
         medians: Variant to the value in the middle.
         missing: Reason to number of pairs without a value.
         worst: Positions of the pairs at that end, the worst first.
-        best: Likewise.
     """
 
     name: str
@@ -101,7 +99,6 @@ def distributions(
     """Of every score, then of what detection and alignment gave; the main ones first.
 
     Args:
-        table: Of the pairs.
         missing: Metric to reasons why pairs have none.
         delivered: Positions of the pairs with a video; only these can stand out.
     """

@@ -43,7 +43,6 @@ class Panel:
     """Where something is in the frames of a preview.
 
     Attributes:
-        name: What it shows.
         left: First column, pixels.
         width: Pixels.
         height: Pixels, from the top.
@@ -60,9 +59,7 @@ class Preview:
     """A video of panels side by side.
 
     Attributes:
-        link: Relative to the page.
         fps: Frame rate.
-        frames: Number of frames.
         step: Each is so many frames of the result after the one before.
         panels: From left to right.
         limit: Pixels of motion that have full colour; 0 where there is no field.

@@ -23,21 +23,12 @@ EXAMPLES = 20
 
 
 class PairReader:
-    """Makes a row of the report from what a run says of a pair.
-
-    Args:
-        outcomes: Of the run.
-        container: Ending of the videos.
-    """
+    """Makes a row of the report from what a run says of a pair."""
 
     def __init__(self, outcomes: RunOutcomes, container: str) -> None:
         self._outcomes = outcomes
         self._container = container
-        self._seconds = {
-            (shard.stage, unit): value
-            for shard in outcomes.shards
-            for unit, value in shard.stats.seconds.items()
-        }
+        self._seconds = outcomes.seconds()
 
     def read(self, outcome: Outcome) -> PairReport:
         """One pair."""

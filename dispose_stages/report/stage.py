@@ -51,12 +51,7 @@ T = TypeVar("T")
 
 
 def write_report(outcomes: RunOutcomes, *, previews: int = PREVIEWS) -> None:
-    """Write the report of a run.
-
-    Args:
-        outcomes: Of the run.
-        previews: Pairs with pictures.
-    """
+    """Write the report of a run."""
     with alone(outcomes.layout.report_files):
         _write(outcomes, previews)
 
@@ -82,7 +77,6 @@ class Pictures:
     """Makes what a run's pairs look like, into the folder beside the page.
 
     Args:
-        outcomes: Of the run.
         config: Of the run; its limits hold for whatever is decoded here.
 
     Attributes:

@@ -59,11 +59,7 @@ _VIDEO_SIDE = 224
 
 
 class ScoreWorker:
-    """All groups; networks are loaded when a unit first needs them.
-
-    Args:
-        context: Of the job.
-    """
+    """All groups; networks are loaded when a unit first needs them."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -156,7 +152,6 @@ class ScoreWorker:
         """One group of one pair.
 
         Args:
-            params: Of the unit.
             clip: What is measured.
             protocol: What the numbers depend on.
 
@@ -284,11 +279,7 @@ def _protocol(unit: Unit, params: ScoreParams, motion: MotionField, context: Con
 
 
 class ScoreRepository(ArtifactRepository):
-    """Artifacts whose values stand in the ledger, so that tables open no artifact.
-
-    Args:
-        context: Of the job.
-    """
+    """Artifacts whose values stand in the ledger, so that tables open no artifact."""
 
     def _done(self, unit: Unit, digest: str) -> Result:
         done = super()._done(unit, digest)
@@ -303,10 +294,4 @@ class ScoreRepository(ArtifactRepository):
         return replace(done, facts=facts)
 
 
-STAGE = Stage(
-    "score",
-    REVISION,
-    open=ScoreWorker,
-    repository=ScoreRepository,
-    optional=frozenset({"truth"}),
-)
+STAGE = Stage("score", REVISION, ScoreWorker, ScoreRepository, optional=frozenset({"truth"}))

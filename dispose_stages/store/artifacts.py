@@ -85,7 +85,6 @@ class ArtifactStore:
         """Commit an artifact, replacing what is there.
 
         Args:
-            stage: Name of the stage.
             key: The unit's key, lower-case hexadecimal.
             artifact: One of `dispose_stages.artifacts`' dataclasses.
             attributes: What went into the key and whatever else explains the result; stored under

@@ -28,7 +28,6 @@ class Tree:
     """What one zarr group holds.
 
     Attributes:
-        kind: Name of the dataclass.
         values: Its scalars and tuples as JSON; not-finite floats as strings.
         arrays: Its arrays, little-endian and C-contiguous.
         axes: Axis names per array, None where an axis has a fixed size.

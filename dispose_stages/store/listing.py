@@ -19,7 +19,7 @@ from dispose_stages.store.artifacts import LEASE_SUFFIX, MAX_BYTES, PARTIAL_SUFF
 _KEY = re.compile(r"[0-9a-f]{8,128}", re.ASCII)
 
 
-class Kind(StrEnum):
+class FileKind(StrEnum):
     """What a file of the store is."""
 
     ARTIFACT = "artifact"
@@ -33,10 +33,7 @@ class StoredFile:
     """A file of the store.
 
     Attributes:
-        path: Where it lies.
-        stage: Whose it is.
         key: Key of the artifact it holds, or part of.
-        kind: What it is.
         size: Bytes.
         age: Seconds since it was last written.
     """
@@ -44,14 +41,14 @@ class StoredFile:
     path: Path
     stage: str
     key: str
-    kind: Kind
+    kind: FileKind
     size: int
     age: float
 
     @property
     def finished(self) -> bool:
         """Whether it is an artifact."""
-        return self.kind is Kind.ARTIFACT
+        return self.kind is FileKind.ARTIFACT
 
 
 def stored_files(root: Path, stages: tuple[str, ...]) -> Iterator[StoredFile]:
@@ -76,16 +73,16 @@ def store_size(root: Path, stages: tuple[str, ...]) -> int:
     return sum(file.size for file in stored_files(root, stages))
 
 
-def _parse(name: str) -> tuple[str, Kind]:
+def _parse(name: str) -> tuple[str, FileKind]:
     """Key and kind; no key for files of no kind."""
     if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
-        return name.removeprefix(".").partition(".")[0], Kind.TEMPORARY
+        return name.removeprefix(".").partition(".")[0], FileKind.TEMPORARY
     key, lease, number = name.partition(LEASE_SUFFIX)
     if lease and (not number or number.removeprefix(".").isdigit()):
-        return key, Kind.LEASE
+        return key, FileKind.LEASE
     if name.endswith(PARTIAL_SUFFIX):
-        return name.removesuffix(PARTIAL_SUFFIX), Kind.SAVED_STATE
-    return (name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else "", Kind.ARTIFACT)
+        return name.removesuffix(PARTIAL_SUFFIX), FileKind.SAVED_STATE
+    return (name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else "", FileKind.ARTIFACT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,6 @@ class StoredArray:
     Attributes:
         name: Path within the artifact.
         dtype: Name of the type of its elements.
-        shape: Its shape.
         axes: Names of the axes where they have one.
     """
 

@@ -41,9 +41,7 @@ class MediaProbe:
         fps: Average frame rate; 0 for an image.
         rotation: Degrees clockwise by which the stored pixels are turned to be upright.
         digest: SHA-256 of the file.
-        size_bytes: Of the file.
         reader: Library that reads it; of a damaged video always ``av``.
-        codec: Of a video.
         variable_rate: As in `VideoFacts`, like the following.
         sample_aspect: Width of a stored pixel over its height.
         mirrored: Whether left and right are swapped.
@@ -126,7 +124,6 @@ def read_image(
     an animation the first frame.
 
     Args:
-        path: The file.
         compute: What decoding may take.
         sizes: Largest pictures.
 
@@ -146,7 +143,6 @@ def read_still(
     """An image file as upright RGB, or one frame of a video.
 
     Args:
-        path: The file.
         frame: Number of the frame among those that are shown; None: the file is an image.
         compute: What decoding may take.
 
@@ -190,7 +186,6 @@ def probe_media(
     """Decode a file to its end and say what it holds.
 
     Args:
-        path: The file.
         kind: What it is expected to be; None finds out.
         compute: What decoding may take.
         sizes: Largest pictures.

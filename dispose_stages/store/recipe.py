@@ -21,7 +21,6 @@ class Made:
     Attributes:
         stage: Which stage; ``ingest`` for a source.
         key: Of the artifact; of a source the SHA-256 of the file.
-        digest: Of the content.
         unit: Its id; empty for a source.
         params: What it was computed with.
         upstream: Role to (stage, key) of what it read.

@@ -33,8 +33,6 @@ class StagedVideo:
     """An encoded video under a temporary name.
 
     Attributes:
-        path: The file.
-        frames: Number of frames.
         height: Pixels.
         width: Pixels.
         fps: Frame rate.
@@ -56,15 +54,11 @@ class DeliveredVideo:
     """What the sidecar says.
 
     Attributes:
-        path: The video.
         key: Of the unit that made it.
         digest: SHA-256 of the file.
-        size_bytes: Of the file.
-        frames: Number of frames.
         height: Pixels.
         width: Pixels.
         fps: Frame rate.
-        provenance: What went into it.
         libraries: Versions of what made it.
     """
 

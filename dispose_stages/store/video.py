@@ -43,7 +43,6 @@ def damage_message(path: Path, first: int, total: int, used: int) -> str:
     """What is said of a video that cannot be read to its end.
 
     Args:
-        path: The file.
         first: Index of the first frame that is missing.
         total: Frames that there should be.
         used: Frames that reading parameters choose before it.
@@ -63,7 +62,6 @@ class VideoReader:
     """Frames of one video, with bounded memory (a decoder's buffers and a few frames).
 
     Args:
-        path: The file.
         reader: The library that reads it, as an earlier probe has found; ``auto`` finds out.
         compute: What decoding may take.
         sizes: Largest pictures.

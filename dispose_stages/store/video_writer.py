@@ -44,7 +44,6 @@ class AudioTrack:
     """A stretch of another file's sound.
 
     Attributes:
-        path: The file.
         codec: As its header names it; common ones are copied, others become AAC.
         start_seconds: Where the stretch begins.
         seconds: How long it is.
@@ -62,13 +61,10 @@ class VideoWriter:
     """Context manager that takes frames and commits the file when it is left without an error.
 
     Args:
-        path: Where the file appears.
         height: Of the frames, pixels.
         width: Of the frames, pixels.
         fps: Frames per second.
-        encoding: How they are encoded.
         tags: Metadata; names are lower-case identifiers, values any text.
-        audio: Sound to add.
         threads: Of the encoder; part of the file's identity.
 
     Raises:

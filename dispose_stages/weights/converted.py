@@ -48,7 +48,6 @@ def find_in_use(folder: Path, names: Iterable[str]) -> Path | None:
     pickle too, but never beside one that it was not made from.
 
     Args:
-        folder: Where they lie.
         names: Accepted names, best first; with slashes where files lie deeper.
     """
     paths = [folder / name for name in names]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -33,45 +32,29 @@ _SPARE = 1 << 26
 """Bytes that stay free."""
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """What a file was when it was first downloaded."""
-
-    repository: str
-    path: str
-    commit: str
-    size: int
-    sha256: str
+Notes = Mapping[str, Mapping[str, Any]]
+"""Place to what was downloaded for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A file to bring, and what is in its place now."""
-
-    problem: Problem
-    published: Published
-
-
-def look_up(problems: Sequence[Problem]) -> tuple[list[Wanted], list[str]]:
+def look_up(problems: Sequence[Problem]) -> tuple[list[Published], list[str]]:
     """Ask the hub for files; what it does not give is a line each and stops no other.
 
     Raises:
         HubError: The hub as a whole cannot be reached.
     """
-    wanted: list[Wanted] = []
+    wanted: list[Published] = []
     refused: list[str] = []
     for repository, group in groupby(problems, lambda problem: problem.file.repository):
         part = list(group)
         try:
-            published = find_published(repository, [problem.file for problem in part])
+            wanted += find_published(repository, part)
         except HubError as error:
             if error.everywhere:
                 raise HubError(f"{error}\n{by_hand(problems)}", everywhere=True) from error
             refused += [str(error), by_hand(part)]
             continue
-        wanted += map(Wanted, part, published)
     # A licence that was not accepted shows before gigabytes have come.
-    wanted.sort(key=lambda w: not w.published.file.licence_needed)
+    wanted.sort(key=lambda w: not w.file.licence_needed)
     return wanted, refused
 
 
@@ -86,9 +69,9 @@ def by_hand(problems: Iterable[Problem]) -> str:
     return "\n".join([head, *lines])
 
 
-def left_to_fetch(root: Path, wanted: Iterable[Wanted]) -> int:
+def left_to_fetch(root: Path, wanted: Iterable[Published]) -> int:
     """Bytes that are still to come."""
-    return sum(max(0, w.published.size - _size(_part(root, w.published))) for w in wanted)
+    return sum(max(0, w.size - _size(_part(root, w))) for w in wanted)
 
 
 def free_space(root: Path) -> int:
@@ -97,7 +80,7 @@ def free_space(root: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def check_space(root: Path, wanted: Iterable[Wanted]) -> None:
+def check_space(root: Path, wanted: Iterable[Published]) -> None:
     """Refuse what cannot fit before it begins.
 
     Raises:
@@ -111,19 +94,18 @@ def check_space(root: Path, wanted: Iterable[Wanted]) -> None:
         )
 
 
-def bring(root: Path, wanted: Wanted, bar: type[tqdm[Any]] | None = None) -> None:
+def bring(root: Path, published: Published, bar: type[tqdm[Any]] | None = None) -> None:
     """Fetch one file, compare it, and put it in its place; what was there is set aside.
 
     Args:
         root: Folder of the checkpoints.
-        wanted: The file.
         bar: Shows how far it is.
 
     Raises:
         HubError: It does not come.
         WeightsError: It is not what the hub states or what it was before, or cannot be written.
     """
-    published, part = wanted.published, _part(root, wanted.published)
+    part = _part(root, published)
     notes = read_notes(root)
     known = published.place.sha256 or _noted_digest(notes, published)
     if published.sha256 and known and published.sha256 != known:
@@ -136,7 +118,7 @@ def bring(root: Path, wanted: Wanted, bar: type[tqdm[Any]] | None = None) -> Non
             part.unlink()
             raise WeightsError(_changed(root, published, digest or "", known))
         _note(root, notes, published, digest)
-        _put_in_place(part, root / published.place.path, wanted.problem.path)
+        _put_in_place(part, root / published.place.path, published.problem.path)
     except OSError as error:
         if isinstance(error, WeightsError):
             raise
@@ -207,7 +189,7 @@ def _put_in_place(new: Path, target: Path, former: Path) -> None:
         commit(new, target)
 
 
-def read_notes(root: Path) -> Mapping[str, Noted]:
+def read_notes(root: Path) -> Notes:
     """Place to what was downloaded for it.
 
     Raises:
@@ -218,23 +200,35 @@ def read_notes(root: Path) -> Mapping[str, Noted]:
         return {}
     try:
         return read_record(
-            path, *_FORM, lambda content: {k: Noted(**v) for k, v in content["files"].items()}
+            path,
+            *_FORM,
+            lambda content: {k: _noted(**v) for k, v in content["files"].items()},
         )
     except StoreError as error:
         raise WeightsError(f"{error}; remove it to note the digests anew") from error
 
 
-def _noted_digest(notes: Mapping[str, Noted], published: Published) -> str:
-    noted = notes.get(published.place.path)
-    return noted.sha256 if noted else ""
+def _noted_digest(notes: Notes, published: Published) -> str:
+    return str(notes.get(published.place.path, {}).get("sha256", ""))
 
 
-def _note(root: Path, notes: Mapping[str, Noted], published: Published, digest: str) -> None:
-    noted = Noted(
+def _note(root: Path, notes: Notes, published: Published, digest: str) -> None:
+    noted = _noted(
         published.file.repository, published.path, published.commit, published.size, digest
     )
-    files = {name: asdict(n) for name, n in {**notes, published.place.path: noted}.items()}
+    files = {**notes, published.place.path: noted}
     write_text(root / RECORD, record_text(*_FORM, {"files": files}))
+
+
+def _noted(repository: str, path: str, commit: str, size: int, sha256: str) -> dict[str, Any]:
+    """What a file was when it was first downloaded."""
+    return {
+        "repository": repository,
+        "path": path,
+        "commit": commit,
+        "size": size,
+        "sha256": sha256,
+    }
 
 
 def _changed(root: Path, published: Published, digest: str, known: str) -> str:

@@ -34,7 +34,6 @@ def fill(
         network: Whose parameters become the file's tensors.
         file: Only what the network needs of it is kept.
         dtype: Of floating-point parameters; that of the file if None.
-        device: Of all parameters.
         rename: Key in the file to key in the network.
         ignored: Keys, as the network would name them, that the file may hold although the network
             does without them.

@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from dispose_stages.errors import WeightsError
 from dispose_stages.weights.layout import CheckpointFile, Place
+from dispose_stages.weights.verification import Problem
 
 _CHUNK = 1 << 20
 _SHA256 = re.compile(r"([0-9a-f]{64})?")
@@ -42,22 +43,26 @@ class Published:
     """A file as the hub has it.
 
     Attributes:
-        file: Which of ours.
+        problem: What is in its place now.
         place: For which of its places.
         path: In the repository.
-        commit: Of the repository.
         size: Bytes.
         sha256: As the hub states it; empty for small files, of which it states `blob`.
         blob: Git's name of the content.
     """
 
-    file: CheckpointFile
+    problem: Problem
     place: Place
     path: str
     commit: str
     size: int
     sha256: str
     blob: str
+
+    @property
+    def file(self) -> CheckpointFile:
+        """Which of ours."""
+        return self.problem.file
 
     @property
     def url(self) -> str:
@@ -77,7 +82,7 @@ class HubError(WeightsError):
         self.everywhere = everywhere
 
 
-def find_published(repository: str, files: Sequence[CheckpointFile]) -> list[Published]:
+def find_published(repository: str, problems: Sequence[Problem]) -> list[Published]:
     """What a repository has of these files, each for the first of its places that is published.
 
     Raises:
@@ -89,7 +94,8 @@ def find_published(repository: str, files: Sequence[CheckpointFile]) -> list[Pub
         tree = api.list_repo_tree(repository, recursive=True, revision=commit)
         there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
     found = []
-    for file in files:
+    for problem in problems:
+        file = problem.file
         paths = ((place, file.published_path(place)) for place in file.places)
         place, path = next(((p, q) for p, q in paths if q in there), (None, None))
         if place is None or path is None:
@@ -100,7 +106,7 @@ def find_published(repository: str, files: Sequence[CheckpointFile]) -> list[Pub
         # Parts are named after them.
         if not _BLOB.fullmatch(entry.blob_id) or not _SHA256.fullmatch(sha256):
             raise HubError(f"{repository} on {constants.ENDPOINT}: states no digest of {path}")
-        found.append(Published(file, place, path, commit, size, sha256, entry.blob_id))
+        found.append(Published(problem, place, path, commit, size, sha256, entry.blob_id))
     return found
 
 
@@ -108,8 +114,6 @@ def fetch(published: Published, part: Path, bar: type[tqdm[Any]] | None = None) 
     """Bring a file, or what is left of it; `part` grows and is kept when the connection breaks.
 
     Args:
-        published: The file.
-        part: Where to.
         bar: Shows how far it is; without, the library's own where a person watches.
 
     Raises:

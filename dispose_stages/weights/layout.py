@@ -43,7 +43,6 @@ class Mark:
     """A tensor that tells this model from those it is taken for.
 
     Attributes:
-        tensor: Its name.
         shape: In the published file; empty where the name alone tells.
     """
 

@@ -48,7 +48,6 @@ class Problem:
     """A checkpoint file that is missing or not what it should be.
 
     Attributes:
-        file: Which.
         path: Where it is, or is expected.
         reason: ``missing``, or what is wrong with what is there.
     """
@@ -98,8 +97,6 @@ def what_is_wrong(
 
     Args:
         file: Which one it should be.
-        path: Where it is.
-        place: In which form.
         published: Compare with the published file.
     """
     try:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from dispose_stages.batch.delivery import read_delivery
+from dispose_stages.batch.delivery import delivery_lines
 from dispose_stages.batch.failures import write_failures
 from dispose_stages.batch.index import PAIR_FACTS, extra_column, write_index
 from dispose_stages.batch.ledger import Ledger
@@ -217,7 +217,7 @@ def test_warnings_are_seen_in_every_place(run, codes):
     outcomes = RunOutcomes.read(run.layout.root)
     said = CliRunner().invoke(cli, ["status", str(run.layout.root), "--pairs"]).output
     assert f"i0_v0  warnings: {', '.join(codes)}" in said
-    summary = "\n".join(read_delivery(run.layout).lines())
+    summary = "\n".join(delivery_lines(outcomes))
     assert gather(outcomes).warned == [(code, 1) for code in codes]
     write_report(outcomes, previews=0)
     page = run.layout.report.read_text()

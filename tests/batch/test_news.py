@@ -4,7 +4,7 @@ import socket
 import time
 
 from dispose_stages.batch.lease import boot_id
-from dispose_stages.batch.news import Event, Kind, News
+from dispose_stages.batch.news import Event, EventKind, News
 from dispose_stages.batch.outcomes import Files, RunOutcomes
 from dispose_stages.batch.stats import Attempt, Ending, JobStats
 from dispose_stages.errors import Reason, UnitError
@@ -25,7 +25,7 @@ def test_a_failure_is_told_once_with_all_its_pairs(tmp_path):
     assert news.of(RunOutcomes.read(run.layout.root)) == []
     run.perform_all()
     outcomes = RunOutcomes.read(run.layout.root)
-    expected = Event(Kind.FAILED, "pose", ("i0_v1", "i1_v1"), "no_frames", "it is empty")
+    expected = Event(EventKind.FAILED, "pose", ("i0_v1", "i1_v1"), "no_frames", "it is empty")
     assert news.of(outcomes) == [expected]
     assert news.of(outcomes) == []
 
@@ -68,7 +68,7 @@ def test_a_job_that_ends_without_a_ledger_is_told(tmp_path):
     news = News(since=0.0)
     outcomes = RunOutcomes.read(run.layout.root)
     (event,) = news.of(outcomes)
-    assert (event.kind, event.subject) == (Kind.JOB, ("0-of-1",))
+    assert (event.kind, event.subject) == (EventKind.JOB, ("0-of-1",))
     assert (event.code, event.message) == ("bad_node", "on node7, job 31")
     assert news.of(outcomes) == []
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from dispose_stages.batch.news import Event, Kind
+from dispose_stages.batch.news import Event, EventKind
 from dispose_stages.batch.outcomes import RowCounts
 from dispose_stages.batch.status import JobNow, RunStatus, StageStatus
 from dispose_stages.cli.conduct import Watched
@@ -24,7 +24,7 @@ from dispose_stages.config import load_config
 from tests.cli.console_scenes import DOCUMENT, document
 
 STAGE = StageStatus("sample", 1000, 300, 4, 1, 20, 675, 100, (), 3, 20.0, 5.0, 0.0)
-VIEW = View("first", "running", 4000.0, RunStatus((STAGE,), RowCounts(300, 1, 2, 697), {}))
+VIEW = View("running", 4000.0, RunStatus((STAGE,), RowCounts(300, 1, 2, 697), {}))
 
 
 def test_the_document_shows_what_the_command_shows():
@@ -66,7 +66,7 @@ def test_what_is_in_hand_is_one_name_and_a_number():
 
 def test_names_of_files_do_not_steer_the_terminal():
     """Escapes in names and messages are shown as such."""
-    event = Event(Kind.FAILED, "pose", ("a\x1b[2J",), "internal", "two\nlines\x07")
+    event = Event(EventKind.FAILED, "pose", ("a\x1b[2J",), "internal", "two\nlines\x07")
     stream = io.StringIO()
     LineScreen(Console(file=stream, width=200), lambda: 0.0).line(event_line(event))
     assert "\x1b" not in stream.getvalue()
@@ -78,10 +78,10 @@ def test_names_of_files_do_not_steer_the_terminal():
 def test_of_many_failures_of_one_kind_the_first_are_shown():
     """Others still show; the rest is counted."""
     lines = EventLines()
-    many = [Event(Kind.FAILED, "pose", (f"p{i}",), "internal", "no") for i in range(500)]
+    many = [Event(EventKind.FAILED, "pose", (f"p{i}",), "internal", "no") for i in range(500)]
     shown = [text for text, _ in lines.of(many)]
     assert len(shown) == SHOWN_OF_A_KIND + 1
-    other = [Event(Kind.FAILED, "mux", ("p",), "encode_failed", "no")]
+    other = [Event(EventKind.FAILED, "mux", ("p",), "encode_failed", "no")]
     assert len(list(lines.of(other))) == 1
 
 

@@ -79,8 +79,8 @@ def test_everything_comes_and_is_noted(hub: Hub, tmp_path: Path) -> None:
     notes = download.read_notes(tmp_path)
     assert len(notes) == len(layout.FILES)
     for name, noted in notes.items():
-        assert noted.sha256 == sha256((tmp_path / name).read_bytes())
-        assert hub.files[noted.repository, noted.path] == (tmp_path / name).read_bytes()
+        assert noted["sha256"] == sha256((tmp_path / name).read_bytes())
+        assert hub.files[noted["repository"], noted["path"]] == (tmp_path / name).read_bytes()
     assert not (tmp_path / ".downloads").exists()
     hub.requests.clear()
     assert "all files are there" in run(tmp_path)

@@ -10,9 +10,8 @@ import pytest
 
 from dispose_stages.atomic import write_text
 from dispose_stages.batch.control import Control
-from dispose_stages.batch.delivery import Extent, read_delivery
 from dispose_stages.batch.ledger import Ledger, Shard
-from dispose_stages.batch.outcomes import RowCounts
+from dispose_stages.batch.outcomes import RowCounts, RunOutcomes
 from dispose_stages.batch.prepare import Forced, prepare_run
 from dispose_stages.batch.reruns import renew_stamps, reopen_failed
 from dispose_stages.batch.run_files import pairs_text, write_stage_weights
@@ -338,17 +337,18 @@ def test_delivery_counts_pairs(values):
     run = prepare_run(values)
     run.commit()
     run.release()
-    assert read_delivery(run.layout).rows == RowCounts(pending=20)
+    assert RunOutcomes.read(run.layout.root).counts() == RowCounts(pending=20)
     finish(run)
-    assert read_delivery(run.layout).extent is Extent.ALL
+    assert RunOutcomes.read(run.layout.root).counts().extent == "all"
     shard = min(run.summary.shards["mux"])
     run.layout.ledger("mux", shard).unlink()
-    some = read_delivery(run.layout)
-    assert some.extent is Extent.SOME
-    assert some.rows.pending == run.summary.shards["mux"][shard].units
+    some = RunOutcomes.read(run.layout.root).counts()
+    assert some.extent == "some"
+    assert some.pending == run.summary.shards["mux"][shard].units
     finish(run, Status.BLOCKED, reason=Reason.OUT_OF_MEMORY)
-    none = read_delivery(run.layout)
-    assert (none.extent, none.reasons) == (Extent.NONE, {"oom": 20})
+    none = RunOutcomes.read(run.layout.root)
+    assert none.counts().extent == "none"
+    assert {reason: len(failed) for reason, failed in none.failures().items()} == {"oom": 20}
 
 
 @pytest.mark.parametrize("content", ["{", '{"format": "dispose-control"}', "[" * 100_000])

@@ -143,10 +143,11 @@ def begin_run():
 
 def log_delivery():
     """Say what came out and where it lies."""
-    from dispose_stages.batch.delivery import read_delivery
+    from dispose_stages.batch.delivery import delivery_lines
+    from dispose_stages.batch.outcomes import RunOutcomes
 
     try:
-        say(read_delivery(prepared.layout).lines())
+        say(delivery_lines(RunOutcomes.read(prepared.layout.root)))
     except DisposeError as error:
         raise refusal(error) from None
 

@@ -37,7 +37,6 @@ class Retargeted:
 
     Attributes:
         points: The driver's keypoints on the reference's proportions, also where they are unseen.
-        ratios: Of the limbs.
         in_reference: Whether the reference shows each limb.
         seen: Share of the driver's frames that show each limb.
         residual: Root mean square of what single segments say off their limb's ratio, logarithm.

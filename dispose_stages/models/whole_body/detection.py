@@ -69,8 +69,6 @@ def decode_boxes(
 
     Args:
         output: ``cx, cy, w, h, objectness, class scores`` per cell, as the network gives them.
-        height: Of the detector's input.
-        width: Of the detector's input.
     """
     grid, stride = _cells(height, width)
     return np.concatenate(

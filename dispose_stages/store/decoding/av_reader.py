@@ -23,8 +23,6 @@ class AvReader:
     """PyAV: everything, as a player shows it.
 
     Args:
-        path: The file.
-        index: Its frames.
         facts: Upright size and orientation.
     """
 

@@ -20,8 +20,6 @@ class Message:
     """What arrived.
 
     Attributes:
-        header: Plain values.
-        payload: Raw bytes.
         descriptors: Open files that came along; the receiver closes them.
     """
 

@@ -45,7 +45,6 @@ class Video:
     """The video stream of a file.
 
     Args:
-        path: The file.
         limits: Largest pictures; checked before a frame is decoded.
 
     Raises:

@@ -44,7 +44,6 @@ class FaultError(Exception):
     """The decoder says that the file cannot be used.
 
     Attributes:
-        reason: The typed reason.
         missing: Index of the frame that cannot be decoded, if that is the fault.
     """
 

@@ -21,11 +21,7 @@ Rgb = UInt8[np.ndarray, "h w 3"]
 
 
 class DecordReader:
-    """Decord: ordinary files, with the pixels that the original sees.
-
-    Args:
-        path: The file.
-    """
+    """Decord: ordinary files, with the pixels that the original sees."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -14,7 +14,6 @@ class VideoFacts:
 
     Attributes:
         container: Comma-separated names of the format, e.g. ``mov,mp4,m4a,3gp,3g2,mj2``.
-        codec: Of the video stream.
         audio_codec: Of the first audio stream; empty if there is none.
         reader: Which library reads the frames.
         height: Upright and with square pixels, pixels.

@@ -13,7 +13,6 @@ class MediaFaultError(Exception):
     """A file cannot be used; becomes a `UnitError` with the file's name in the job.
 
     Attributes:
-        reason: The typed reason.
         detail: What the library said, for the log.
         missing: Index of the frame that cannot be decoded, if that is the fault.
     """

@@ -51,7 +51,6 @@ class OpenVideo:
     """A video whose frames can be read.
 
     Args:
-        path: The file.
         wanted: Reader that is to be used; ``auto`` decides.
         limits: Largest pictures.
 

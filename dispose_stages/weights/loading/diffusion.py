@@ -37,7 +37,6 @@ def load_diffusion_networks(
         mimic_motion: File of UNet and PoseNet.
         dispose: File of the ControlNet.
         dtype: Of all parameters; as in the files if None (MimicMotion: float16, DisPose: float32).
-        device: Of all parameters.
 
     Raises:
         WeightsError: A file is missing, unsafe to read or does not fit; names all that is wrong
@@ -102,11 +101,8 @@ def load_control_net(
     (`copied_from_unet`); any other missing tensor is an error.
 
     Args:
-        path: The file.
-        unet_config: Sizes of the UNet.
         unet: Loaded UNet to take missing tensors from.
         dtype: Of all parameters; as in the file if None.
-        device: Of all parameters.
 
     Raises:
         WeightsError: As `load_diffusion_networks`.

@@ -46,8 +46,6 @@ def load_dift(
     Args:
         folder: ``stable-diffusion-v1-5`` with ``unet``, ``vae``, ``text_encoder``, ``tokenizer``
             and ``scheduler``.
-        prompt: Text condition.
-        device: Where the networks go.
         dtype: Of parameters and features.
         up_block: Which up block's output is the feature.
 

@@ -32,9 +32,7 @@ class MetricNetworks:
     """Those that the units of a job ask for, each loaded once.
 
     Args:
-        config: Of the run.
         root: Folder of the pipeline's own checkpoints.
-        device: Of all networks.
         threads: CPU threads of ONNX Runtime; 0 leaves the choice to it.
     """
 

@@ -46,7 +46,6 @@ def load_lpips(path: Path, backbone: str, *, device: torch.device | str) -> Lpip
     Args:
         path: ``vgg16-….pth`` or ``alexnet-….pth``.
         backbone: ``vgg`` or ``alex``.
-        device: Of all parameters.
 
     Raises:
         WeightsError: A file is missing, unsafe or does not fit, or the extra is not installed.
@@ -75,7 +74,6 @@ def load_inception(path: Path, *, device: torch.device | str) -> Inception:
 
     Args:
         path: ``pt_inception-2015-12-05-6726825d.pth``.
-        device: Of all parameters.
 
     Raises:
         WeightsError: The file is missing, unsafe or does not fit.

@@ -33,9 +33,7 @@ def load_vae(
     """The image VAE encoder and temporal decoder of ``vae/``.
 
     Args:
-        svd: The folder.
         dtype: Of all parameters; as in the file if None.
-        device: Of all parameters.
 
     Raises:
         WeightsError: A file is missing or does not fit.
