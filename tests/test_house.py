@@ -11,9 +11,9 @@ TREES = {
 }
 LATER = ("score/", "export/", "benchmark/", "training/", "store/decoding/")
 """Rooms that came after the house was laid out."""
-DATACLASSES = {"house": 100, "later": 54}
+DATACLASSES = {"house": 106, "later": 56}
 """As many as there are: who adds one looks whether another can go."""
-MOST_LINES = 300
+MOST_LINES = 305
 
 
 def dataclasses(tree):
