@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from dispose_stages.errors import WeightsError
 from dispose_stages.models.autoencoder import build_latent_encoder
 from dispose_stages.models.clip import build_text_encoder
 from dispose_stages.models.dift import UP_BLOCK, DiftNetwork, cumulative_signal
@@ -102,18 +101,14 @@ def embed_prompt(folder: Path, prompt: str) -> Float32[Tensor, "1 tokens d"]:
 
 
 def tokenize(folder: Path, prompt: str, length: int) -> Tensor:
-    """Token ids ``(1, length)`` of a prompt, padded and cut as the UNet was trained."""
-    from transformers import CLIPTokenizer
+    """Token ids ``(1, length)`` of a prompt, padded and cut as the UNet was trained.
 
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise WeightsError(f"{folder / 'tokenizer'}: no tokenizer: {error}") from error
-    tokens = tokenizer(
-        prompt, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-    )
-    ids: Tensor = tokens.input_ids
-    return ids
+    Raises:
+        WeightsError: The vocabulary is missing or damaged.
+    """
+    from dispose_stages.weights.loading.tokenizer import clip_tokenizer
+
+    return torch.tensor([clip_tokenizer(folder / "tokenizer", length).encode(prompt).ids])
 
 
 def _config(folder: Path, part: str) -> Mapping[str, Any]:
