@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from dispose_stages.atomic import readable_json
-from dispose_stages.benchmark.table import BASELINE, Cell, SetValue, Table
+from dispose_stages.benchmark.table import Cell, SetValue, Table
 from dispose_stages.missing import why_missing
 
 FORMATS = ("md", "csv", "tex", "json")
@@ -51,8 +51,10 @@ def _set_text(value: SetValue) -> str:
     return f"{number(value.value)}{mark}{interval} {counts}"
 
 
-def _grid(cells: Iterable[Cell | SetValue]) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Names of the columns, and text by metric and column."""
+def _grid(
+    cells: Iterable[Cell | SetValue], first: str
+) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Names of the columns, the one named `first` before all others; text by metric and column."""
     columns: list[str] = []
     rows: dict[str, dict[str, str]] = {}
     for cell in cells:
@@ -60,11 +62,11 @@ def _grid(cells: Iterable[Cell | SetValue]) -> tuple[list[str], dict[str, dict[s
         rows.setdefault(cell.metric, {})[cell.group] = text
         if cell.group not in columns:
             columns.append(cell.group)
-    return sorted(columns, key=lambda name: (name != BASELINE, name)), rows
+    return sorted(columns, key=lambda name: (name != first, name)), rows
 
 
 def _block(cells: Sequence[Cell | SetValue], table: Table, *, paper: bool) -> Iterator[list[str]]:
-    columns, rows = _grid(cells)
+    columns, rows = _grid(cells, table.baseline)
     published = ["paper"] if paper and table.paper else []
     yield ["metric", *columns, *published]
     for metric, texts in rows.items():
@@ -78,7 +80,7 @@ def _markdown(table: Table) -> Iterator[str]:
     yield from _markdown_rows(_block([*table.cells, *table.sets], table, paper=True))
     if table.differences:
         yield ""
-        yield f"Differences to `{BASELINE}`, over pairs that both have:"
+        yield f"Differences to `{table.baseline}`, over pairs that both have:"
         yield ""
         yield from _markdown_rows(_block(table.differences, table, paper=False))
     yield ""
@@ -142,7 +144,7 @@ def _csv(table: Table) -> str:
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(["kind", "metric", "group", "mean", "low", "high", "count", "of", "missing"])
-    kinds = (("mean", table.cells), ("difference to full", table.differences))
+    kinds = (("mean", table.cells), (f"difference to {table.baseline}", table.differences))
     for kind, cells in kinds:
         for cell in cells:
             e = cell.estimate

@@ -64,7 +64,9 @@ class Table:
     Attributes:
         by: What pairs are grouped by.
         cells: Means.
-        differences: Mean of a variant minus that of the full method, over pairs that both have.
+        differences: Mean of a variant (or run) minus that of the baseline, over pairs that both
+            have.
+        baseline: The full method; the first run where pairs are grouped by run alone.
         sets: Metrics of sets.
         protocols: Metric to the fingerprints it was measured by.
         paper: Metric to the published value.
@@ -74,6 +76,7 @@ class Table:
     by: tuple[str, ...]
     cells: tuple[Cell, ...]
     differences: tuple[Cell, ...] = ()
+    baseline: str = BASELINE
     sets: tuple[SetValue, ...] = ()
     protocols: Mapping[str, Sequence[str]] = field(default_factory=dict)
     paper: Mapping[str, float] = field(default_factory=dict)
@@ -133,9 +136,18 @@ def tabulate(
         str(metric): sorted(set(part))
         for metric, part in measured.groupby("metric", sort=True)["protocol"]
     }
-    differences = tuple(_differences(shown)) if "variant" in by else ()
+    by_run = list(by) == ["run"] and len(scores) > 0
+    baseline = str(scores["run"].iloc[0]) if by_run else BASELINE
+    column = "run" if by_run else "variant"
     return Table(
-        tuple(by), tuple(cells), differences, tuple(sets), protocols, paper or {}, tuple(notes)
+        by=tuple(by),
+        cells=tuple(cells),
+        differences=tuple(_differences(shown, column, baseline)) if column in by else (),
+        baseline=baseline,
+        sets=tuple(sets),
+        protocols=protocols,
+        paper=paper or {},
+        notes=tuple(notes),
     )
 
 
@@ -163,16 +175,23 @@ def _cells(label: str, part: pd.DataFrame) -> list[Cell]:
     return [Cell(str(m), label, value) for m, value in zip(metrics, found, strict=True)]
 
 
-def _differences(scores: pd.DataFrame) -> Iterator[Cell]:
-    """Cells in the order of the metrics, then of the variants."""
-    single = scores.drop_duplicates(["variant", "case", "metric"], keep="last")
+def _differences(scores: pd.DataFrame, column: str, baseline: str) -> Iterator[Cell]:
+    """Cells in the order of the metrics, then of the column's values.
+
+    Args:
+        scores: Of all pairs.
+        column: ``variant`` or ``run``.
+        baseline: Value that all others are compared with.
+    """
+    alike = ["case"] if column == "variant" else ["case", "variant"]
+    single = scores.drop_duplicates([column, *alike, "metric"], keep="last")
     wide = {
-        str(variant): own.pivot(index="case", columns="metric", values="value").astype(float)
-        for variant, own in single.groupby("variant")
+        str(value): own.pivot(index=alike, columns="metric", values="value").astype(float)
+        for value, own in single.groupby(column)
     }
-    if BASELINE not in wide:
+    if baseline not in wide:
         return
-    base = wide.pop(BASELINE)
+    base = wide.pop(baseline)
     found = {}
     for variant, values in wide.items():
         apart = values - base  # over the cases and metrics of either, sorted

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +20,7 @@ from dispose_stages.cli.options import (
 from dispose_stages.cli.run import run as run_command
 from dispose_stages.cli.table import table_of
 from dispose_stages.cli.terminal import say
-from dispose_stages.config import Config, load_config
+from dispose_stages.config import load_config
 from dispose_stages.config_text import merged, parse_settings, read_config_file
 from dispose_stages.errors import ConfigError
 from dispose_stages.shipped import shipped
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from dispose_stages.benchmark.table import Table
 
 _DOCUMENTED = ("demo", "damage")
+_DELIVERED = {0, 3}
+"""Status of runs that have something to be compared."""
 
 
 @click.command()
@@ -45,6 +48,10 @@ _DOCUMENTED = ("demo", "damage")
     type=EXISTING_FILE,
     help="With demo or damage: the document whose table is replaced (docs/benchmark.md).",
 )
+@click.option(
+    "--efforts",
+    help="Values of sampling.effort with commas between: a run of each, compared pair by pair.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would run.")
 @click.argument("extra", nargs=-1, metavar="[-- SNAKEMAKE_ARGUMENTS]")
 @click.pass_context
@@ -57,6 +64,7 @@ def benchmark(
     config_file: Path,
     settings: tuple[str, ...],
     write: Path | None,
+    efforts: str | None,
     dry_run: bool,
     extra: tuple[str, ...],
 ) -> None:
@@ -68,8 +76,8 @@ def benchmark(
     that comes with the program. `damage` runs nothing: it measures known faults in procedural
     truth. Exit status as of `dispose run`.
     """
-    if write is not None and what not in _DOCUMENTED:
-        raise ConfigError(f"--write goes with {' or '.join(_DOCUMENTED)}, not with {what}")
+    if write is not None and (what not in _DOCUMENTED or efforts):
+        raise ConfigError(f"--write goes with {' or '.join(_DOCUMENTED)} alone")
     if what == "damage":
         _damage(write)
         return
@@ -83,15 +91,30 @@ def benchmark(
         from dispose_stages.benchmark.demo import PARAMETERS
 
         values = merged({"parameters": PARAMETERS}, values)
-    config = load_config(merged(read_config_file(config_file), values))
-    manifest = config.run_dir / "benchmark.csv"
-    write_text(manifest, _manifest(what, root, manifest.parent))
-    status = _run(context, profile, config_file, manifest, values, extra, dry_run=dry_run)
-    if status in {0, 3} and not dry_run:
-        table = _print_table(config, paper=what in {"tiktok", "unseen"})
+    runs: dict[Path, int] = {}
+    for own in _per_effort(values, efforts):
+        config = load_config(merged(read_config_file(config_file), own))
+        manifest = config.run_dir / "benchmark.csv"
+        write_text(manifest, _manifest(what, root, manifest.parent))
+        status = _run(context, profile, config_file, manifest, own, extra, dry_run=dry_run)
+        runs[config.run_dir] = status
+        if status not in _DELIVERED:
+            break
+    if status in _DELIVERED and not dry_run:
+        table = _print_table([*runs], paper=what in {"tiktok", "unseen"})
         if write is not None:
             _write_demo(write, table)
-    sys.exit(status)
+    sys.exit(max(runs.values()) if status in _DELIVERED else status)
+
+
+def _per_effort(values: dict[str, Any], efforts: str | None) -> Iterator[dict[str, Any]]:
+    """The settings of every run."""
+    if efforts is None:
+        yield values
+        return
+    for effort in dict.fromkeys(word.strip() for word in efforts.split(",")):
+        own = {"run": f"{values['run']}_{effort}", "sampling": {"effort": effort}}
+        yield merged(values, own)
 
 
 def _manifest(what: str, root: Path | None, folder: Path) -> str:
@@ -156,12 +179,12 @@ def _settings(values: dict[str, object], prefix: str = "") -> list[str]:
     return lines
 
 
-def _print_table(config: Config, *, paper: bool) -> Table:
+def _print_table(runs: Sequence[Path], *, paper: bool) -> Table:
     from dispose_stages.benchmark.rendering import FORMATS, render
 
-    table = table_of([config.run_dir], ["variant"], paper=paper)
+    table = table_of(runs, ["variant" if len(runs) == 1 else "run"], paper=paper)
     for form in FORMATS:
-        write_text(config.run_dir / f"benchmark_table.{form}", render(table, form))
+        write_text(runs[-1] / f"benchmark_table.{form}", render(table, form))
     say(render(table, "md").rstrip("\n"))
     return table
 

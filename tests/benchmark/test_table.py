@@ -71,6 +71,21 @@ def test_paired_differences_are_over_pairs_that_both_have():
     assert cell(table, "full").high - cell(table, "full").low > 2
 
 
+def test_runs_are_compared_with_the_first_pair_by_pair():
+    """Variants of a pair stay apart, and the first run leads whatever its name."""
+    first, second = scores(run="z"), scores(run="a")
+    second["value"] += np.where(second["variant"] == "full", 1.0, 3.0)
+    table = tabulate(pd.concat([first, second], ignore_index=True), ["run"])
+    assert table.baseline == "z"
+    difference = cell(table, "a", cells="differences")
+    assert difference.mean == pytest.approx((38 * 1.0 + 40 * 3.0) / 78)
+    assert (difference.count, difference.of) == (78, 80)
+    text = render(table, "md")
+    assert "| metric | z | a |" in text
+    assert "Differences to `z`" in text
+    assert not tabulate(scores(), ["driver"]).differences
+
+
 def test_groups():
     """Several at once, or none."""
     table = tabulate(scores(), ["variant", "driver"])

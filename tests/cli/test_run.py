@@ -228,6 +228,33 @@ def test_the_demo_goes_through_the_ordinary_run(calls, monkeypatch):
     assert calls.commands[1][:-2] == command[:-2][: len(calls.commands[1][:-2])]
 
 
+def test_efforts_are_runs_of_their_own(calls):
+    """Over the same manifest; what is said of sampling beside stays."""
+    arguments = ["--config", str(calls.config), "--set", "sampling.checkpoint_every=2", "-n"]
+    done = CliRunner().invoke(cli, ["benchmark", "demo", *arguments, "--efforts", "exact,fast"])
+    assert done.exit_code == 0, done.output
+    told = [
+        json.loads(
+            Path(next(p for p in command if p.startswith(".snakemake/dispose/"))).read_text()
+        )
+        for command in calls.commands
+    ]
+    assert [settings["run"] for settings in told] == ["benchmark_demo_exact", "benchmark_demo_fast"]
+    assert [settings["sampling"] for settings in told] == [
+        {"checkpoint_every": "2", "effort": effort} for effort in ("exact", "fast")
+    ]
+    first, second = (Path(settings["manifest"]).read_bytes() for settings in told)
+    assert first == second
+
+
+def test_an_unknown_effort_is_named(calls):
+    """Before anything runs."""
+    arguments = ["--config", str(calls.config), "-n", "--efforts", "quick"]
+    done = CliRunner().invoke(cli, ["benchmark", "demo", *arguments])
+    assert "sampling.effort" in str(done.exception)
+    assert calls.commands == []
+
+
 def test_only_documented_benchmarks_are_written(calls, tmp_path):
     """Another one says so instead of leaving the document as it is."""
     (tmp_path / "d.md").touch()
