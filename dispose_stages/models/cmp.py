@@ -270,6 +270,7 @@ def expected_flow(
 ) -> Float[Tensor, "b 2 h w"]:
     """Expectation of both components over their bins; smaller than `limit`."""
     bins = logits.shape[1] // 2
-    probability = logits.reshape(len(logits), 2, bins, *logits.shape[2:]).softmax(dim=2)
-    centres = bin_centres(bins, limit).to(logits)
-    return torch.einsum("b a n h w, n -> b a h w", probability, centres)
+    probability = logits.reshape(len(logits), 2, bins, -1).softmax(dim=2)
+    # A product with the bins' axis where it is: `einsum` would move it to the end first.
+    flow = torch.matmul(bin_centres(bins, limit).to(logits), probability)
+    return flow.reshape(*flow.shape[:2], *logits.shape[2:])

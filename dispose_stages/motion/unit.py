@@ -7,7 +7,7 @@ from typing import Literal
 from dispose_stages.batch.unit import Params, RowPlan
 from dispose_stages.config import Align, Compat, Motion, Parameters
 
-REVISION = 1
+REVISION = 2
 """Raised when the fields this stage computes change."""
 
 
