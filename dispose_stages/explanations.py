@@ -184,7 +184,7 @@ WARNINGS: Mapping[WarningCode, Explanation] = {
         "The column `scene_cuts` of the index has the frames of the driver at which scenes begin; "
         "so has `dispose inspect RUN PAIR` under `pose_video`.",
         "Look at the result there. To use one scene, set `start_frame` and `max_frames` of the "
-        "row.",
+        "row; `dispose manifest clips VIDEOS_DIR -o m.csv` proposes such rows for a folder.",
     ),
 }
 """Of every warning that a result may carry."""

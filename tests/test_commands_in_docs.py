@@ -64,6 +64,7 @@ LONG = {
     ("vbench", "import"): "takes what VBench wrote",
     ("pose",): "a job",
     ("reproduce",): "samples for minutes",
+    ("manifest", "clips"): "looks for persons, whom the tiny bundle does not know",
     ("select",): "asks for a run with scores",
 }
 """Commands of which only `--help` is run, and why."""

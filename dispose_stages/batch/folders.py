@@ -1,11 +1,11 @@
-"""Manifests of whole folders: every image with every video, or every video with itself."""
+"""Manifests of whole folders: every image with every video, or videos and parts of them."""
 
 from __future__ import annotations
 
 import csv
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 from dispose_stages.batch.manifest_columns import REQUIRED_COLUMNS
@@ -47,8 +47,43 @@ def self_driven(videos: Path, relative_to: Path, *, reference_frame: int = 0) ->
     Raises:
         ManifestError: The folder is absent or holds no video.
     """
-    rows = [[video, str(reference_frame)] for video in _media(videos, VIDEO_SUFFIXES, relative_to)]
+    rows = [[video, str(reference_frame)] for video in video_files(videos, relative_to)]
     return _csv([["driving_video", "reference_frame"], *rows])
+
+
+def video_files(folder: Path, relative_to: Path) -> list[str]:
+    """Every video of a folder, as a manifest that lies at `relative_to` names it.
+
+    Raises:
+        ManifestError: The folder is absent or holds no video.
+    """
+    return _media(folder, VIDEO_SUFFIXES, relative_to)
+
+
+def clip_rows(
+    clips: Iterable[tuple[str, int, int]],
+    sample_stride: int,
+    images: Path | None,
+    relative_to: Path,
+) -> str:
+    """A manifest of parts of videos, which the column of the stride makes what they are.
+
+    Args:
+        clips: Video, first frame, and how many frames are read from there on.
+        sample_stride: With which they are read.
+        images: Folder of references, each for every clip; None: a clip drives its first frame.
+        relative_to: Where the manifest will lie.
+
+    Raises:
+        ManifestError: The folder is absent or holds no image.
+    """
+    header = ["driving_video", "sample_stride", "start_frame", "max_frames"]
+    rows = [[v, str(sample_stride), str(first), str(count)] for v, first, count in clips]
+    if images is None:
+        return _csv([[*header, "reference_frame"], *([*row, row[2]] for row in rows)])
+    references = _media(images, IMAGE_SUFFIXES, relative_to)
+    pairs = itertools.product(references, rows)
+    return _csv([["reference_image", *header], *([image, *row] for image, row in pairs)])
 
 
 def _media(folder: Path, suffixes: frozenset[str], relative_to: Path) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dispose_stages.cli.clips import clips
 from dispose_stages.cli.options import FILE, FOLDER, config_option
 from dispose_stages.cli.terminal import say
 
@@ -138,6 +139,9 @@ def cross(
     text = cross_product(images, videos, output.parent, parse_sweep(seeds, settings))
     write_text(output, text)
     say(f"{output}: {text.count(chr(10)) - 1} pairs")
+
+
+manifest.add_command(clips)
 
 
 @manifest.command(name="self")
