@@ -103,7 +103,8 @@ def read_index(path: Path) -> pa.Table:
         raise ExportError(f"{path} was written by another version of this program; {remedy}")
     for number, column in enumerate(table.schema):
         if pa.types.is_list(column.type):  # a data set's columns are plain values
-            joined = pc.binary_join(table[column.name], ", ")
+            texts = table[column.name].cast(pa.list_(pa.string()))
+            joined = pc.binary_join(texts, ", ")
             table = table.set_column(number, column.name, joined)
     return table
 
