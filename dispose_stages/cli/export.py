@@ -99,7 +99,11 @@ _EXTRAS = {"mlcroissant": "mlcroissant", "c2pa": "c2pa-python"}
     show_default=True,
     help="At most; a shard also ends at 1 GB.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes. Default: one per processor.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes, where there is work for them. Default: one for two processors.",
+)
 @click.pass_obj
 def export(obj: dict[str, bool], /, *, run_dir: Path, folder: Path, **options: Any) -> None:
     """Make a data set of the delivered videos of RUN_DIR.
@@ -120,7 +124,7 @@ def export(obj: dict[str, bool], /, *, run_dir: Path, folder: Path, **options: A
             run_dir,
             plan,
             folder,
-            workers=options["jobs"] or len(os.sched_getaffinity(0)),
+            workers=options["jobs"] or max(1, len(os.sched_getaffinity(0)) // 2),
             certificate=Certificate(sign[0], sign[1], options["sign_algorithm"]) if sign else None,
             on_progress=lambda done, place: show(done, plan.samples, place),
         )

@@ -20,6 +20,7 @@ import pyarrow as pa
 from dispose_stages.atomic import TEMPORARY_SUFFIX, canonical_json, write_text
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.run_lock import RunLock
+from dispose_stages.config import Compute
 from dispose_stages.errors import ExportError
 from dispose_stages.export.dataset import EXPORT, SUMS, DataSet
 from dispose_stages.export.documents import write_documents
@@ -27,6 +28,7 @@ from dispose_stages.export.plan import ExportPlan, PlannedShard
 from dispose_stages.export.registry import register
 from dispose_stages.export.samples import Sample, SampleMissingError, SampleReader
 from dispose_stages.export.selection import LeftOut, Omission, Record
+from dispose_stages.export.settings import ExportSettings
 from dispose_stages.export.shards import FileFacts, write_shard
 from dispose_stages.export.signing import Certificate, Signer
 from dispose_stages.records import parse, read_bytes
@@ -34,6 +36,9 @@ from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.shelf import VideoShelf
 
 WORK = ".export"
+_READERS = 2
+_WORTH_A_PROCESS = 500_000_000
+"""Bytes of videos: what one process writes while another is started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +85,30 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """One shard, as a worker process is told of it."""
+    """One shard, as a worker process is told of it; of the plan what it needs, no other shard."""
 
-    plan: ExportPlan
     shard: PlannedShard
     folder: Path
     run_dir: Path
+    settings: ExportSettings
+    store: Path
+    compute: Compute
+    schema: pa.Schema
     certificate: Certificate | None
+
+    @classmethod
+    def of(
+        cls, plan: ExportPlan, folder: Path, run_dir: Path, certificate: Certificate | None
+    ) -> list[_Task]:
+        """Every shard of a plan."""
+        store, compute = Path(plan.config.store), plan.config.compute
+        common = (folder, run_dir, plan.settings, store, compute, plan.schema, certificate)
+        return [cls(shard, *common) for shard in plan.shards]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its videos."""
+        return sum(record["size_bytes"] for record in self.shard.records)
 
     @property
     def receipt(self) -> Path:
@@ -126,7 +148,7 @@ def publish(
             _claim(folder, identity)
             register(RunLayout(run_dir), folder)
             _sweep(folder)
-            tasks = [_Task(plan, s, folder, run_dir, certificate) for s in plan.shards]
+            tasks = _Task.of(plan, folder, run_dir, certificate)
             receipts = _work(tasks, workers, on_progress)
             write_documents(folder, _dataset(plan, identity, receipts))
         shutil.rmtree(folder / WORK)
@@ -212,12 +234,15 @@ def _work(
 
 
 def _performed(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[Receipt, _Task]]:
-    if min(workers, len(tasks)) <= 1:
+    worth = 1 + sum(task.size for task in tasks) // _WORTH_A_PROCESS
+    workers = min(workers, len(tasks), worth)
+    if workers <= 1:
         yield from ((_perform(task), task) for task in tasks)
         return
-    # Not by fork: the parent has threads of Arrow's.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+    # Not by fork: the parent has threads of Arrow's. The server imports once for all workers.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
         futures = {pool.submit(_perform, task): task for task in tasks}
         try:
             for future in as_completed(futures):
@@ -230,26 +255,26 @@ def _performed(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[Receipt, 
 def _read_ahead(
     read: Callable[[Record], Sample], records: Iterable[Record]
 ) -> Iterator[tuple[Record, Future[Sample]]]:
-    """Every record's sample; the next is read and checked while one is written."""
+    """Every record's sample; the next ones are read and checked while one is written."""
     waiting: deque[tuple[Record, Future[Sample]]] = deque()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(_READERS) as pool:
         for record in records:
             waiting.append((record, pool.submit(read, record)))
-            if len(waiting) > 1:
+            if len(waiting) > _READERS:
                 yield waiting.popleft()
         yield from waiting
 
 
 def _perform(task: _Task) -> Receipt:
     """Write one shard and its receipt."""
-    plan, omissions = task.plan, []
+    omissions: list[Omission] = []
     layout = RunLayout(task.run_dir)
     options: dict[str, Any] = {"sign": Signer(task.certificate)} if task.certificate else {}
     reader = SampleReader(
-        ArtifactStore(Path(plan.config.store)),
+        ArtifactStore(task.store),
         VideoShelf(layout.videos),
-        plan.config.compute,
-        plan.settings.extras,
+        task.compute,
+        task.settings.extras,
         **options,
     )
 
@@ -260,9 +285,8 @@ def _perform(task: _Task) -> Receipt:
             except SampleMissingError as error:
                 omissions.append(Omission(record["pair_id"], error.reason, str(error)))
 
-    schema: pa.Schema = plan.schema
     files, records = write_shard(
-        plan.settings.layout, task.folder, task.shard.place, samples(), schema
+        task.settings.layout, task.folder, task.shard.place, samples(), task.schema
     )
     receipt = Receipt(task.shard.place, files, records, omissions)
     write_text(task.receipt, receipt.to_json())

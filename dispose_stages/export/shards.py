@@ -8,8 +8,9 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,8 +27,10 @@ from dispose_stages.export.settings import Layout
 FileFacts = tuple[str, int]
 """SHA-256 and size of a file."""
 _BLOCK = 1 << 22
-_SMALL = 1 << 16
-"""Bytes whose digest is not worth a thread."""
+_BLOCKS_AHEAD = 3
+"""Written and not yet hashed."""
+_FLUSH = 1 << 26
+"""Bytes after which the disk is set to work, so that it does not begin when all is written."""
 _ROW_GROUP_BYTES = 64_000_000
 _MEDIA = {"mp4": "video", "mkv": "video", "reference.png": "reference"}
 
@@ -35,30 +38,46 @@ _MEDIA = {"mp4": "video", "mkv": "video", "reference.png": "reference"}
 class HashedFile(io.RawIOBase):
     """A file that is written once, from its beginning, and knows its digest.
 
+    The digest is taken, and the disk is set to work, while the next blocks are written.
+
     Args:
         stream: It is written to.
-        hashing: Takes the digest of a block while the block is written.
+        hashing: One thread, for the digest.
+        flushing: One thread, for the disk.
     """
 
-    def __init__(self, stream: BinaryIO, hashing: Executor) -> None:
+    def __init__(self, stream: BinaryIO, hashing: Executor, flushing: Executor) -> None:
         super().__init__()
         self._stream = stream
-        self._hashing = hashing
+        self._hashing, self._flushing = hashing, flushing
         self._digest = hashlib.sha256()
-        self._size = 0
+        self._size = self._flushed = 0
+        self._blocks: list[bytes] = []
+        self._under_way: deque[Future[None]] = deque()
+        self._flush: Future[None] | None = None
 
     def write(self, data: Any) -> int:
         """Append."""
-        view = memoryview(data).cast("B")
-        if len(view) < _SMALL:
-            self._digest.update(view)
-            self._stream.write(view)
-        else:
-            hashed = self._hashing.submit(self._digest.update, view)
-            self._stream.write(view)
-            hashed.result()  # the caller may use its memory again
-        self._size += len(view)
-        return len(view)
+        block = data if isinstance(data, bytes) else bytes(data)  # others' memory may change
+        self._stream.write(block)
+        self._blocks.append(block)
+        self._size += len(block)
+        if sum(map(len, self._blocks)) >= _BLOCK:
+            self._pass_on()
+        return len(block)
+
+    def _pass_on(self) -> None:
+        self._under_way.append(self._hashing.submit(self._take_in, self._blocks))
+        self._blocks = []
+        if len(self._under_way) > _BLOCKS_AHEAD:
+            self._under_way.popleft().result()
+        if self._size - self._flushed >= _FLUSH and (self._flush is None or self._flush.done()):
+            self._flushed = self._size
+            self._flush = self._flushing.submit(os.fdatasync, self._stream.fileno())
+
+    def _take_in(self, blocks: Sequence[bytes]) -> None:
+        for block in blocks:
+            self._digest.update(block)
 
     def writable(self) -> bool:
         """It is."""
@@ -71,6 +90,10 @@ class HashedFile(io.RawIOBase):
     @property
     def facts(self) -> FileFacts:
         """Of what was written."""
+        while self._under_way:
+            self._under_way.popleft().result()
+        self._take_in(self._blocks)
+        self._blocks = []
         return self._digest.hexdigest(), self._size
 
 
@@ -80,8 +103,12 @@ def hashed_file(path: Path) -> Iterator[HashedFile]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        with temporary.open("wb") as stream, ThreadPoolExecutor(1) as hashing:
-            yield HashedFile(stream, hashing)
+        with (
+            temporary.open("wb") as stream,
+            ThreadPoolExecutor(1) as hashing,
+            ThreadPoolExecutor(1) as flushing,
+        ):
+            yield HashedFile(stream, hashing, flushing)
         commit(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

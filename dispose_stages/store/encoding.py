@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -71,6 +72,12 @@ def content_digest(tree: Tree) -> str:
     return digest.hexdigest()
 
 
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    """Evaluating annotations takes as long as reading a small artifact."""
+    return typing.get_type_hints(kind)
+
+
 def _is_array(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, AbstractArray)
 
@@ -107,7 +114,7 @@ def encode(artifact: Any) -> Tree:
         TypeError: A field does not have the type or shape that its annotation states.
     """
     tree = Tree(kind=type(artifact).__name__)
-    hints = typing.get_type_hints(type(artifact))
+    hints = _hints(type(artifact))  # type: ignore[arg-type]
     with jaxtyped("context"):  # an axis name means one size within one dataclass
         for spec in dataclasses.fields(artifact):
             value, hint = getattr(artifact, spec.name), _without_none(hints[spec.name])
@@ -156,7 +163,7 @@ def decode(tree: Tree, artifact_type: type[T]) -> T:
     """
     if tree.kind != artifact_type.__name__:
         raise ArtifactCorruptError(f"a {tree.kind} is stored, not a {artifact_type.__name__}")
-    hints = typing.get_type_hints(artifact_type)
+    hints = _hints(artifact_type)  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for spec in dataclasses.fields(artifact_type):  # type: ignore[arg-type]
         hint = _without_none(hints[spec.name])

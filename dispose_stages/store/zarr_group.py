@@ -82,7 +82,7 @@ def from_files(files: Mapping[str, bytes], *, max_bytes: int) -> Tree:
     budget = max_bytes
     for name, content in files.items():
         if name.endswith("zarr.json"):
-            budget -= _declared_bytes(name, content, files)
+            budget -= _declared_bytes(name, _parsed(name, content), files)
     if budget < 0:
         raise ArtifactCorruptError(f"the arrays would take more than {max_bytes} bytes")
     buffers = {name: cpu.Buffer.from_bytes(content) for name, content in files.items()}
@@ -93,10 +93,16 @@ def from_files(files: Mapping[str, bytes], *, max_bytes: int) -> Tree:
         raise ArtifactCorruptError(f"not a readable zarr group: {error}") from error
 
 
-def _declared_bytes(name: str, content: bytes, files: Mapping[str, bytes]) -> int:
+def _parsed(name: str, content: bytes) -> Any:
+    try:
+        return parse(content)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactCorruptError(f"{name}: {error}") from error
+
+
+def _declared_bytes(name: str, metadata: Any, files: Mapping[str, bytes]) -> int:
     """Size of the array that a metadata file declares; its chunks must not decode to more."""
     try:
-        metadata = parse(content)
         if metadata["node_type"] == "group":
             return 0
         itemsize = np.dtype(metadata["data_type"]).itemsize
@@ -104,7 +110,7 @@ def _declared_bytes(name: str, content: bytes, files: Mapping[str, bytes]) -> in
         chunk = metadata["chunk_grid"]["configuration"]["chunk_shape"]
         chunk_size: int = itemsize * math.prod(int(n) for n in chunk)
         codecs = [codec["name"] for codec in metadata["codecs"]]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ArtifactCorruptError(f"{name}: {error}") from error
     too_large = bool(size) and chunk_size > max(size, CHUNK_BYTES)
     if codecs != _CODECS or size < 0 or too_large:
@@ -141,32 +147,36 @@ def parts_from_files(files: Mapping[str, bytes], *, max_bytes: int) -> Tree:
     """
     try:
         tree = _plain_group(files, "", max_bytes)
-    except (ValueError, TypeError, KeyError, RuntimeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ArtifactCorruptError(f"not a readable zarr group: {error}") from error
     return tree
 
 
 def _plain_group(files: Mapping[str, bytes], prefix: str, max_bytes: int) -> Tree:
-    attributes = check_values(parse(files[f"{prefix}zarr.json"])["attributes"])
+    head = f"{prefix}zarr.json"
+    attributes = check_values(_parsed(head, files[head])["attributes"])
     tree = Tree(kind=str(attributes["kind"]), values=dict(check_values(attributes["values"])))
     ending = "/zarr.json"
     inside = (name.removeprefix(prefix) for name in files if name.startswith(prefix))
-    for name in sorted(n.removesuffix(ending) for n in inside if n.count("/") == 1):
-        content = files.get(f"{prefix}{name}{ending}", b"{}")
-        if parse(content).get("node_type") == "group":
+    members = (name for name in inside if name.count("/") == 1 and name.endswith(ending))
+    for name in sorted(member.removesuffix(ending) for member in members):
+        path = f"{prefix}{name}{ending}"
+        metadata = _parsed(path, files[path])
+        if metadata["node_type"] == "group":
             tree.groups[name] = _plain_group(files, f"{prefix}{name}/", max_bytes)
-        elif content != b"{}":
-            tree.arrays[name] = _plain_array(files, f"{prefix}{name}{ending}", max_bytes)
+        else:
+            tree.arrays[name] = _plain_array(files, path, metadata, max_bytes)
     return tree
 
 
-def _plain_array(files: Mapping[str, bytes], name: str, max_bytes: int) -> np.ndarray:
+def _plain_array(
+    files: Mapping[str, bytes], name: str, metadata: Any, max_bytes: int
+) -> np.ndarray:
     """Chunks split the first axis only; an absent one is zero."""
     from numcodecs import blosc
 
-    if _declared_bytes(name, files[name], files) > max_bytes:
+    if _declared_bytes(name, metadata, files) > max_bytes:
         raise ArtifactCorruptError(f"{name}: would take more than {max_bytes} bytes")
-    metadata = parse(files[name])
     array = np.zeros(metadata["shape"], np.dtype(metadata["data_type"]).newbyteorder("<"))
     rows, *rest = metadata["chunk_grid"]["configuration"]["chunk_shape"]
     if [max(1, size) for size in array.shape[1:]] != rest or metadata["fill_value"] != 0:
