@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm parity lint format config bench bench-smallest bench-pose bench-plan bench-scale bench-traffic bench-gpu clean
+.PHONY: help demo test test-slow test-demo test-slurm parity lint format config bench bench-smallest bench-pose bench-plan bench-scale bench-traffic bench-gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ test: $(DEV)  ## all tests that need neither GPU nor SLURM
 
 test-slow: $(DEV)  ## tests that need many gigabytes or minutes
 	$(PYTEST) -m "slow and not gpu and not slurm"
+
+test-demo: $(DEV)  ## `dispose benchmark demo` from nothing to its documented table: five minutes
+	$(PYTEST) -m slow tests/benchmark/test_demo.py
 
 test-slurm: $(DEV)  ## a real SLURM on this machine (root; installs it where missing)
 	tests/slurm/run

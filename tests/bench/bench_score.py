@@ -1,4 +1,4 @@
-"""Seconds to score a clip without weights, and to take a Fréchet distance.
+"""Seconds and memory to score a clip without weights, and seconds to take a Fréchet distance.
 
 ``pytest -m bench tests/bench/bench_score.py -s``. Two threads. The clip is 72 frames of 576 x 1024,
 result and truth, as delivered files: decoding is included. Shares are those of one run.
@@ -7,10 +7,13 @@ result and truth, as delivered files: decoding is included. Shares are those of 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -18,16 +21,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dispose_stages.artifacts import PoseTrack
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.scores import score_table
+from dispose_stages.batch.stage import Context
+from dispose_stages.benchmark.damage import load_detector
 from dispose_stages.benchmark.manifests import VARIANTS
 from dispose_stages.benchmark.records import _CASE, _CASE_PARAMETERS
 from dispose_stages.benchmark.rendering import render
 from dispose_stages.cli.table import table_of
 from dispose_stages.config import Encoding
+from dispose_stages.models.whole_body.extraction import extract_poses
+from dispose_stages.pose.stage import PoseWorker
 from dispose_stages.score import disco, drift, similarity, temporal
 from dispose_stages.score.clip import DEFINITIONS, FramePair, clip_values, scan_clip
 from dispose_stages.score.frechet import FeatureMoments, frechet_distance
+from dispose_stages.score.groups import measure_pose
+from dispose_stages.shipped import shipped
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import VideoWriter
 from tests.bench.size import size
@@ -95,6 +105,62 @@ def test_clip(videos, capsys):
         per_frame = used / FRAMES if name == "decode both" else used
         lines.append(f"  {name}: {1000 * per_frame:.1f} ms of CPU a frame")
     show(capsys, *lines)
+
+
+def test_redetection(videos, capsys):
+    """The pose found again and compared, beside what the stage `pose` takes for the same frames."""
+    networks = load_detector(shipped("bundles/small"))
+    context = SimpleNamespace(say_step=lambda *_: None, stop_requested=lambda: False)
+    spent, tracks = [], []
+
+    def pose(path):
+        worker = PoseWorker(networks, cast("Context", context))
+        tracks.append(worker.compute(video=VideoReader(path), indices=list(range(FRAMES))))
+
+    def again(path):
+        with VideoReader(path) as video:
+            found = [frame for _, frame in extract_poses(video.frames(range(FRAMES)), networks)]
+        track = PoseTrack.from_frames(found, list(range(FRAMES)), HEIGHT, WIDTH, 0.0)
+        measure_pose(track, tracks[0], np.zeros(FRAMES, np.int64))
+
+    for work in (pose, again, pose, again):
+        start = time.perf_counter(), sum(os.times()[:4])
+        work(videos[1])
+        spent.append((time.perf_counter() - start[0], sum(os.times()[:4]) - start[1]))
+    lines = [
+        f"{name}: {1000 * wall / FRAMES:.1f} ms a frame, {1000 * cpu / FRAMES:.1f} ms of CPU"
+        for name, (wall, cpu) in zip(("stage pose", "found again") * 2, spent, strict=True)
+    ]
+    show(capsys, *lines)
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from dispose_stages.score.clip import DEFINITIONS, FramePair, scan_clip
+from dispose_stages.store.video import VideoReader
+with VideoReader(Path(sys.argv[1])) as video:
+    frames = (FramePair(frame, frame) for _, frame in video.frames(range(int(sys.argv[2]))))
+    scan_clip(frames, DEFINITIONS)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory(tmp_path, capsys):
+    """Peak of a process that scores a long video and the beginning of it."""
+    long, short = size((10_000, 500), (60, 30))
+    path = tmp_path / "long.mp4"
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    with VideoWriter(path, 96, 64, 30.0, Encoding(preset="ultrafast")) as writer:
+        for index in range(long):
+            writer.write(np.ascontiguousarray(noise[:, index % 64 : index % 64 + 64]))
+    peaks = {}
+    for frames in (short, long):
+        command = [sys.executable, "-c", MEASURED, str(path), str(frames)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[frames] = int(done.stdout) / 1024
+    lines = [f"{frames:,} frames 96x64: peak {peak:.0f} MiB" for frames, peak in peaks.items()]
+    show(capsys, *lines, f"{peaks[long] / peaks[short]:.2f} times as much")
 
 
 def test_frechet(capsys):
