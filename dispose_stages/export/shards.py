@@ -54,7 +54,7 @@ class HashedFile(io.RawIOBase):
         self._size = self._flushed = 0
         self._blocks: list[bytes] = []
         self._under_way: deque[Future[None]] = deque()
-        self._flush: Future[None] | None = None
+        self._flush: Future[None] = flushing.submit(lambda: None)
 
     def write(self, data: Any) -> int:
         """Append."""
@@ -71,7 +71,8 @@ class HashedFile(io.RawIOBase):
         self._blocks = []
         if len(self._under_way) > _BLOCKS_AHEAD:
             self._under_way.popleft().result()
-        if self._size - self._flushed >= _FLUSH and (self._flush is None or self._flush.done()):
+        if self._size - self._flushed >= _FLUSH and self._flush.done():
+            self._flush.result()
             self._flushed = self._size
             self._flush = self._flushing.submit(os.fdatasync, self._stream.fileno())
 
@@ -87,13 +88,20 @@ class HashedFile(io.RawIOBase):
         """Bytes written."""
         return self._size
 
-    @property
-    def facts(self) -> FileFacts:
-        """Of what was written."""
+    def settle(self) -> None:
+        """Wait for digest and disk.
+
+        Raises:
+            OSError: The disk did not take what was written; it says so once.
+        """
+        self._pass_on()
         while self._under_way:
             self._under_way.popleft().result()
-        self._take_in(self._blocks)
-        self._blocks = []
+        self._flush.result()
+
+    @property
+    def facts(self) -> FileFacts:
+        """Of a whole file."""
         return self._digest.hexdigest(), self._size
 
 
@@ -108,7 +116,9 @@ def hashed_file(path: Path) -> Iterator[HashedFile]:
             ThreadPoolExecutor(1) as hashing,
             ThreadPoolExecutor(1) as flushing,
         ):
-            yield HashedFile(stream, hashing, flushing)
+            output = HashedFile(stream, hashing, flushing)
+            yield output
+            output.settle()
         commit(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
