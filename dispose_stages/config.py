@@ -25,6 +25,7 @@ from dispose_stages.wording import did_you_mean
 Compat = Literal["official", "corrected"]
 Rate = Annotated[float, Field(gt=0, le=240)] | Literal["driver"]
 Align = Literal["official", "proportions"]
+PersonRule = Annotated[str, Field(pattern=r"^(first|largest|tracked|index:\d+)$")]
 STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux", "score")
 """Stages that compute units, in order of the data flow."""
 STORED_STAGES = ("pose", "motion", "correspondence", "sample", "score")
@@ -82,6 +83,10 @@ class Parameters(Section):
     """How the driver is fitted to the reference's body: `official` moves and scales it as a whole;
     `proportions` keeps its joint angles and gives it the reference's limb lengths, where these
     clearly differ."""
+    reference_person: PersonRule | None = None
+    """Who of the reference is animated where it shows several; empty: as `motion.person`."""
+    driver_person: PersonRule | None = None
+    """Who of the driver drives where it shows several; empty: as `motion.person`."""
 
     @field_validator("fps", mode="before")
     @classmethod
@@ -113,9 +118,10 @@ class Pose(Section):
 class Motion(Section):
     """Alignment and motion fields."""
 
-    person: str = Field(default="first", pattern=r"^(first|largest|tracked|index:\d+)$")
-    """Who drives where several persons are seen: `first` (highest detection score, as in the
-    original), `largest`, `tracked` (one person followed through the video), or `index:N`."""
+    person: PersonRule = "first"
+    """Who is animated and who drives where several persons are seen: `first` (highest detection
+    score, as in the original), `largest`, `tracked` (one person followed through the video), or
+    `index:N`. A row's `reference_person` and `driver_person` say it for one of the two."""
     min_visible_keypoints: int = Field(default=1, ge=1, le=18)
     """Fewer visible body keypoints in the reference: the pair fails as `pose_too_sparse`."""
     allow_no_person: bool = False
@@ -130,6 +136,12 @@ class Motion(Section):
     """Larger vertical scale of the alignment: `alignment_poor`."""
     decoder_batch: int = Field(default=16, ge=1, le=1024)
     """Frames the CMP decoder handles at once; bounds memory, does not change results."""
+
+
+def person_rules(parameters: Parameters, motion: Motion) -> tuple[str, str]:
+    """By which the persons of a row's reference and driver are chosen."""
+    own = parameters.reference_person, parameters.driver_person
+    return own[0] or motion.person, own[1] or motion.person
 
 
 class CorrespondenceFeatures(Section):

@@ -92,8 +92,8 @@ REASONS: Mapping[Reason, Explanation] = {
     Reason.NO_SINGLE_PERSON_FRAME: Explanation(
         "No driving frame shows exactly one person, which the default choice of the driver needs.",
         "`dispose inspect RUN PAIR --preview DIR` draws the persons of the driving frames.",
-        "Choose the driver by `motion.person: largest`, `tracked` or `index:N`, or use a video of "
-        "one person.",
+        "Choose the driver by `motion.person: largest`, `tracked` or `index:N` (for one row: "
+        "`driver_person`), or use a video of one person.",
     ),
     Reason.POSE_TOO_SPARSE: Explanation(
         "Too few body keypoints of the reference are visible to fit the driver to them.",

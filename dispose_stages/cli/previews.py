@@ -17,6 +17,7 @@ from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.batch.unit import Status, stage_of
+from dispose_stages.config import person_rules
 from dispose_stages.correspondence.preview import preview_similarity
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import select_reference_person
@@ -152,4 +153,5 @@ class Previews:
         return preview_similarity(self._reference(track), features, point, self._keypoint)
 
     def _person(self, track: PoseTrack) -> int:
-        return select_reference_person(track[0], self._config.motion.person)
+        rule, _ = person_rules(self._pair.parameters, self._config.motion)
+        return select_reference_person(track[0], rule)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Parameters
+from dispose_stages.config import Parameters, person_rules
 
 REVISION = 1
 """Raised when the features this stage computes change."""
@@ -36,8 +36,8 @@ def plan(row: RowPlan) -> None:
         "correspondence",
         CorrespondenceParams.of(
             row.config.correspondence,
-            row.config.motion,
             parameters,
+            person=person_rules(parameters, row.config.motion)[0],
             reference_frame=row.row.reference_frame,
         ),
         label=f"{row.row.image_name} @{parameters.resolution}",

@@ -139,7 +139,7 @@ def _fitting_points(
         raise UnitError(
             Reason.NO_SINGLE_PERSON_FRAME,
             f"none of {len(driving)} driving frames shows exactly one person; "
-            "set motion.person to choose one",
+            "set motion.person, or driver_person of the row, to choose one",
         )
     raise UnitError(
         Reason.PERSON_LOST, f"person {rule!r} is in none of {len(driving)} driving frames"
@@ -162,7 +162,7 @@ def align_pair(reference: PoseTrack, driving: PoseTrack, params: MotionParams) -
             ``person_lost`` or ``alignment_poor``.
     """
     still = reference[0]
-    person = select_reference_person(still, params.person)
+    person = select_reference_person(still, params.reference_person or params.person)
     check_reference(
         still, person, params.min_visible_keypoints, allow_no_person=params.allow_no_person
     )

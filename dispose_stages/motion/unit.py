@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Align, Compat, Motion, Parameters
+from dispose_stages.config import Align, Compat, Motion, Parameters, person_rules
 
 REVISION = 2
 """Raised when the fields this stage computes change."""
@@ -17,6 +17,7 @@ class MotionParams(Params):
     resolution: int
     compat: Compat
     person: str
+    """Who drives; also who of the reference is animated, unless that is said below."""
     min_visible_keypoints: int
     max_alignment_residual: float
     min_alignment_scale: float
@@ -27,6 +28,7 @@ class MotionParams(Params):
     tracking: Literal["overlap", "assignment"] = "overlap"
     """How ``person: tracked`` follows. No rule but that one follows, and it never by overlap again:
     the value gives its units keys of their own and leaves all others theirs."""
+    reference_person: str | None = None
     fit_found_persons: bool = False
     """Only driving frames in which somebody was found enter the fit. Of ``compat: corrected``
     alone, and a field of its own so that the keys of ``official`` stay (decision 0012)."""
@@ -37,11 +39,14 @@ def motion_params(
 ) -> MotionParams:
     """What decides the motion of a row with these parameters."""
     corrected = parameters.compat == "corrected"
+    reference, driver = person_rules(parameters, motion)
     return MotionParams.of(
         parameters,
         motion,
         reference_frame=reference_frame,
-        tracking="assignment" if motion.person == "tracked" else "overlap",
+        person=driver,
+        reference_person=None if reference == driver else reference,
+        tracking="assignment" if driver == "tracked" else "overlap",
         fit_found_persons=corrected,
     )
 

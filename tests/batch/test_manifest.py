@@ -63,7 +63,7 @@ def test_every_column_is_a_parameter_a_row_may_set(folder):
             "reference_image",
             "driving_video",
         ),
-        *("reference_frame", "truth_video"),
+        *("reference_frame", "truth_video", "reference_person", "driver_person"),
     }
     assert wanted == set(COLUMNS)
     text = (
