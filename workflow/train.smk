@@ -34,7 +34,7 @@ TORCHRUN = f"torchrun --standalone --nproc-per-node {PROCESSES} --no-python"
 TOGETHER = f"OMP_NUM_THREADS=1 {TORCHRUN}" if PROCESSES > 1 else ""
 # A GPU is trained on by one step at a time.
 GPUS = 1 if DEVICE == "cuda" else 0
-WEIGHTS = ("vae", "embeddings", "decoder", "base", "cmp", "control")
+WEIGHTS = ("vae", "embeddings", "decoder", "base", "cmp", "features", "control")
 
 
 rule all:
@@ -120,9 +120,25 @@ rule cmp:
         "dispose train step cmp {OPTIONS:q} --threads 1 > {log:q} 2>&1"
 
 
+rule features:
+    input:
+        f"{FOLDER}/data.done",
+    output:
+        f"{FOLDER}/features.pt",
+    log:
+        f"{FOLDER}/logs/features.log",
+    resources:
+        gpu=GPUS,
+    shell:
+        "dispose train step features {OPTIONS:q} --threads 1 > {log:q} 2>&1"
+
+
 rule guidance:
     input:
         f"{FOLDER}/cmp.pt",
+        f"{FOLDER}/features.pt",
+        f"{FOLDER}/vae.pt",
+        f"{FOLDER}/image_encoder.pt",
         f"{FOLDER}/data.done",
     output:
         touch(f"{FOLDER}/guidance.done"),

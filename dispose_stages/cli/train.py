@@ -14,7 +14,18 @@ from dispose_stages.cli.terminal import say
 if TYPE_CHECKING:
     from dispose_stages.training.settings import TrainSettings
 
-STEPS = ("data", "vae", "encode", "decoder", "base", "cmp", "guidance", "control")
+STEPS = (
+    "unpack",
+    "data",
+    "vae",
+    "encode",
+    "decoder",
+    "base",
+    "cmp",
+    "features",
+    "guidance",
+    "control",
+)
 """Steps that write into the working folder, in order."""
 
 

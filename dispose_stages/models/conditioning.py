@@ -31,10 +31,16 @@ class MotionEmbedding(nn.Module):
         self, dense: Float[Tensor, "n 2 H W"], trajectory: Float[Tensor, "n 2 H W"]
     ) -> Float[Tensor, "n c h w"]:
         """Embed frames, each on its own; pixels in, 1/8 of the size out."""
+        output: Tensor = self.conv_final(self.stacked(dense, trajectory))
+        return output
+
+    def stacked(
+        self, dense: Float[Tensor, "n 2 H W"], trajectory: Float[Tensor, "n 2 H W"]
+    ) -> Float[Tensor, "n c h w"]:
+        """Sum of both stacks, before the projection."""
         flow = _apply(dense, self.conv_in_flow, self.blocks_flow, self.conv_out_flow)
         traj = _apply(trajectory, self.conv_in_traj, self.blocks_traj, self.conv_out_traj)
-        output: Tensor = self.conv_final(flow + traj)
-        return output
+        return flow + traj
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

@@ -42,7 +42,10 @@ class BaseBatch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same elsewhere."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        given = {
+            f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None
+        }
+        return replace(self, **{name: value.to(device) for name, value in given.items()})
 
 
 @torch.no_grad()

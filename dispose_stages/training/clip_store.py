@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from dispose_stages.atomic import write_text
-from dispose_stages.training.clips import clip_scene, render_clip
+from dispose_stages.training.clips import render_clip
 from dispose_stages.training.settings import Clips
 
 _SIZES = "sizes.json"
@@ -83,5 +83,5 @@ class ClipStore(ArrayStore):
     def _render(self, rows: slice) -> None:
         s = self.sizes
         for row in range(rows.start, rows.stop):
-            scene = clip_scene(s.first_seed + row, frames=s.frames, height=s.height, width=s.width)
+            scene = s.scene(row)
             self.images[row], self.keypoints[row], self.boxes[row] = render_clip(scene)

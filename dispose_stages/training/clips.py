@@ -19,10 +19,11 @@ from dispose_stages.training.world.motion import MOTIONS, random_motion
 from dispose_stages.training.world.scene import Scene, place_actor
 
 _JUMP = 0.6
-"""Share of the clips whose reference stems from another motion than the driving frames."""
+"""Share of the clips whose reference stems from another motion than the driving frames; of motley
+figures all do."""
 
 
-def clip_scene(seed: int, *, frames: int, height: int, width: int) -> Scene:
+def clip_scene(seed: int, *, frames: int, height: int, width: int, motley: float = 0.0) -> Scene:
     """A scene whose frame 0 is the reference; depends on the arguments only.
 
     Args:
@@ -30,20 +31,30 @@ def clip_scene(seed: int, *, frames: int, height: int, width: int) -> Scene:
         frames: Of the clip, the reference included.
         height: Of the images, pixels.
         width: Of the images, pixels.
+        motley: Share of the figures with a colour for every limb.
     """
-    rng = np.random.default_rng((seed, 29))
-    figure = Figure.random(rng)
+    rng, of_limbs = (np.random.default_rng((seed, stream)) for stream in (29, 61))
+    figure, jump = Figure.random(rng), _JUMP
+    if of_limbs.uniform() < motley:
+        figure, jump = figure.motley(of_limbs), 1.0
     spacing = rng.uniform(1 / 14, 1 / 7)
     times = np.concatenate([[-rng.uniform(0.1, 2.0)], spacing * np.arange(frames - 1)])
     driving = random_motion(_motion_name(rng), times + 4.0, rng)
-    if rng.uniform() < _JUMP:
+    if rng.uniform() < jump:
         still = random_motion(_motion_name(rng), times + 4.0, rng)
         driving = _joined(still, driving)
     return _staged(figure, driving, rng, height, width)
 
 
 def motion_scene(
-    seed: int, motion: str, *, frames: int, height: int, width: int, fps: float = 12.0
+    seed: int,
+    motion: str,
+    *,
+    frames: int,
+    height: int,
+    width: int,
+    fps: float = 12.0,
+    motley: bool = False,
 ) -> Scene:
     """One uninterrupted movement, as a driving video shows it; depends on the arguments only.
 
@@ -54,9 +65,12 @@ def motion_scene(
         height: Of the images, pixels.
         width: Of the images, pixels.
         fps: Frames per second.
+        motley: Whether every limb has a colour of its own.
     """
     rng = np.random.default_rng((seed, 43))
     figure = Figure.random(rng)
+    if motley:
+        figure = figure.motley(np.random.default_rng((seed, 61)))
     return _staged(figure, random_motion(motion, np.arange(frames) / fps, rng), rng, height, width)
 
 

@@ -12,9 +12,17 @@ from torch import Tensor, nn
 from dispose_stages.models.conditioning import MotionEmbedding
 from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.models.control_net import ControlNet, ControlResiduals
+from dispose_stages.models.point_adapter import PointAdapter
 from dispose_stages.models.unet import SpatioTemporalUNet
-from dispose_stages.training.base import BaseBatch, drop_conditions, embed_pose_images, prediction
+from dispose_stages.training.base import (
+    BaseBatch,
+    BaseObjective,
+    drop_conditions,
+    embed_pose_images,
+    prediction,
+)
 from dispose_stages.training.diffusion import NoiseLevels, Predict, denoising_loss
+from dispose_stages.training.left_out import LeftOut
 from dispose_stages.weights.loading.diffusion import copied_from_unet
 
 
@@ -28,6 +36,8 @@ class ControlBatch(BaseBatch):
         embedding: Correspondence feature per keypoint.
         points: Body keypoints, normalised, float64.
         visible: Whether each keypoint counts.
+        stacked: What the motion embedding's stacks make of both fields, where that is kept
+            because the stacks are not trained.
     """
 
     dense: Float[Tensor, "b f_minus_1 2 H W"]
@@ -35,6 +45,7 @@ class ControlBatch(BaseBatch):
     embedding: Float[Tensor, "b k d"]
     points: Float[Tensor, "b f k 2"]
     visible: Bool[Tensor, "b f k"]
+    stacked: Float[Tensor, "b f_minus_1 c h w"] | None = None
 
 
 @torch.no_grad()
@@ -97,6 +108,28 @@ def _scale_change(layer: nn.Conv2d, moving: Tensor, still: Tensor, wanted: float
     layer.weight *= wanted / change.clamp(min=1e-12)
 
 
+@torch.no_grad()
+def wake_point_adapter(
+    adapter: PointAdapter, embedding: Float[Tensor, "n k d"], *, loudness: float = 20.0
+) -> None:
+    """Scale an untrained point adapter so that what its features differ in is heard.
+
+    It is added to hidden states of root mean square four or so; with plain initialisation features
+    of other keypoints change a fiftieth of that, which several hundred steps do not find.
+
+    Args:
+        adapter: Of a new ControlNet.
+        embedding: Features of some references, zero where a keypoint is invisible.
+        loudness: Root mean square of what differs between keypoints, on every level.
+    """
+    features = embedding.flatten(0, 1)
+    features = features[features.abs().sum(dim=1) > 0]
+    for level in adapter.model_list:
+        output = level(features)
+        change = (output - output.mean(dim=0)).square().mean().sqrt()
+        level.mlp[-1].weight *= loudness / change  # type: ignore[union-attr, index]
+
+
 class ControlObjective:
     """The loss of stage 2: the base's denoising loss, with the ControlNet's residuals added.
 
@@ -106,10 +139,7 @@ class ControlObjective:
         pose_net: Frozen.
         scaling_factor: Of the VAE.
         levels: Noise levels.
-        dropped: Share of clips for which the base's conditions are dropped; the ControlNet's own
-            never are (as the sampler uses both halves).
-        guidance_dropped: Share of batches in which motion, and of those in which correspondence
-            guidance is left out, so that each serves without the other.
+        left_out: How often something is missing.
     """
 
     def __init__(
@@ -120,27 +150,39 @@ class ControlObjective:
         *,
         scaling_factor: float,
         levels: NoiseLevels | None = None,
-        dropped: float = 0.1,
-        guidance_dropped: float = 0.1,
+        left_out: LeftOut | None = None,
     ) -> None:
         self.control_net, self.unet, self.pose_net = control_net, unet, pose_net
         self.scaling_factor = scaling_factor
         self.levels = levels or NoiseLevels()
-        self.dropped, self.guidance_dropped = dropped, guidance_dropped
+        self.left_out = left_out or LeftOut()
 
     def __call__(self, batch: ControlBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Loss terms of a batch; `generator` (CPU) decides noise, levels and what is dropped."""
+        """Loss terms of a batch; `generator` (CPU) decides noise, levels and what is left out."""
         count, device = len(batch.latents), batch.latents.device
-        shown = (~drop_conditions(count, self.dropped, generator)).to(device).float()
+        shown = (~drop_conditions(count, self.left_out.conditions, generator)).to(device).float()
         sigma = self.levels.draw(count, generator).to(device)
         noise = torch.randn(batch.latents.shape, generator=generator).to(device)
-        without = torch.rand(2, generator=generator) < self.guidance_dropped
-        predict = self.predict(batch, shown, motion=not without[0], points=not without[1])
+        given = self.left_out.draw(generator)
+        if given is None:
+            plain = BaseObjective(self.unet, self.pose_net, scaling_factor=self.scaling_factor)
+            predict = plain.predict(batch, shown)
+            # On a CPU, PyTorch's norm in bfloat16 crashes where its weights want a gradient and
+            # its input does not.
+            noise.requires_grad_(requires_grad=True)
+        else:
+            predict = self.predict(batch, shown, **given)
         clean = batch.latents * self.scaling_factor
         return {"v": denoising_loss(predict, clean, batch.weight, sigma, noise)}
 
     def predict(
-        self, batch: ControlBatch, shown: Float[Tensor, "b"], *, motion: bool, points: bool
+        self,
+        batch: ControlBatch,
+        shown: Float[Tensor, "b"],
+        *,
+        motion: bool,
+        points: bool,
+        drawn: bool = True,
     ) -> Predict:
         """The networks with everything given but the noisy latents and the timestep.
 
@@ -149,9 +191,11 @@ class ControlObjective:
             shown: 1 where the base's conditions are given, 0 where they are dropped.
             motion: Whether the ControlNet gets the motion fields.
             points: Whether it gets the correspondence features.
+            drawn: Whether the base gets the pose images of the clips that are shown.
         """
         with torch.no_grad():
             pose = embed_pose_images(self.pose_net, batch.poses) * shown.view(-1, 1, 1, 1, 1)
+            pose = pose if drawn else torch.zeros_like(pose)
         context = (batch.context * shown[:, None])[:, None]
         separate = GuidanceBatch.separate(len(context))
         control_context = self.control_net.cross_attention(context, separate, "corrected")
@@ -178,12 +222,16 @@ class ControlObjective:
         if leave_out:
             channels = self.control_net.conv_in.out_channels
             return batch.latents.new_zeros((count, frames, channels, *batch.latents.shape[-2:]))
-        still = batch.dense.new_zeros((count, 1, *batch.dense.shape[2:]))
-        embedded: Tensor = self.control_net.controlnet_cond_embedding(
-            torch.cat([still, batch.dense], dim=1).flatten(0, 1),
-            torch.cat([still, batch.trajectory], dim=1).flatten(0, 1),
-        )
-        return embedded.reshape(count, frames, *embedded.shape[1:])
+        embedding = self.control_net.controlnet_cond_embedding
+        moving = batch.stacked
+        if moving is None:
+            fields = batch.dense.flatten(0, 1), batch.trajectory.flatten(0, 1)
+            moving = embedding.stacked(*fields).unflatten(0, (count, frames - 1))
+        nothing = batch.dense.new_zeros((1, *batch.dense.shape[2:]))
+        still = embedding.stacked(nothing, nothing)[None].expand(count, -1, -1, -1, -1)
+        stacked = torch.cat([still, moving.to(still)], dim=1).flatten(0, 1)
+        embedded: Tensor = embedding.conv_final(stacked)
+        return embedded.unflatten(0, (count, frames))
 
     def _points(self, batch: ControlBatch) -> tuple[Tensor, ...]:
         height, width = batch.dense.shape[-2:]

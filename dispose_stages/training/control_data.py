@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float16, Float32
+from torch import Tensor
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE
 from dispose_stages.config import Compat, Config
@@ -16,12 +17,13 @@ from dispose_stages.correspondence.features import diffusion_features, draw_nois
 from dispose_stages.geometry.dense_field import dense_field, to_fixed_point
 from dispose_stages.geometry.trajectory import trajectory_field
 from dispose_stages.models.cmp import CmpNetwork
+from dispose_stages.models.conditioning import MotionEmbedding
 from dispose_stages.motion.propagation import propagate_flow, sparse_impulses
 from dispose_stages.training.clip_batches import ClipBatches
 from dispose_stages.training.clip_store import ArrayStore
-from dispose_stages.training.clips import clip_scene
 from dispose_stages.training.control import ControlBatch
 from dispose_stages.training.pose_store import PoseStore
+from dispose_stages.training.small_configs import SVD_UNET
 
 FEATURES = Config().correspondence
 COMPAT: Compat = "official"
@@ -47,6 +49,14 @@ class ControlStore(ArrayStore):
         points = self.poses.points[clip][:, BODY_KEYPOINTS].astype(np.float64)
         return points, self.poses.scores[clip][:, BODY_KEYPOINTS] > VISIBLE_SCORE
 
+    def fields(self, clip: int) -> tuple[Tensor, Tensor]:
+        """Dense and trajectory field of a clip, each ``(f 2 h w)``, pixels."""
+        height, width = self.dense.shape[-2:]
+        trajectory = trajectory_field(
+            *self.body(clip), height, width, compat=COMPAT, device="cpu", dtype=torch.float32
+        )
+        return torch.from_numpy(self.dense[clip].astype(np.float32)), trajectory
+
     def fill(
         self, cmp: CmpNetwork | None, dift: Any, *, clips: int, device: torch.device | str = "cpu"
     ) -> None:
@@ -70,9 +80,9 @@ class ControlStore(ArrayStore):
         self.fill_up(min(clips, self.poses.clips.sizes.count), make, chunk=1)
 
     def _true_flow(self, clip: int) -> Float32[np.ndarray, "f 2 h w"]:
-        s = self.poses.clips.sizes
-        scene = clip_scene(s.first_seed + clip, frames=s.frames, height=s.height, width=s.width)
-        flow = np.stack([scene.flow(0, frame) for frame in range(1, s.frames)])
+        sizes = self.poses.clips.sizes
+        scene = sizes.scene(clip)
+        flow = np.stack([scene.flow(0, frame) for frame in range(1, sizes.frames)])
         return np.asarray(flow.transpose(0, 3, 1, 2), dtype=np.float32)
 
     def _propagated(
@@ -102,40 +112,58 @@ class ControlStore(ArrayStore):
         return keypoint_embedding(features, points[0], visible[0], height, width).numpy()
 
 
+class StackStore(ArrayStore):
+    """What a motion embedding's stacks make of the fields of every clip.
+
+    The stacks work at full size and cost more than all else that stage 2 computes. They are not
+    trained, so this is done once.
+    """
+
+    def __init__(self, control: ControlStore) -> None:
+        super().__init__(control.folder, "stacks")
+        self.control = control
+        s, channels = control.poses.clips.sizes, SVD_UNET["block_out_channels"][0]
+        shape = (s.count, s.frames - 1, channels, s.height // 8, s.width // 8)
+        self.sums: Float16[np.ndarray, "n f c h w"] = self.array("stacks", shape, np.float16)
+
+    @torch.no_grad()
+    def fill(self, embedding: MotionEmbedding, *, device: torch.device | str = "cpu") -> None:
+        """Compute what is missing of the clips that have fields."""
+
+        def make(rows: slice) -> None:
+            dense, trajectory = (field.to(device) for field in self.control.fields(rows.start))
+            self.sums[rows.start] = embedding.stacked(dense, trajectory).cpu().numpy()
+
+        self.fill_up(self.control.ready, make, chunk=1)
+
+
 class ControlBatches:
     """Batches for stage 2.
 
     Args:
         base: Batches of what the base reads; draws from clips that `store` holds.
         store: What the ControlNet reads beside.
+        stacks: What its motion embedding's stacks make of that, if they are not trained.
     """
 
-    def __init__(self, base: ClipBatches, store: ControlStore) -> None:
-        self.base, self.store = base, store
+    def __init__(
+        self, base: ClipBatches, store: ControlStore, stacks: StackStore | None = None
+    ) -> None:
+        self.base, self.store, self.stacks = base, store, stacks
 
     def __call__(self, batch: int) -> ControlBatch:
         """Batch number `batch`."""
         chosen = self.base.indices(batch)
-        height, width = self.store.dense.shape[-2:]
         bodies = [self.store.body(clip) for clip in chosen]
-        trajectories = [
-            trajectory_field(
-                points,
-                visible,
-                height,
-                width,
-                compat=COMPAT,
-                device="cpu",
-                dtype=torch.float32,
-            )
-            for points, visible in bodies
-        ]
+        dense, trajectory = zip(*map(self.store.fields, chosen), strict=True)
+        stacks = self.stacks and torch.from_numpy(self.stacks.sums[chosen].astype(np.float32))
         base = self.base(batch)
         return ControlBatch(
             **{f.name: getattr(base, f.name) for f in fields(base)},
-            dense=torch.from_numpy(self.store.dense[chosen].astype(np.float32)),
-            trajectory=torch.stack(trajectories),
+            dense=torch.stack(dense),
+            trajectory=torch.stack(trajectory),
             embedding=torch.from_numpy(self.store.features[chosen]),
             points=torch.from_numpy(np.stack([points for points, _ in bodies])),
             visible=torch.from_numpy(np.stack([visible for _, visible in bodies])),
+            stacked=stacks,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -44,9 +44,20 @@ from dispose_stages.weights.verification import find_file
 logger = logging.getLogger(__name__)
 
 _CLIPS_PER_BATCH = 4
-_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+_QUANTILES = (1 / 6, 1 / 2, 5 / 6)
 """Of the training's noise levels; every clip is looked at on each."""
-REFERENCE = "full"
+REFERENCE, OTHERS_MOTION = "full", "another clip's motion"
+OTHERS_EMBEDDING, BASE = "another's embedding", "base"
+VARIANTS: Mapping[str, tuple[bool, bool]] = {
+    REFERENCE: (True, True),
+    OTHERS_MOTION: (True, True),
+    OTHERS_EMBEDDING: (True, True),
+    "no motion": (False, True),
+    "no correspondence": (True, False),
+    "no guidance": (False, False),
+    BASE: (False, False),
+}
+"""What is compared, and whether it has motion and correspondence."""
 
 
 class Judge:
@@ -75,7 +86,7 @@ class Judge:
     def clips(self) -> ControlBatches:
         """Held-out clips, rendered and encoded by the bundle's own networks; resumable."""
         settings, root = self.settings, self.settings.bundle
-        sizes = settings.clips.model_copy(
+        sizes = settings.control_clips.model_copy(
             update={"count": settings.judge_clips, "first_seed": HELD_OUT}
         )
         store = ClipStore.create(settings.folder / "held_out", sizes)
@@ -95,46 +106,50 @@ class Judge:
         return ControlBatches(base, control)
 
     @torch.inference_mode()
-    def errors(self, batches: ControlBatches) -> dict[str, Float[np.ndarray, "n"]]:
-        """Mean square error of ``v`` inside the figure, by variant and clip."""
+    def errors(
+        self, batches: ControlBatches, names: Collection[str] = VARIANTS
+    ) -> dict[str, Float[np.ndarray, "n levels"]]:
+        """Mean square error of ``v`` inside the figure, by variant, clip and noise level."""
         found: dict[str, list[Tensor]] = defaultdict(list)
         count = batches.base.count // _CLIPS_PER_BATCH
         for index in range(count):
             batch = batches(index).to(self.device)
-            for name, predict in self.variants(batch).items():
-                found[name].append(self._error(batch, predict, index))
+            for name in names:
+                found[name].append(self._error(batch, self._variant(name, batch), index))
             logger.info("batch %d of %d", index + 1, count)
         return {name: torch.cat(values).double().cpu().numpy() for name, values in found.items()}
 
-    def variants(self, batch: ControlBatch) -> Mapping[str, Predict]:
-        """What is compared, for one batch."""
+    def _variant(self, name: str, batch: ControlBatch) -> Predict:
+        """One of `VARIANTS`, for one batch."""
         shown = torch.ones(len(batch.latents), device=self.device)
-        other = batch.dense.roll(1, dims=0), batch.trajectory.roll(1, dims=0)
-        motion = replace(batch, dense=other[0], trajectory=other[1])
-        embedding = replace(batch, embedding=batch.embedding.roll(1, dims=0))
-        return {
-            REFERENCE: self.full.predict(batch, shown, motion=True, points=True),
-            "another clip's motion": self.full.predict(motion, shown, motion=True, points=True),
-            "another's embedding": self.full.predict(embedding, shown, motion=True, points=True),
-            "no motion": self.full.predict(batch, shown, motion=False, points=True),
-            "no correspondence": self.full.predict(batch, shown, motion=True, points=False),
-            "no guidance": self.full.predict(batch, shown, motion=False, points=False),
-            "base": self.base.predict(batch, shown),
-        }
+        if name == BASE:
+            return self.base.predict(batch, shown)
+        if name == OTHERS_MOTION:
+            dense, trajectory = batch.dense.roll(1, dims=0), batch.trajectory.roll(1, dims=0)
+            batch = replace(batch, dense=dense, trajectory=trajectory)
+        if name == OTHERS_EMBEDDING:
+            batch = replace(batch, embedding=batch.embedding.roll(1, dims=0))
+        motion, points = VARIANTS[name]
+        return self.full.predict(batch, shown, motion=motion, points=points)
 
-    def _error(self, batch: ControlBatch, predict: Predict, index: int) -> Float[Tensor, "b"]:
+    def _error(
+        self, batch: ControlBatch, predict: Predict, index: int
+    ) -> Float[Tensor, "b levels"]:
         clean = batch.latents * self.base.scaling_factor
         inside = (batch.weight == 1).expand_as(clean)
-        levels = self.settings.levels
         errors = []
-        for level, quantile in enumerate(_QUANTILES):
-            sigma = levels.quantile(torch.full((len(clean),), quantile)).to(clean.device)
+        for level, value in enumerate(self.sigmas()):
+            sigma = value.expand(len(clean)).to(clean.device)
             generator = torch.Generator().manual_seed(1_000 * index + level)
             noise = torch.randn(clean.shape, generator=generator).to(clean.device)
             noisy, timestep, target = add_noise(clean, sigma, noise)
             square = (predict(noisy, timestep) - target).square()
             errors.append((square * inside).sum((1, 2, 3, 4)) / inside.sum((1, 2, 3, 4)))
-        return torch.stack(errors).mean(dim=0)
+        return torch.stack(errors, dim=1)
+
+    def sigmas(self) -> Float[Tensor, "levels"]:
+        """Noise levels at which every clip is looked at."""
+        return self.settings.levels.quantile(torch.tensor(_QUANTILES))
 
 
 def compare(errors: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, Estimate]:
@@ -153,13 +168,23 @@ def compare(errors: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, Estimate]
 def judge(settings: TrainSettings) -> str:
     """Judge the bundle; returns a Markdown table, also written to ``judge.md``."""
     networks = Judge(settings)
-    found = compare(networks.errors(networks.clips()))
-    lines = [
-        "| instead of full DisPose | error inside the figure | 95 % interval |",
-        "|---|---|---|",
-    ]
-    for name, value in found.items():
-        lines.append(f"| {name} | {value.mean:+.3f} % | [{value.low:+.3f}, {value.high:+.3f}] |")
-    text = "\n".join(lines) + "\n"
+    errors = networks.errors(networks.clips())
+    columns = {"all": {name: values.mean(axis=1) for name, values in errors.items()}}
+    for level, sigma in enumerate(networks.sigmas()):
+        columns[f"sigma {sigma:.2g}"] = {n: values[:, level] for n, values in errors.items()}
+    text = _table({title: compare(column) for title, column in columns.items()})
     write_text(settings.folder / "judge.md", text)
     return text
+
+
+def _table(columns: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Markdown: a column per noise level, a row per variant."""
+    lines = [
+        f"| instead of full DisPose | {' | '.join(columns)} |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for name in next(iter(columns.values())):
+        values = [column[name] for column in columns.values()]
+        cells = [f"{v.mean:+.2f} % [{v.low:+.2f}, {v.high:+.2f}]" for v in values]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

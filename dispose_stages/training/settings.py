@@ -10,8 +10,11 @@ from pydantic import Field, ValidationError
 from dispose_stages.config_section import Section
 from dispose_stages.config_text import read_config_file
 from dispose_stages.errors import ConfigError
+from dispose_stages.training.clips import clip_scene
 from dispose_stages.training.diffusion import NoiseLevels
+from dispose_stages.training.left_out import LeftOut
 from dispose_stages.training.loop import Schedule
+from dispose_stages.training.world.scene import Scene
 
 
 class Steps(Schedule):
@@ -36,6 +39,18 @@ class Clips(Section):
     """Of the images, pixels."""
     first_seed: int = Field(default=100_000, ge=0, lt=5_000_000)
     """Of the first clip; held-out clips have seeds from 9,000,000."""
+    motley: float = Field(default=0.0, ge=0, le=1)
+    """Share of the figures of which every limb has a colour of its own."""
+
+    def scene(self, clip: int) -> Scene:
+        """Of that clip."""
+        return clip_scene(
+            self.first_seed + clip,
+            frames=self.frames,
+            height=self.height,
+            width=self.width,
+            motley=self.motley,
+        )
 
 
 class TrainSettings(Section):
@@ -69,8 +84,13 @@ class TrainSettings(Section):
     """Conditional motion propagation."""
     control: Steps
     """Stage 2: ControlNet, everything else frozen."""
-    control_clips: int = Field(default=1000, ge=1)
-    """Clips that stage 2 is trained on; motion fields are computed for these."""
+    features: Steps
+    """Extractor of diffusion features."""
+    control_clips: Clips = Clips(first_seed=1_000_000, motley=0.75)
+    """What features and stage 2 are trained on; seeds of their own, so that the base, whose errors
+    stage 2 is to mend, has not learned them by heart."""
+    left_out: LeftOut = LeftOut(alone=0.05, off=0.1)
+    """What stage 2 does without, and how often."""
     flow: Literal["cmp", "true"] = "cmp"
     """Where the dense motion field of stage 2 comes from: the trained CMP, as in the pipeline, or
     the world itself, to learn whether a better field would help (in a folder of its own)."""

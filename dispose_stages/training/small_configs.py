@@ -16,7 +16,8 @@ HEIGHT, WIDTH = 192, 128
 FRAMES = 6
 """Of a clip, the reference included; the sampler's tiles are as long."""
 CONTEXT_CHANNELS = 64
-POINT_CHANNELS = configs.POINT_CHANNELS
+POINT_CHANNELS = 64
+"""Of the diffusion features, which say what 32 by 32 pixels look like."""
 
 SVD_VAE: Json = configs.SVD_VAE | {"block_out_channels": [64, 64, 64, 128]}
 
@@ -49,9 +50,12 @@ SVD_IMAGE_ENCODER: Json = configs.SVD_IMAGE_ENCODER | {
 SVD_SCHEDULER: Json = configs.SVD_SCHEDULER | {"sigma_max": 80.0}
 """Few denoising steps are not to be spent where nothing but noise is seen."""
 
+# Groups of several channels: brightness is to pass the norms.
+SD_VAE: Json = configs.SD_VAE | {"norm_num_groups": 1}
 SD_UNET: Json = configs.SD_UNET | {
-    "block_out_channels": [32, 32, POINT_CHANNELS, 32],
+    "block_out_channels": [32, 64, POINT_CHANNELS, 32],
     "layers_per_block": 1,
+    "norm_num_groups": 8,
 }
 
 CMP_WIDTHS = replace(configs.CMP_WIDTHS, stages=(16, 16, 24, 32), fusion8=64)

@@ -2,199 +2,158 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from dispose_stages.models.clip import build_image_encoder
+from dispose_stages.models.dift import DiftNetwork
 from dispose_stages.training import networks
 from dispose_stages.training import small_configs as configs
-from dispose_stages.training.autoencoder import (
-    clip_batch,
-    colour_head,
-    decoding_losses,
-    random_crops,
-    reconstruction_losses,
-    start_as_identity,
-    start_with_offsets,
-)
-from dispose_stages.training.base import BaseObjective, initialise_base
 from dispose_stages.training.bundle.small import start_bundle
-from dispose_stages.training.clip_batches import ClipBatches
 from dispose_stages.training.clip_store import ClipStore
 from dispose_stages.training.control import (
     ControlObjective,
     initialise_control_net,
     wake_motion_embedding,
+    wake_point_adapter,
 )
-from dispose_stages.training.control_data import FEATURES, ControlBatches, ControlStore
-from dispose_stages.training.flow import flow_batch, flow_losses
+from dispose_stages.training.control_data import FEATURES, ControlBatches, ControlStore, StackStore
+from dispose_stages.training.features import (
+    FeatureBatches,
+    FeatureObjective,
+    initialise_features,
+)
+from dispose_stages.training.first_stage import FirstStage
 from dispose_stages.training.image_embedding import (
     embed_images,
-    random_image_encoder,
-    spread_embedding,
 )
-from dispose_stages.training.latents import LatentStore, normalise_latents, to_pixels
-from dispose_stages.training.loop import Losses, Trainer, freeze
+from dispose_stages.training.latents import LatentStore
+from dispose_stages.training.loop import Losses, freeze
 from dispose_stages.training.pose_store import PoseStore
-from dispose_stages.training.settings import Steps, TrainSettings
-from dispose_stages.weights.layout import SD15
+from dispose_stages.weights.layout import CMP, DISPOSE, MIMIC_MOTION, SD15, SVD
+from dispose_stages.weights.loading.cmp import load_cmp
+from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 from dispose_stages.weights.loading.dift import load_dift
+from dispose_stages.weights.loading.svd import load_image_encoder, load_vae
+from dispose_stages.weights.verification import find_file
 
-logger = logging.getLogger(__name__)
-
-CROP = 64
-"""Side of the squares the VAE is trained on, pixels."""
-WHOLE_FRAMES = 3
-"""Of a clip that the decoder is trained on at full size."""
-_OUTER = ("conv_in", "conv_out", "time_embedding", "add_embedding", "time_pos_embed")
-"""Parts of the names of layers that Adam serves better than orthogonalised momentum."""
-_AWAKE = 4
-"""Batches of motion fields by which the motion embedding is scaled at first."""
-_STATISTICS = 100
-"""Clips from which scale and directions of latents and embeddings are taken."""
+_AWAKE = 16
+"""Clips by which the ControlNet's ways in are scaled at first."""
 
 
-class Training:
-    """The steps; each goes on where it was interrupted."""
+class Training(FirstStage):
+    """All steps; each goes on where it was interrupted."""
 
-    def __init__(self, settings: TrainSettings) -> None:
-        self.settings = settings
-        self.clips = settings.folder / "clips"
-        self.device = torch.device(settings.device)
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-
-    def data(self) -> None:
-        """Render the clips and draw their poses."""
-        store = ClipStore.create(self.clips, self.settings.clips)
-        store.fill()
-        PoseStore(store).fill()
-
-    def vae(self) -> None:
-        """Train encoder and decoder."""
-        torch.manual_seed(self.settings.seed)
-        vae, steps = networks.new_vae(), self.settings.vae
-        start_as_identity(vae)
-        start_with_offsets(vae)
-        colours, store = colour_head(vae), ClipStore(self.clips)
-
-        def losses(batch: int) -> Losses:
-            crops, generator = self._crops(store, steps, batch)
-            return reconstruction_losses(vae, colours, crops, generator=generator)
-
-        self._train("vae", steps, losses, vae=vae, colours=colours)
-        vae.eval()
-        images = to_pixels(store.images[:_STATISTICS].reshape(-1, *store.images.shape[2:]))
-        mean, deviation = normalise_latents(vae.cpu(), images[::2], networks.SCALING_FACTOR)
-        logger.info("latents had mean %s, deviation %s", mean.tolist(), deviation.tolist())
+    def unpack(self) -> None:
+        """Take base, VAE, image encoder and CMP from the bundle, to train only what follows."""
+        root = self.settings.bundle
+        unet, pose_net, _ = load_diffusion_networks(
+            root / SVD,
+            find_file(root, MIMIC_MOTION),
+            find_file(root, DISPOSE),
+            dtype=torch.float32,
+            device="cpu",
+        )
+        networks.save_weights(self._weights("base"), unet=unet, pose_net=pose_net)
+        vae = load_vae(root / SVD, dtype=torch.float32, device="cpu")
         networks.save_weights(self._weights("vae"), vae=vae)
-
-    def encode(self) -> None:
-        """Latents and embeddings of all clips, by the frozen encoders."""
-        vae = networks.new_vae().eval()
-        networks.load_weights(self._weights("vae"), vae=vae)
-        store = ClipStore(self.clips)
-        LatentStore(store).fill(vae.to(self.device), device=self.device)
-        encoder: Any = random_image_encoder(configs.SVD_IMAGE_ENCODER, seed=self.settings.seed)
-        spread_embedding(encoder, list(store.images[: 4 * _STATISTICS, 0]))
-        embeddings = embed_images(
-            encoder.to(self.device), list(store.images[:, 0]), device=self.device
-        )
+        encoder = load_image_encoder(root / SVD, dtype=torch.float32, device="cpu")
         networks.save_weights(self._weights("image_encoder"), image_encoder=encoder)
-        torch.save(embeddings, self._weights("embeddings"))
+        cmp = load_cmp(find_file(root, CMP), device="cpu")
+        networks.save_weights(self._weights("cmp"), cmp=cmp)
 
-    def decoder(self) -> None:
-        """Train the decoder on, with the encoder frozen: on squares, then on whole frames.
-
-        Norms see other statistics in a whole frame than in a square around the figure; without the
-        second part colours drift from frame to frame.
-        """
-        vae, steps = networks.new_vae(), self.settings.decoder
-        networks.load_weights(self._weights("vae"), vae=vae)
-        freeze([vae.encoder, vae.quant_conv])
-        store = ClipStore(self.clips)
-
-        def losses(batch: int) -> Losses:
-            if batch < self.settings.decoder_squares:
-                clips, generator = self._crops(store, steps, batch)
-            else:
-                rng, generator = self._rng(batch), self._generator(batch)
-                clips = clip_batch(store, batch, clips=1, frames=WHOLE_FRAMES, rng=rng)
-            return decoding_losses(vae, clips.to(self.device), generator=generator)
-
-        self._train("decoder", steps, losses, vae=vae)
-        networks.save_weights(self._weights("decoder"), vae=vae)
-
-    def base(self) -> None:
-        """Stage 1."""
+    def features(self) -> None:
+        """Train the extractor of diffusion features to tell colours."""
         torch.manual_seed(self.settings.seed)
-        unet, pose_net = networks.new_base()
-        initialise_base(unet, pose_net, networks.SCALING_FACTOR)
-        unet.gradient_checkpointing = self.settings.base.checkpointing
-        objective = BaseObjective(
-            unet,
-            pose_net,
-            scaling_factor=networks.SCALING_FACTOR,
-            levels=self.settings.levels,
+        dift, steps, size = self.extractor(), self.settings.features, self.settings.control_clips
+        initialise_features(dift.unet)
+        objective = FeatureObjective(
+            dift, timestep=FEATURES.timestep, height=size.height, width=size.width
         )
-        batches = self.batches(self.settings.base.batch)
+        batches = FeatureBatches(
+            PoseStore(ClipStore(self.control_clips)),
+            dift.vae,
+            size=steps.batch,
+            scaling_factor=dift.scaling_factor,
+        )
 
         def losses(batch: int) -> Losses:
             return objective(batches(batch).to(self.device), self._generator(batch))
 
-        self._train("base", self.settings.base, losses, unet=unet, pose_net=pose_net)
-        networks.save_weights(self._weights("base"), unet=unet, pose_net=pose_net)
+        networks_ = {"unet": dift.unet, "read_out": objective.read_out}
+        self._train("features", steps, losses, **networks_)
+        networks.save_weights(self._weights("features"), features=dift.unet)
 
-    def cmp(self) -> None:
-        """Train CMP against true flow."""
-        torch.manual_seed(self.settings.seed)
-        network, steps, clips = networks.new_cmp().train(), self.settings.cmp, self.settings.clips
-
-        def losses(batch: int) -> Losses:
-            examples = flow_batch(
-                batch,
-                clips=steps.batch,
-                frames=clips.frames,
-                height=clips.height,
-                width=clips.width,
-                first_seed=5_000_000,
-            )
-            image, sparse, flow = (part.to(self.device) for part in examples)
-            return flow_losses(network, (image, sparse, flow), np.random.default_rng(batch))
-
-        self._train("cmp", steps, losses, cmp=network)
-        networks.save_weights(self._weights("cmp"), cmp=network.eval())
+    def extractor(self, features: dict[str, Tensor] | None = None) -> DiftNetwork:
+        """The network of diffusion features; random unless a state is given."""
+        with TemporaryDirectory() as folder:
+            start_bundle(Path(folder), features)
+            return load_dift(Path(folder) / SD15, prompt=FEATURES.prompt, device=self.device)
 
     def guidance(self) -> None:
-        """Motion fields, by the trained CMP or the world itself, and correspondence features."""
+        """What stage 2 reads: latents, embeddings, motion fields, correspondence features.
+
+        Motion is that of the trained CMP, or of the world itself.
+        """
+        store = ClipStore(self.control_clips)
+        vae, encoder = networks.new_vae().eval(), build_image_encoder(configs.SVD_IMAGE_ENCODER)
+        networks.load_weights(self._weights("vae"), vae=vae)
+        networks.load_weights(self._weights("image_encoder"), image_encoder=encoder)
+        LatentStore(store).fill(vae.to(self.device), device=self.device)
+        embeddings = embed_images(
+            encoder.eval().to(self.device), list(store.images[:, 0]), device=self.device
+        )
+        torch.save(embeddings, self._weights("control_embeddings"))
         network = None
         if self.settings.flow == "cmp":
             network = networks.new_cmp()
             networks.load_weights(self._weights("cmp"), cmp=network)
             network.to(self.device).eval()
-        with TemporaryDirectory() as folder:
-            start_bundle(Path(folder))
-            dift = load_dift(Path(folder) / SD15, prompt=FEATURES.prompt, device=self.device)
-        clips = self.settings.control_clips
-        self._control_store().fill(network, dift, clips=clips, device=self.device)
+        states = torch.load(self._weights("features"), weights_only=True)
+        dift = self.extractor(states["features"])
+        control = self._control_store()
+        control.fill(network, dift, clips=store.sizes.count, device=self.device)
+        self._stack(control)
+
+    def _stack(self, control: ControlStore) -> None:
+        """Wake a motion embedding and run its stacks, which stay as they are."""
+        torch.manual_seed(self.settings.seed)
+        embedding = networks.new_control_net().controlnet_cond_embedding
+        dense, trajectory = zip(*map(control.fields, range(_AWAKE)), strict=True)
+        wake_motion_embedding(embedding, torch.cat(dense), torch.cat(trajectory))
+        networks.save_weights(self._weights("motion_embedding"), embedding=embedding)
+        StackStore(control).fill(embedding.to(self.device), device=self.device)
 
     def control(self) -> None:
-        """Stage 2."""
+        """Stage 2, and the base's decoder with it.
+
+        DisPose freezes all of its base. This small one cannot paint colours that the coarse levels
+        tell it: there, a ControlNet's residuals move nothing until the decoder listens.
+        """
         torch.manual_seed(self.settings.seed)
         unet, pose_net = networks.new_base()
         networks.load_weights(self._weights("base"), unet=unet, pose_net=pose_net)
         freeze([unet.to(self.device), pose_net.to(self.device)])
+        for decoding in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
+            decoding.requires_grad_(requires_grad=True)
         store = self._control_store()
-        base = self.batches(self.settings.control.batch, count=store.ready)
-        batches = ControlBatches(base, store)
+        clips = self.settings.control.batch
+        batches = ControlBatches(
+            self.batches(clips, self.control_clips, "control_embeddings", store.ready),
+            store,
+            StackStore(store),
+        )
         control_net = networks.new_control_net()
         initialise_control_net(control_net, unet)
-        wake_motion_embedding(control_net.controlnet_cond_embedding, *_fields(batches))
+        embedding = control_net.controlnet_cond_embedding
+        networks.load_weights(self._weights("motion_embedding"), embedding=embedding)
+        freeze([embedding])
+        features = torch.from_numpy(store.features[:_AWAKE].copy())
+        wake_point_adapter(control_net.point_adapter, features)
+        embedding.conv_final.requires_grad_(requires_grad=True)
         unet.gradient_checkpointing = self.settings.control.checkpointing
         control_net.gradient_checkpointing = self.settings.control.checkpointing
         objective = ControlObjective(
@@ -203,53 +162,15 @@ class Training:
             pose_net,
             scaling_factor=networks.SCALING_FACTOR,
             levels=self.settings.levels,
+            left_out=self.settings.left_out,
         )
 
         def losses(batch: int) -> Losses:
             return objective(batches(batch).to(self.device), self._generator(batch))
 
-        self._train("control", self.settings.control, losses, control_net=control_net)
-        networks.save_weights(self._weights("control"), control_net=control_net)
+        self._train("control", self.settings.control, losses, control_net=control_net, unet=unet)
+        networks.save_weights(self._weights("control"), control_net=control_net, unet=unet)
 
     def _control_store(self) -> ControlStore:
-        poses = PoseStore(ClipStore(self.clips))
+        poses = PoseStore(ClipStore(self.control_clips))
         return ControlStore(poses, configs.POINT_CHANNELS)
-
-    def batches(self, clips: int, count: int | None = None) -> ClipBatches:
-        """Batches of the first `count` procedural clips, of all that have latents if None."""
-        store = ClipStore(self.clips)
-        embeddings: Tensor = torch.load(self._weights("embeddings"), weights_only=True)
-        latents = LatentStore(store)
-        ready = min(count or store.sizes.count, latents.ready)
-        return ClipBatches(PoseStore(store), latents, embeddings, clips=clips, ready=ready)
-
-    def _crops(self, store: ClipStore, steps: Steps, batch: int) -> tuple[Tensor, torch.Generator]:
-        rng = self._rng(batch)
-        clips = clip_batch(store, batch, clips=steps.batch, frames=2, rng=rng)
-        return random_crops(clips, CROP, rng).to(self.device), self._generator(batch)
-
-    def _rng(self, batch: int) -> np.random.Generator:
-        return np.random.default_rng((self.settings.seed, batch))
-
-    def _generator(self, batch: int) -> torch.Generator:
-        return torch.Generator().manual_seed(1_000_003 * self.settings.seed + batch)
-
-    def _train(self, name: str, steps: Steps, losses: Any, **modules: nn.Module) -> None:
-        """Train to the end, or go on from a saved state; then the modules hold the average."""
-        for module in modules.values():
-            module.to(self.device)
-        folder, mixed = self.settings.folder / "state" / name, self.settings.precision == "bf16"
-        Trainer(modules, steps, folder, mixed=mixed, outer=_OUTER).run(losses)
-
-    def _weights(self, name: str) -> Path:
-        """Result of a step."""
-        return self.settings.folder / f"{name}.pt"
-
-
-def _fields(batches: ControlBatches) -> tuple[Tensor, Tensor]:
-    """Dense and trajectory fields of the frames of some clips."""
-    first = [batches(index) for index in range(_AWAKE)]
-    return (
-        torch.cat([batch.dense.flatten(0, 1) for batch in first]),
-        torch.cat([batch.trajectory.flatten(0, 1) for batch in first]),
-    )

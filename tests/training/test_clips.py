@@ -40,6 +40,20 @@ def test_a_clip_depends_on_its_seed_alone() -> None:
     assert not np.array_equal(first, other)
 
 
+def test_every_limb_of_a_motley_figure_has_its_own_colour() -> None:
+    """Its hues differ from limb to limb; the pose is that of the plain figure of the same seed."""
+    plain = clip_scene(9, frames=2, height=192, width=128)
+    motley = clip_scene(9, frames=2, height=192, width=128, motley=1.0)
+    limbs = motley.actors[0][0].look.limbs
+    assert limbs is not None
+    assert len({*limbs.arms, *limbs.legs}) == 4
+    assert plain.actors[0][0].look.limbs is None
+    assert plain.actors[0][0].shape == motley.actors[0][0].shape
+    frame = motley.render(0)
+    shown = {tuple(colour) for colour in frame.image.reshape(-1, 3).tolist()}
+    assert {*limbs.arms, *limbs.legs} <= shown
+
+
 def test_the_reference_moves_farther_than_one_frame() -> None:
     """Frame 0 is no mere predecessor: on average it differs more than neighbours do."""
     jumps, steps = [], []

@@ -18,11 +18,13 @@ from dispose_stages.training.control import (
     initialise_control_net,
     wake_motion_embedding,
 )
+from dispose_stages.training.left_out import LeftOut
 from dispose_stages.training.loop import Schedule, Trainer, freeze
 from dispose_stages.training.tiny_configs import SVD_UNET
 
 CONFIG = SVD_UNET | {"layers_per_block": 1}
 CLIPS, FRAMES = 2, 3
+NOTHING = LeftOut(conditions=0.0, guidance=0.0)
 
 
 @pytest.fixture
@@ -99,14 +101,9 @@ def test_stage_two_starts_from_the_base_and_leaves_it_frozen(
     """At first the loss is the base's; training changes the ControlNet alone and helps."""
     unet, pose_net = base
     freeze([unet, pose_net])
-    options = {"scaling_factor": 0.18215, "dropped": 0.0}
-    plain = BaseObjective(unet, pose_net, **options)  # type: ignore[arg-type]
+    plain = BaseObjective(unet, pose_net, scaling_factor=0.18215, dropped=0.0)
     objective = ControlObjective(
-        control_net,
-        unet,
-        pose_net,
-        guidance_dropped=0.0,
-        **options,  # type: ignore[arg-type]
+        control_net, unet, pose_net, scaling_factor=0.18215, left_out=NOTHING
     )
     clips = batch()
     with torch.no_grad():
@@ -119,6 +116,42 @@ def test_stage_two_starts_from_the_base_and_leaves_it_frozen(
     trainer.run(lambda _: objective(clips, seeded()))
     assert objective(clips, seeded())["v"].item() < before
     assert all(torch.equal(a, b) for a, b in zip(frozen, unet.parameters(), strict=True))
+
+
+def test_kept_stacks_give_what_the_fields_give(
+    base: tuple[SpatioTemporalUNet, PoseNet], control_net: ControlNet
+) -> None:
+    """The loss is the same whether the stacks' sum was computed before or is now."""
+    objective = ControlObjective(control_net, *base, scaling_factor=0.18215)
+    for projection in control_net.controlnet_down_blocks:
+        torch.nn.init.normal_(projection.get_parameter("weight"), std=0.1)
+    clips, embedding = batch(), control_net.controlnet_cond_embedding
+    with torch.no_grad():
+        sums = embedding.stacked(clips.dense.flatten(0, 1), clips.trajectory.flatten(0, 1))
+        stacked = sums.reshape(CLIPS, FRAMES - 1, *sums.shape[1:])
+        expected = objective(clips, seeded())["v"]
+        found = objective(replace(clips, stacked=stacked), seeded())["v"]
+        other = objective(replace(clips, stacked=-stacked), seeded())["v"]
+    torch.testing.assert_close(found, expected)
+    assert not torch.equal(other, expected)
+
+
+def test_without_pose_images_guidance_has_to_speak(
+    base: tuple[SpatioTemporalUNet, PoseNet], control_net: ControlNet
+) -> None:
+    """Dropped pose images cannot change the loss; one of both guidances, and only that, can."""
+    alone = NOTHING.model_copy(update={"alone": 1.0})
+    objective = ControlObjective(control_net, *base, scaling_factor=0.18215, left_out=alone)
+    for projection in control_net.controlnet_down_blocks:
+        torch.nn.init.normal_(projection.get_parameter("weight"), std=0.1)
+    clips = batch()
+    with torch.no_grad():
+        loss = objective(clips, seeded())["v"]
+        redrawn = objective(replace(clips, poses=255 - clips.poses), seeded())["v"]
+        coloured = objective(replace(clips, embedding=-clips.embedding), seeded())["v"]
+        moved = objective(replace(clips, dense=-clips.dense), seeded())["v"]
+    assert torch.equal(loss, redrawn)
+    assert torch.equal(loss, coloured) != torch.equal(loss, moved)
 
 
 def test_a_woken_motion_embedding_hears_both_fields(control_net: ControlNet) -> None:

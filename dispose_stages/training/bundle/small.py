@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from dispose_stages.models.dift import UP_BLOCK
+from dispose_stages.models.feature_unet import build_feature_unet
 from dispose_stages.training import networks
 from dispose_stages.training import small_configs as configs
 from dispose_stages.training.bundle.files import (
@@ -20,6 +22,7 @@ from dispose_stages.training.bundle.files import (
 from dispose_stages.training.bundle.random_state import random_state
 from dispose_stages.training.bundle.tiny import make_tiny
 from dispose_stages.training.control import initialise_control_net
+from dispose_stages.training.features import mean_encoder
 from dispose_stages.weights.bundle import MARKER, write_marker
 from dispose_stages.weights.converted import conversion_path
 from dispose_stages.weights.layout import CMP, DISPOSE, MIMIC_MOTION, SD15, SVD
@@ -37,14 +40,14 @@ def write_bundle(root: Path, training: Path, *, highest_sigma: float, **details:
         highest_sigma: Of the scheduler.
         details: For the marker: how long everything was trained.
     """
-    start_bundle(root)
+    states = read_states(training)
+    start_bundle(root, states["features"])
     svd = root / SVD
     scheduler = configs.SVD_SCHEDULER | {"sigma_max": highest_sigma}
     save_json(svd / "scheduler" / "scheduler_config.json", scheduler)
     save_json(svd / "unet" / "config.json", configs.SVD_UNET)
     save_json(svd / "vae" / "config.json", configs.SVD_VAE)
     save_json(svd / "image_encoder" / "config.json", configs.SVD_IMAGE_ENCODER)
-    states = read_states(training)
     save_tensors(svd / "vae" / f"diffusion_pytorch_model.{_HALF}", _half(states["vae"]))
     save_tensors(svd / "image_encoder" / f"model.{_HALF}", _half(states["image_encoder"]))
     base = {f"unet.{k}": v for k, v in states["unet"].items()}
@@ -55,26 +58,35 @@ def write_bundle(root: Path, training: Path, *, highest_sigma: float, **details:
     write_marker(root, SMALL, **details)
 
 
-def start_bundle(root: Path) -> None:
-    """The tiny bundle without its marker and with a narrower UNet of Stable Diffusion.
+def start_bundle(root: Path, features: Mapping[str, Tensor] | None = None) -> None:
+    """The tiny bundle without its marker and with an extractor of diffusion features.
 
-    That one gives diffusion features; random weights do, and they need not take room.
+    What nothing reads, the VAE's decoder and the UNet after the feature, is left out.
+
+    Args:
+        root: Folder of the bundle.
+        features: State of the trained `FeatureUNet`; random weights if None.
     """
     make_tiny(root)
     (root / MARKER).unlink()
-    unet = root / SD15 / "unet"
-    save_json(unet / "config.json", configs.SD_UNET)
-    with torch.device("meta"):
-        network = UNet2DConditionModel.from_config(configs.SD_UNET)  # type: ignore[no-untyped-call]
-    state = random_state(network, seed=0, name="sd.unet")
-    save_tensors(unet / f"diffusion_pytorch_model.{_HALF}", _half(state))
+    if features is None:
+        with torch.device("meta"):
+            network = build_feature_unet(configs.SD_UNET, UP_BLOCK)
+        features = random_state(network, seed=0, name="sd.unet")
+    parts = {
+        "unet": (configs.SD_UNET, features),
+        "vae": (configs.SD_VAE, mean_encoder().state_dict()),
+    }
+    for part, (config, state) in parts.items():
+        save_json(root / SD15 / part / "config.json", config)
+        save_tensors(root / SD15 / part / f"diffusion_pytorch_model.{_HALF}", _half(state))
 
 
 def read_states(training: Path) -> dict[str, dict[str, Tensor]]:
     """State dicts by the names of `write_bundle`: trained, or new where a step was left out."""
     vae = "decoder" if (training / "decoder.pt").exists() else "vae"
     states = _read(training / f"{vae}.pt") | _read(training / "image_encoder.pt")
-    states |= _read(training / "base.pt")
+    states |= _read(training / "base.pt") | _read(training / "features.pt")
     if (training / "cmp.pt").exists():
         states |= _read(training / "cmp.pt")
     else:
@@ -105,7 +117,7 @@ def _read(path: Path) -> dict[str, dict[str, Tensor]]:
     return content
 
 
-def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         key: (value.half() if value.is_floating_point() else value).contiguous()
         for key, value in state.items()

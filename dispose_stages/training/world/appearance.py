@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -29,8 +29,28 @@ SKIN: tuple[Color, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
+class Limbs:
+    """Colours of arms and legs, left and right, from shoulder to hand and from hip to foot."""
+
+    arms: tuple[Color, Color]
+    legs: tuple[Color, Color]
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Limbs:
+        """Four strong colours that have nothing to do with one another."""
+        left_arm, right_arm, left_leg, right_leg = (
+            hsv(rng.uniform(), rng.uniform(0.5, 1.0), rng.uniform(0.4, 1.0)) for _ in range(4)
+        )
+        return cls((left_arm, right_arm), (left_leg, right_leg))
+
+
+@dataclass(frozen=True, slots=True)
 class Appearance:
-    """Colours (RGB) and cut of a figure's clothes and hair."""
+    """Colours (RGB) and cut of a figure's clothes and hair.
+
+    Attributes:
+        limbs: Of a motley figure, in place of what sleeves, trousers, shoes and skin would show.
+    """
 
     skin: Color
     hair_color: Color
@@ -44,6 +64,7 @@ class Appearance:
     shoes: Color
     eyes: Color
     lips: Color
+    limbs: Limbs | None = None
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Appearance:
@@ -65,6 +86,15 @@ class Appearance:
             eyes=hsv(rng.uniform(0.05, 0.65), 0.6, rng.uniform(0.2, 0.6)),
             lips=blend(skin, (190, 60, 70), rng.uniform(0.3, 0.8)),
         )
+
+
+def motley(look: Appearance, rng: np.random.Generator) -> Appearance:
+    """The same in a suit of which every limb has a colour of its own.
+
+    The colours of such a figure cannot be guessed from its picture as a whole: each has to be
+    carried from its limb's place in the reference to its limb's place in the frame.
+    """
+    return replace(look, legs="trousers", limbs=Limbs.random(rng))
 
 
 def hsv(hue: float, saturation: float, value: float) -> Color:

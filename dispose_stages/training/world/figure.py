@@ -6,12 +6,12 @@ moves with it, which is what makes the optical flow known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from dispose_stages.training.world.appearance import Appearance, Color, blend, shade
+from dispose_stages.training.world.appearance import Appearance, Color, blend, motley, shade
 from dispose_stages.training.world.body import BodyShape
 from dispose_stages.training.world.head import draw_hair_behind, draw_head
 from dispose_stages.training.world.layer import Layer, capsule, ribbon
@@ -31,6 +31,10 @@ class Figure:
     def random(cls, rng: np.random.Generator) -> Figure:
         """Some person."""
         return cls(BodyShape.random(rng), Appearance.random(rng))
+
+    def motley(self, rng: np.random.Generator) -> Figure:
+        """The same person with a colour for every limb."""
+        return replace(self, look=motley(self.look, rng))
 
 
 def figure_layers(figure: Figure, joints: ProjectedJoints, frame: int) -> list[Layer]:
@@ -71,6 +75,14 @@ class _Place:
     def thick(self, width: float) -> float:
         """Half width in pixels of a limb that is `width` body heights thick to either side."""
         return width * self.figure.shape.girth * self.joints.scale
+
+    def arm(self, side: int, worn: Color) -> Color:
+        """Colour of an arm's parts: that of the limb if it has one, else of what is worn there."""
+        return self.look.limbs.arms[side] if self.look.limbs else worn
+
+    def leg(self, side: int, worn: Color) -> Color:
+        """The same of a leg."""
+        return self.look.limbs.legs[side] if self.look.limbs else worn
 
     def bone(
         self,
@@ -113,8 +125,9 @@ def _foot(place: _Place, side: int) -> Layer:
     radii = (place.thick(0.026), place.thick(0.027))
     depth = 0.5 * (place.depth(heel) + place.depth(toe)) - 0.06
     layer = Layer(f"{SIDES[side]}_foot", start, end, radii, depth)
-    layer.fill(capsule(start, end, radii), shade(place.look.shoes, 0.8))
-    layer.fill(capsule(start, end, (0.6 * radii[0], 0.6 * radii[1])), place.look.shoes)
+    color = place.leg(side, place.look.shoes)
+    layer.fill(capsule(start, end, radii), shade(color, 0.8))
+    layer.fill(capsule(start, end, (0.6 * radii[0], 0.6 * radii[1])), color)
     return layer
 
 
@@ -122,6 +135,7 @@ def _leg(place: _Place, side: int) -> list[Layer]:
     look = place.look
     bare = {"trousers": look.legs_color, "shorts": look.skin, "skirt": look.skin}[look.legs]
     upper = look.skin if look.legs == "skirt" else look.legs_color
+    upper, bare = place.leg(side, upper), place.leg(side, bare)
     name = SIDES[side]
     thigh = place.bone(f"{name}_thigh", (11 + side, 13 + side), (0.054, 0.04), upper, bias=-0.03)
     shin = place.bone(f"{name}_shin", (13 + side, 15 + side), (0.038, 0.025), bare, bias=-0.04)
@@ -211,9 +225,9 @@ def _skirt(place: _Place) -> Layer:
 
 def _arm(place: _Place, side: int) -> list[Layer]:
     look, name = place.look, SIDES[side]
-    sleeve = blend(look.shirt, (0, 0, 0), 0.08)
+    sleeve = place.arm(side, blend(look.shirt, (0, 0, 0), 0.08))
     upper = place.bone(f"{name}_upper_arm", (5 + side, 7 + side), (0.034, 0.027), sleeve, bias=0.03)
-    lower_color = sleeve if look.long_sleeves else look.skin
+    lower_color = place.arm(side, sleeve if look.long_sleeves else look.skin)
     lower = place.bone(
         f"{name}_forearm", (7 + side, 9 + side), (0.026, 0.018), lower_color, bias=0.04
     )
@@ -226,7 +240,7 @@ def _hand(place: _Place, side: int) -> Layer:
     radii = (place.thick(0.018), place.thick(0.015))
     depth = place.depth(first + 9) + 0.05
     layer = Layer(f"{SIDES[side]}_hand", points[0], points[9], radii, depth)
-    color = place.look.skin
+    color = place.arm(side, place.look.skin)
     layer.hull(np.concatenate([points[[0, 1, 5, 9, 13, 17]], points[[0]] + 0.5]), color)
     thickness = max(1, round(0.0165 * place.joints.scale))
     for finger in range(5):
