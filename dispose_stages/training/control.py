@@ -13,6 +13,7 @@ from dispose_stages.models.conditioning import MotionEmbedding
 from dispose_stages.models.context import GuidanceBatch
 from dispose_stages.models.control_net import ControlNet, ControlResiduals
 from dispose_stages.models.point_adapter import PointAdapter
+from dispose_stages.models.pose_net import PoseNet
 from dispose_stages.models.unet import SpatioTemporalUNet
 from dispose_stages.training.base import (
     BaseBatch,
@@ -146,7 +147,7 @@ class ControlObjective:
         self,
         control_net: ControlNet,
         unet: SpatioTemporalUNet,
-        pose_net: nn.Module,
+        pose_net: PoseNet,
         *,
         scaling_factor: float,
         levels: NoiseLevels | None = None,
@@ -169,7 +170,7 @@ class ControlObjective:
             predict = plain.predict(batch, shown)
             # On a CPU, PyTorch's norm in bfloat16 crashes where its weights want a gradient and
             # its input does not.
-            noise.requires_grad_(requires_grad=True)
+            noise.requires_grad = True
         else:
             predict = self.predict(batch, shown, **given)
         clean = batch.latents * self.scaling_factor
@@ -226,12 +227,13 @@ class ControlObjective:
         moving = batch.stacked
         if moving is None:
             fields = batch.dense.flatten(0, 1), batch.trajectory.flatten(0, 1)
-            moving = embedding.stacked(*fields).unflatten(0, (count, frames - 1))
+            sums: Tensor = embedding.stacked(*fields)
+            moving = sums.reshape(count, frames - 1, *sums.shape[1:])
         nothing = batch.dense.new_zeros((1, *batch.dense.shape[2:]))
         still = embedding.stacked(nothing, nothing)[None].expand(count, -1, -1, -1, -1)
         stacked = torch.cat([still, moving.to(still)], dim=1).flatten(0, 1)
         embedded: Tensor = embedding.conv_final(stacked)
-        return embedded.unflatten(0, (count, frames))
+        return embedded.reshape(count, frames, *embedded.shape[1:])
 
     def _points(self, batch: ControlBatch) -> tuple[Tensor, ...]:
         height, width = batch.dense.shape[-2:]

@@ -156,7 +156,9 @@ class ControlBatches:
         chosen = self.base.indices(batch)
         bodies = [self.store.body(clip) for clip in chosen]
         dense, trajectory = zip(*map(self.store.fields, chosen), strict=True)
-        stacks = self.stacks and torch.from_numpy(self.stacks.sums[chosen].astype(np.float32))
+        stacked = None
+        if self.stacks:
+            stacked = torch.from_numpy(self.stacks.sums[chosen].astype(np.float32))
         base = self.base(batch)
         return ControlBatch(
             **{f.name: getattr(base, f.name) for f in fields(base)},
@@ -165,5 +167,5 @@ class ControlBatches:
             embedding=torch.from_numpy(self.store.features[chosen]),
             points=torch.from_numpy(np.stack([points for points, _ in bodies])),
             visible=torch.from_numpy(np.stack([visible for _, visible in bodies])),
-            stacked=stacks,
+            stacked=stacked,
         )

@@ -9,7 +9,7 @@ away.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -48,7 +48,10 @@ def mean_encoder() -> LatentEncoder:
     for name, parameter in encoder.named_parameters():
         if "norm" not in name:
             nn.init.zeros_(parameter)
-    body, signs = encoder.encoder, torch.tensor([1.0, -1.0])
+    # Untyped, as submodules are.
+    body: Any = encoder.encoder
+    quantised: Any = encoder.quant_conv
+    signs = torch.tensor([1.0, -1.0])
     for channel in range(8):
         colours = [channel % 4] if channel % 4 < 3 else [0, 1, 2]
         body.conv_in.weight[channel, colours, 1, 1] = signs[channel // 4] / len(colours)
@@ -60,8 +63,8 @@ def mean_encoder() -> LatentEncoder:
     carry_offsets(body.mid_block.resnets[-1].conv2, body.conv_norm_out, _OFFSET)
     for latent, gain in enumerate(_GAINS):
         body.conv_out.weight[latent, [latent, latent + 4], 1, 1] = signs
-        encoder.quant_conv.weight[latent, latent] = gain / SD_VAE["scaling_factor"]
-    encoder.quant_conv.bias[4:] = -10.0
+        quantised.weight[latent, latent] = gain / SD_VAE["scaling_factor"]
+    quantised.bias[4:] = -10.0
     return encoder
 
 
