@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -77,3 +78,22 @@ def named(names: Sequence[str], most: int = 3) -> str:
     """Some names, and how many more there are."""
     shown = ", ".join(names[:most]) or "no pair"
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def wrapped(text: str, width: int, indent: str, first: str | None = None) -> list[str]:
+    """Lines of at most that width; words are never broken, however long.
+
+    Args:
+        text: On one line.
+        width: With the indent.
+        indent: Of every line.
+        first: Instead of the indent of the first.
+    """
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

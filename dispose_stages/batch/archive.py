@@ -7,9 +7,7 @@ and never changed or removed where they came from, so that a copy that was cut s
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,7 +17,7 @@ from dispose_stages.atomic import readable_json, replacing, write_text
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.manifest_columns import COLUMNS, MEDIA_COLUMNS
-from dispose_stages.batch.manifest_text import read_table
+from dispose_stages.batch.manifest_text import csv_text, read_table
 from dispose_stages.batch.needed import needed_artifacts
 from dispose_stages.batch.run_files import read_pairs, read_run_config
 from dispose_stages.batch.run_lock import RunLock
@@ -152,9 +150,7 @@ def _manifest_text(config: Config, rows: Sequence[Row]) -> str:
     lines = read_table(Path(config.manifest), COLUMNS)
     _, header = next(lines, (0, []))
     names = header if "pair_id" in header else ["pair_id", *header]
-    output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(names)
+    table = [names]
     folder = Path(_place_of(config.manifest)).parent
     for line, cells in lines:
         values = dict(zip(header, cells, strict=False))
@@ -164,8 +160,8 @@ def _manifest_text(config: Config, rows: Sequence[Row]) -> str:
                 if values.get(column):
                     place = _place_of(getattr(row, column))
                     values[column] = os.path.relpath(place, folder)
-        writer.writerow(values.get(name, "") for name in names)
-    return output.getvalue()
+        table.append([values.get(name, "") for name in names])
+    return csv_text(table)
 
 
 def _copy(source: Path, target: Path) -> str:

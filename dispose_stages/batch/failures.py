@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Sequence
 
 from dispose_stages.atomic import write_text
 from dispose_stages.batch.manifest import rejects_csv
+from dispose_stages.batch.manifest_text import csv_text
 from dispose_stages.batch.outcomes import Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.unit import stage_of
 from dispose_stages.errors import Reason
@@ -26,9 +26,7 @@ _DRIVER_REASONS = (Reason.NO_SINGLE_PERSON_FRAME, Reason.PERSON_LOST)
 
 def failures_csv(outcomes: RunOutcomes) -> str:
     """The text of ``failures.csv``: pairs without a video although everything was tried."""
-    output = io.StringIO()
-    writer = csv.DictWriter(output, FAILURE_COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    rows: list[Sequence[str]] = [FAILURE_COLUMNS]
     for outcome in outcomes.pair_outcomes():
         if outcome.status is PairStatus.FAILED:
             log = outcomes.log(outcome.stage, outcome.unit)
@@ -41,8 +39,8 @@ def failures_csv(outcomes: RunOutcomes) -> str:
                 "message": outcome.message,
                 "log": log.relative_to(outcomes.layout.root) if log else "",
             }
-            writer.writerow({name: one_line(str(cell)) for name, cell in cells.items()})
-    return output.getvalue()
+            rows.append([one_line(str(cells[column])) for column in FAILURE_COLUMNS])
+    return csv_text(rows)
 
 
 def _file_at_fault(outcome: Outcome) -> str:

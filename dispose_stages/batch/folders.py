@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 from dispose_stages.batch.manifest_columns import REQUIRED_COLUMNS
+from dispose_stages.batch.manifest_text import csv_text
 from dispose_stages.batch.sweeps import Variant, pair_ids
 from dispose_stages.errors import ManifestError
 
@@ -34,11 +33,11 @@ def cross_product(
         )
     )
     if not any(variants):
-        return _csv([list(REQUIRED_COLUMNS), *map(list, pairs)])
+        return csv_text([list(REQUIRED_COLUMNS), *map(list, pairs)])
     stems = [(PurePath(image).stem, PurePath(video).stem) for image, video in pairs]
     cells = ([*pair, *variant.values()] for pair in pairs for variant in variants)
     named = [[name, *row] for name, row in zip(pair_ids(stems, variants), cells, strict=True)]
-    return _csv([["pair_id", *REQUIRED_COLUMNS, *variants[0]], *named])
+    return csv_text([["pair_id", *REQUIRED_COLUMNS, *variants[0]], *named])
 
 
 def self_driven(videos: Path, relative_to: Path, *, reference_frame: int = 0) -> str:
@@ -48,7 +47,7 @@ def self_driven(videos: Path, relative_to: Path, *, reference_frame: int = 0) ->
         ManifestError: The folder is absent or holds no video.
     """
     rows = [[video, str(reference_frame)] for video in video_files(videos, relative_to)]
-    return _csv([["driving_video", "reference_frame"], *rows])
+    return csv_text([["driving_video", "reference_frame"], *rows])
 
 
 def video_files(folder: Path, relative_to: Path) -> list[str]:
@@ -80,10 +79,10 @@ def clip_rows(
     header = ["driving_video", "sample_stride", "start_frame", "max_frames"]
     rows = [[v, str(sample_stride), str(first), str(count)] for v, first, count in clips]
     if images is None:
-        return _csv([[*header, "reference_frame"], *([*row, row[2]] for row in rows)])
+        return csv_text([[*header, "reference_frame"], *([*row, row[2]] for row in rows)])
     references = _media(images, IMAGE_SUFFIXES, relative_to)
     pairs = itertools.product(references, rows)
-    return _csv([["reference_image", *header], *([image, *row] for image, row in pairs)])
+    return csv_text([["reference_image", *header], *([image, *row] for image, row in pairs)])
 
 
 def _media(folder: Path, suffixes: frozenset[str], relative_to: Path) -> list[str]:
@@ -93,14 +92,9 @@ def _media(folder: Path, suffixes: frozenset[str], relative_to: Path) -> list[st
     if not found:
         raise ManifestError(f"{folder} holds no file ending in {', '.join(sorted(suffixes))}")
     base = relative_to.absolute()
-    return [_relative(path.absolute(), base) for path in found]
+    return [relative_path(path.absolute(), base) for path in found]
 
 
-def _csv(rows: list[list[str]]) -> str:
-    output = io.StringIO()
-    csv.writer(output, lineterminator="\n").writerows(rows)
-    return output.getvalue()
-
-
-def _relative(path: Path, base: Path) -> str:
+def relative_path(path: Path, base: Path) -> str:
+    """From a folder if it lies below it."""
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)

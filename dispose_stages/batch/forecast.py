@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dispose_stages.batch.audit import ShardId
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Ledger, Shard, artifact_key
+from dispose_stages.batch.ledger import Shard, artifact_key, results_in
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.plan import revision
 from dispose_stages.batch.prepare import PreparedRun
@@ -83,12 +83,12 @@ class Former:
                 with suppress(StoreError):
                     shard = Shard.read(path)
                     former.units |= {(stage, u.id): (u, shard.revision) for u in shard.units}
-            for path in layout.existing(layout.ledger, stage):
-                with suppress(StoreError):
-                    found = Ledger.read(path).units
-                    former.results |= {(stage, name): result for name, result in found.items()}
-                    if stage == "ingest":
-                        former.looked |= dict.fromkeys(found, path.stat().st_mtime_ns)
+        ledgers = layout.existing(layout.ledger, *STAGES)
+        former.results = results_in(ledgers)
+        for path in (path for path in ledgers if path.parent.name == "ingest"):
+            former.looked |= dict.fromkeys(
+                (unit for _, unit in results_in([path])), path.stat().st_mtime_ns
+            )
         with suppress(StoreError):
             former.roles = {row.pair_id: row.units for row in read_pairs(layout)}
             summary = PlanSummary.read(layout.summary)

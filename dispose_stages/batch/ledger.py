@@ -8,14 +8,15 @@ docs/data-format.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.unit import Result, Status, Unit
-from dispose_stages.errors import Reason, WarningCode
+from dispose_stages.errors import Reason, StoreError, WarningCode
 from dispose_stages.records import read_record, record_text
 
 _LEDGER = ("dispose-ledger", 2)
@@ -53,6 +54,16 @@ class Ledger:
     def _build(cls, content: dict[str, Any]) -> Ledger:
         units = {unit_id: _result(fields) for unit_id, fields in content["units"].items()}
         return cls(content["stage"], content["shard"], units)
+
+
+def results_in(paths: Iterable[Path]) -> dict[tuple[str, str], Result]:
+    """What ledgers say of units, by (stage, id); the last has the last word, damaged ones none."""
+    known: dict[tuple[str, str], Result] = {}
+    for path in paths:
+        with suppress(StoreError):
+            ledger = Ledger.read(path)
+            known |= {(ledger.stage, unit): result for unit, result in ledger.units.items()}
+    return known
 
 
 def _result(fields: dict[str, Any]) -> Result:

@@ -7,9 +7,7 @@ nor any media library.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 import re
 import stat
@@ -28,7 +26,7 @@ from dispose_stages.batch.manifest_columns import (
     REQUIRED_COLUMNS,
     check_header,
 )
-from dispose_stages.batch.manifest_text import as_stored, read_table
+from dispose_stages.batch.manifest_text import as_stored, csv_text, read_table
 from dispose_stages.config import Parameters
 from dispose_stages.config_section import describe_validation_error
 from dispose_stages.errors import ManifestError
@@ -288,9 +286,5 @@ def read_manifest(path: Path, defaults: Parameters) -> Manifest:
 
 def rejects_csv(problems: Iterable[RowProblem]) -> str:
     """The text of ``rejects.csv``."""
-    output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(REJECT_COLUMNS)
-    for problem in problems:
-        writer.writerow(one_line(str(getattr(problem, column))) for column in REJECT_COLUMNS)
-    return output.getvalue()
+    cells = ([one_line(str(getattr(p, column))) for column in REJECT_COLUMNS] for p in problems)
+    return csv_text([REJECT_COLUMNS, *cells])

@@ -13,7 +13,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from dispose_stages.errors import ManifestError
@@ -113,6 +113,13 @@ def _find_separator(text: str, columns: Collection[str]) -> str:
         return sum(cell.strip() in columns for cell in cells)
 
     return max(_SEPARATORS, key=known)
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows of cells as CSV, as this program writes it."""
+    output = io.StringIO()
+    csv.writer(output, lineterminator="\n").writerows(rows)
+    return output.getvalue()
 
 
 def as_stored(path: Path) -> Path:

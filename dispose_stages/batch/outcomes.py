@@ -18,7 +18,7 @@ from dispose_stages.batch.stats import JobStats
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status, stage_of
 from dispose_stages.errors import StoreError
-from dispose_stages.wording import one_line
+from dispose_stages.wording import did_you_mean, one_line
 
 T = TypeVar("T")
 
@@ -176,6 +176,20 @@ class RunOutcomes:
             outcomes.results.setdefault(shard.stage, {}).update(shard.results)
             outcomes._shard_of |= {(shard.stage, unit): shard.name for unit in shard.results}
         return outcomes
+
+    def pair(self, pair_id: str) -> Row:
+        """One pair.
+
+        Raises:
+            StoreError: The run has none of that name.
+        """
+        rows = {row.pair_id: row for row in self.pairs}
+        if pair_id not in rows:
+            near = did_you_mean(pair_id, rows)
+            raise StoreError(
+                f"the run has no pair {pair_id!r}{near}; `dispose status --pairs` lists them"
+            )
+        return rows[pair_id]
 
     def result(self, pair: Row, role: str) -> Result | None:
         """What came of one of a pair's units, if anything yet."""

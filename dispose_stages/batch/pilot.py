@@ -11,12 +11,12 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Ledger
+from dispose_stages.batch.ledger import results_in
 from dispose_stages.batch.manifest import Manifest, Row
 from dispose_stages.batch.unit import Status, Unit, stage_of
 from dispose_stages.config import STAGES
 from dispose_stages.config_limits import Pilot
-from dispose_stages.errors import ManifestError, StoreError
+from dispose_stages.errors import ManifestError
 from dispose_stages.wording import did_you_mean
 
 _SETTLED = (Status.DONE, Status.FAILED, Status.BLOCKED)
@@ -54,13 +54,9 @@ def _check_ids(wanted: Sequence[str], manifest: Manifest) -> None:
 def settled_units(layout: RunLayout) -> dict[str, set[str]]:
     """Units of earlier commands, by stage, that came to a result, good or bad."""
     settled: dict[str, set[str]] = {stage: set() for stage in STAGES}
-    for stage in STAGES:
-        for path in layout.existing(layout.ledger, stage):
-            try:
-                results = Ledger.read(path).units
-            except StoreError:  # its shard runs again in any case
-                continue
-            settled[stage].update(u for u, r in results.items() if r.status in _SETTLED)
+    for (stage, unit), result in results_in(layout.existing(layout.ledger, *STAGES)).items():
+        if result.status in _SETTLED:
+            settled[stage].add(unit)
     return settled
 
 

@@ -8,13 +8,11 @@ that reads it is to be computed. What came of a unit outlives its artifact: plan
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.ledger import Ledger
+from dispose_stages.batch.ledger import results_in
 from dispose_stages.batch.unit import Result, Status, Unit
 from dispose_stages.config import STAGES
-from dispose_stages.errors import StoreError
 
 UnitId = tuple[str, str]
 """Stage and id."""
@@ -22,13 +20,8 @@ UnitId = tuple[str, str]
 
 def known_results(layout: RunLayout) -> dict[UnitId, Result]:
     """What ledgers, of whatever plan, and notes on freed artifacts say of units."""
-    known: dict[UnitId, Result] = {}
-    for kind in (layout.released, layout.ledger):  # the ledger has the last word
-        for path in layout.existing(kind, *STAGES):
-            with suppress(StoreError):
-                results = Ledger.read(path).units
-                known |= {(path.parent.name, unit): result for unit, result in results.items()}
-    return known
+    released = layout.existing(layout.released, *STAGES)
+    return results_in([*released, *layout.existing(layout.ledger, *STAGES)])
 
 
 def reading_units(

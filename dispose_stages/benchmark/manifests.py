@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dispose_stages.batch.folders import VIDEO_SUFFIXES
+from dispose_stages.batch.folders import VIDEO_SUFFIXES, relative_path
 from dispose_stages.batch.manifest_columns import COLUMNS, MEDIA_COLUMNS
-from dispose_stages.batch.manifest_text import read_table
+from dispose_stages.batch.manifest_text import csv_text, read_table
 from dispose_stages.batch.scores import VARIANTS
 from dispose_stages.errors import ManifestError
 
@@ -40,7 +38,7 @@ def self_driven_variants(videos: Sequence[Path], relative_to: Path) -> str:
     rows = [
         {
             "pair_id": f"{video.stem}_{variant}",
-            "driving_video": _relative(video.absolute(), base),
+            "driving_video": relative_path(video.absolute(), base),
             "reference_frame": "0",
             "motion_guidance": str(motion).lower(),
             "correspondence_guidance": str(correspondence).lower(),
@@ -80,13 +78,5 @@ def with_variants(manifest: Path) -> str:
 
 
 def _csv(rows: Sequence[Mapping[str, str]]) -> str:
-    output = io.StringIO()
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    writer = csv.DictWriter(output, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return output.getvalue()
-
-
-def _relative(path: Path, base: Path) -> str:
-    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+    return csv_text([columns, *([row.get(column, "") for column in columns] for row in rows)])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from dispose_stages.atomic import readable_json
+from dispose_stages.batch.manifest_text import csv_text
 from dispose_stages.benchmark.table import Cell, SetValue, Table
 from dispose_stages.missing import why_missing
 
+_CSV_COLUMNS = ("mean", "low", "high", "count", "of", "missing")
 FORMATS = ("md", "csv", "tex", "json")
 _NONE = "\N{EN DASH}"
 
@@ -141,23 +141,22 @@ def _escaped(text: str) -> str:
 
 
 def _csv(table: Table) -> str:
-    output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(["kind", "metric", "group", "mean", "low", "high", "count", "of", "missing"])
+    return csv_text([("kind", "metric", "group", *_CSV_COLUMNS), *_csv_rows(table)])
+
+
+def _csv_rows(table: Table) -> Iterator[Sequence[object]]:
     kinds = (("mean", table.cells), (f"difference to {table.baseline}", table.differences))
     for kind, cells in kinds:
         for cell in cells:
             e = cell.estimate
             why = "; ".join(f"{reason} {n}" for reason, n in e.missing.items())
             shown = (_plain(v) for v in (e.mean, e.low, e.high))
-            writer.writerow([kind, cell.metric, cell.group, *shown, e.count, e.of, why])
+            yield kind, cell.metric, cell.group, *shown, e.count, e.of, why
     for value in table.sets:
         numbers = map(_plain, (value.value, value.low, value.high))
-        row = (*numbers, value.clips, value.of, value.warning)
-        writer.writerow(["set", value.metric, value.group, *row])
+        yield "set", value.metric, value.group, *numbers, value.clips, value.of, value.warning
     for metric, published in table.paper.items():
-        writer.writerow(["paper", metric, "", published, "", "", "", "", ""])
-    return output.getvalue()
+        yield "paper", metric, "", published, "", "", "", "", ""
 
 
 def _plain(value: float) -> str:

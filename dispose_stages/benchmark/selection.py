@@ -6,8 +6,6 @@ page with the whole sweep. It is written aside and renamed, and holds nothing th
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import secrets
 import shutil
@@ -20,6 +18,7 @@ import pyarrow.parquet as pq
 
 from dispose_stages.atomic import write_pieces, write_text
 from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.manifest_text import csv_text
 from dispose_stages.batch.run_files import pairs_text, read_pairs
 from dispose_stages.benchmark.choice import Candidate, Choice
 from dispose_stages.errors import ConfigError
@@ -85,14 +84,14 @@ def _from(folder: Path, path: Path) -> str:
 
 def selected_csv(choice: Choice) -> str:
     """A line per group: what makes it, the chosen pair, its value, the next best and how many."""
-    output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow([*choice.per, "pair_id", choice.metric, "candidates", "without_value"])
+    rows: list[list[object]] = [
+        [*choice.per, "pair_id", choice.metric, "candidates", "without_value"]
+    ]
     for group, best in choice.chosen():
         candidates = choice.groups[group]
         without = sum(candidate.value is None for candidate in candidates)
-        writer.writerow([*group, best.record["pair_id"], best.value, len(candidates), without])
-    return output.getvalue()
+        rows.append([*group, best.record["pair_id"], best.value, len(candidates), without])
+    return csv_text(rows)
 
 
 def grid_html(choice: Choice, videos: str) -> str:

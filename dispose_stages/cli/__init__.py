@@ -14,64 +14,49 @@ from dispose_stages import __version__
 from dispose_stages.cli.terminal import say, show_traceback
 from dispose_stages.errors import DisposeError
 
-COMMANDS = {
-    "run": ("run:run", "Run the pipeline over a manifest."),
-    "status": ("status:status", "Show what of a run is done, running, failed or left."),
-    "retry": ("retry:retry", "Re-open the failed units of a run."),
-    "logs": ("pair_logs:logs", "Show what the jobs said about one pair."),
-    "explain": ("explain:explain", "Say what a reason means and what to do."),
-    "inspect": ("inspect:inspect", "Show the artifacts of one pair."),
-    "table": ("table:table", "Means of scores with intervals, and differences of variants."),
-    "select": ("select:select", "Choose the best of a sweep, as a view of the run."),
-    "benchmark": ("benchmark:benchmark", "Run every variant of videos and print one table."),
-    "vbench": ("vbench:vbench", "Hand videos to VBench and take its results in."),
-    "report": ("report:report", "Write report, index.parquet, failures.csv and rejects.csv."),
-    "export": ("export:export", "Make a data set of a run's videos."),
-    "takedown": ("takedown:takedown", "Find and remove all that was made from a source."),
-    "verify": ("verify:verify", "Compare everything a run has made with its digests."),
-    "reproduce": ("reproduce:reproduce", "Make a delivered video again and compare it."),
-    "gc": ("gc:gc", "Delete artifacts that no run needs."),
-    "init": ("init:init", "Write a small project to a folder."),
-    "doctor": ("doctor:doctor", "Say what this machine lacks."),
-    "archive": ("archive:archive", "Copy a run somewhere else, where it works."),
-    "manifest": ("manifest:manifest", "Check and make manifests."),
-    "weights": ("weights:weights", "Fetch, list, check and make checkpoints."),
-    "train": ("train:train", "Train the small bundle, step by step."),
-    "config": ("config:config", "Write or check the default configuration and its schema."),
-    "fingerprint": ("fingerprint:fingerprint", "Note the digests of a run's checkpoints."),
-    "ingest": ("stages:ingest", "Compute one shard of media facts."),
-    "pose": ("stages:pose", "Compute one shard of poses."),
-    "motion": ("stages:motion", "Compute one shard of motion fields."),
-    "correspondence": ("stages:correspondence", "Compute one shard of keypoint features."),
-    "sample": ("stages:sample", "Compute one shard of latents."),
-    "mux": ("stages:mux", "Compute one shard of videos."),
-    "score": ("stages:score", "Compute one shard of scores."),
-}
-"""Command to (module:object, line in the overview), in the order in which they are shown."""
 SECTIONS = {
-    "Runs": (
-        "run",
-        "status",
-        "retry",
-        "logs",
-        "explain",
-        "inspect",
-        "table",
-        "select",
-        "benchmark",
-        "vbench",
-        "report",
-        "verify",
-        "reproduce",
-        "gc",
-        "archive",
-    ),
-    "Data sets": ("export", "takedown"),
-    "What goes in": ("init", "doctor", "manifest", "weights", "train", "config"),
-    "Jobs (called by the workflow, one shard each)": (
-        *("fingerprint", "ingest", "pose", "motion", "correspondence", "sample", "mux", "score"),
-    ),
+    "Runs": {
+        "run": ("run:run", "Run the pipeline over a manifest."),
+        "status": ("status:status", "Show what of a run is done, running, failed or left."),
+        "retry": ("retry:retry", "Re-open the failed units of a run."),
+        "logs": ("pair_logs:logs", "Show what the jobs said about one pair."),
+        "explain": ("explain:explain", "Say what a reason means and what to do."),
+        "inspect": ("inspect:inspect", "Show the artifacts of one pair."),
+        "table": ("table:table", "Means of scores with intervals, and differences of variants."),
+        "select": ("select:select", "Choose the best of a sweep, as a view of the run."),
+        "benchmark": ("benchmark:benchmark", "Run every variant of videos and print one table."),
+        "vbench": ("vbench:vbench", "Hand videos to VBench and take its results in."),
+        "report": ("report:report", "Write report, index.parquet, failures.csv and rejects.csv."),
+        "verify": ("verify:verify", "Compare everything a run has made with its digests."),
+        "reproduce": ("reproduce:reproduce", "Make a delivered video again and compare it."),
+        "gc": ("gc:gc", "Delete artifacts that no run needs."),
+        "archive": ("archive:archive", "Copy a run somewhere else, where it works."),
+    },
+    "Data sets": {
+        "export": ("export:export", "Make a data set of a run's videos."),
+        "takedown": ("takedown:takedown", "Find and remove all that was made from a source."),
+    },
+    "What goes in": {
+        "init": ("init:init", "Write a small project to a folder."),
+        "doctor": ("doctor:doctor", "Say what this machine lacks."),
+        "manifest": ("manifest:manifest", "Check and make manifests."),
+        "weights": ("weights:weights", "Fetch, list, check and make checkpoints."),
+        "train": ("train:train", "Train the small bundle, step by step."),
+        "config": ("config:config", "Write or check the default configuration and its schema."),
+    },
+    "Jobs (called by the workflow, one shard each)": {
+        "fingerprint": ("fingerprint:fingerprint", "Note the digests of a run's checkpoints."),
+        "ingest": ("stages:ingest", "Compute one shard of media facts."),
+        "pose": ("stages:pose", "Compute one shard of poses."),
+        "motion": ("stages:motion", "Compute one shard of motion fields."),
+        "correspondence": ("stages:correspondence", "Compute one shard of keypoint features."),
+        "sample": ("stages:sample", "Compute one shard of latents."),
+        "mux": ("stages:mux", "Compute one shard of videos."),
+        "score": ("stages:score", "Compute one shard of scores."),
+    },
 }
+"""Title to command to (module:object, line in the overview), in the order of the overview."""
+COMMANDS = {name: entry for named in SECTIONS.values() for name, entry in named.items()}
 
 
 class LazyGroup(click.Group):
@@ -102,9 +87,9 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The overview, without importing any command."""
-        for title, names in SECTIONS.items():
+        for title, named in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
+                formatter.write_dl([(name, line) for name, (_, line) in named.items()])
 
 
 def _with_run_first(arguments: list[str]) -> list[str]:

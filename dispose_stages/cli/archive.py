@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dispose_stages.cli.logs import configure_logging, unit_progress
-from dispose_stages.cli.options import run_dir_argument
+from dispose_stages.cli.options import FOLDER, run_dir_argument
 from dispose_stages.cli.terminal import say
 
 
@@ -16,7 +16,7 @@ from dispose_stages.cli.terminal import say
 @click.option(
     "--to",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="The folder; a copy that was cut short goes on there.",
 )
 @click.pass_obj

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
 from dispose_stages.batch.delivery import waiting_units
 from dispose_stages.batch.outcomes import Outcome, RunOutcomes
 from dispose_stages.errors import Reason
 from dispose_stages.explanations import REASONS
-from dispose_stages.wording import counted, duration, named, one_line
+from dispose_stages.wording import counted, duration, named, one_line, wrapped
 
 _WIDEST = 100
 _INDENT = "    "
@@ -49,20 +48,9 @@ def _group(reason: str, failed: list[Outcome], again: str, width: int) -> Iterat
     stages = ", ".join(dict.fromkeys(outcome.stage for outcome in failed))
     yield f"  {len(failed)} failed in {stages}: {reason} ({pairs})"
     messages = list(dict.fromkeys(outcome.message for outcome in failed))
-    yield from _wrapped(one_line(messages[0]), width)
-    yield from _wrapped(REASONS[Reason(reason)].remedy, width)
+    yield from wrapped(one_line(messages[0]), width, _INDENT)
+    yield from wrapped(REASONS[Reason(reason)].remedy, width, _INDENT)
     yield f"{_INDENT}then {again}"
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=_INDENT,
-        subsequent_indent=_INDENT,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def gpu_hours(outcomes: RunOutcomes, since: float) -> float:

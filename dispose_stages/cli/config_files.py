@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from dispose_stages.config import Config, json_schema
 from dispose_stages.config_models import BUNDLE_DEFAULTS
 from dispose_stages.config_sampling import EFFORTS
 from dispose_stages.config_section import Section
+from dispose_stages.wording import wrapped
 
 FIXING_COMMAND = "dispose config"
 
@@ -103,13 +103,7 @@ def _lines(model: type[BaseModel], value: Any, section_name: str = "") -> Iterat
         if not depth:
             yield ""
         comment = f"{indent}# "
-        yield from textwrap.wrap(
-            note,
-            width=96,
-            initial_indent=comment,
-            subsequent_indent=comment,
-            break_on_hyphens=False,
-        )
+        yield from wrapped(note, 96, comment)
         if section is not None:
             yield f"{indent}{name}:"
             yield from _lines(section, current, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
 import click
@@ -11,7 +10,7 @@ from dispose_stages.cli.terminal import say
 from dispose_stages.errors import ConfigError, Reason, WarningCode
 from dispose_stages.explanations import REASONS, WARNINGS, Explanation
 from dispose_stages.missing import MISSING, Missing
-from dispose_stages.wording import did_you_mean
+from dispose_stages.wording import did_you_mean, wrapped
 
 
 @click.command()
@@ -69,11 +68,4 @@ def _entry(code: str, kind: str, explanation: Explanation) -> Iterator[str]:
         ("see", explanation.sign),
         ("do", explanation.remedy),
     ):
-        yield from textwrap.wrap(
-            text,
-            96,
-            initial_indent=f"  {title + ':':<8}",
-            subsequent_indent=" " * 10,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
+        yield from wrapped(text, 96, " " * 10, f"  {title + ':':<8}")

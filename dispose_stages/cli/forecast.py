@@ -99,6 +99,8 @@ def forecast_lines(config: Config, forced: Forced) -> Iterator[str]:
 
 
 def _totals(config: Config, stages: Sequence[StageForecast], hours: float) -> Iterator[str]:
+    from dispose_stages.store.files import existing_folder
+
     if not all(stage.measured for stage in stages):
         yield "* by shards.seconds_per_unit: nothing is measured here yet (try --sample 20)"
     if any(stage.bytes is None and stage.compute for stage in stages):
@@ -111,11 +113,6 @@ def _totals(config: Config, stages: Sequence[StageForecast], hours: float) -> It
     if size > room.f_bavail * room.f_frsize or 0 < room.f_favail < files:
         free = f"{room.f_bavail * room.f_frsize / 1e9:.2f} GB and {room.f_favail} files"
         yield f"warning: {place} has room for {free} only"
-
-
-def existing_folder(path: Path) -> Path:
-    """The path or the nearest folder above it that is there."""
-    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
 
 
 def _missing_weights(config: Config, stages: Sequence[str]) -> Iterator[str]:

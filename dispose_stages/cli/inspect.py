@@ -13,14 +13,12 @@ from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.cli.options import FOLDER, run_dir_argument
 from dispose_stages.cli.terminal import say
 from dispose_stages.config import STORED_STAGES
-from dispose_stages.errors import StoreError
 
 if TYPE_CHECKING:
     from dispose_stages.batch.manifest import Row
     from dispose_stages.batch.outcomes import RunOutcomes
     from dispose_stages.batch.unit import Result
     from dispose_stages.store.artifacts import ArtifactStore
-    from dispose_stages.store.listing import StoredArray
 
 
 @click.command()
@@ -48,9 +46,7 @@ def inspect(*, run_dir: Path, pair_id: str, preview: Path | None, keypoint: int)
     from dispose_stages.store.artifacts import ArtifactStore
 
     outcomes = RunOutcomes.read(run_dir)
-    pair = next((pair for pair in outcomes.pairs if pair.pair_id == pair_id), None)
-    if pair is None:
-        raise StoreError(f"the run has no pair {pair_id!r}; `dispose status --pairs` lists them")
+    pair = outcomes.pair(pair_id)
     store = ArtifactStore(Path(read_run_config(outcomes.layout).store))
     for line in pair_lines(outcomes, pair, store):
         say(line)
@@ -91,23 +87,16 @@ def result_lines(stage: str, result: Result, store: ArtifactStore) -> Iterator[s
         yield f"  {name}: {value}"
     if result.status is not Status.DONE or stage not in STORED_STAGES:
         return
-    from dispose_stages.store.listing import stored_arrays
+    from dispose_stages.store.listing import describe_arrays
 
     path = store.path(stage, result.key)
     yield f"  key {result.key}"
     yield f"  digest {result.digest}"
     try:
-        arrays = [_array_line(array) for array in stored_arrays(path)]
+        arrays = [f"    {line}" for line in describe_arrays(path)]
         size = path.stat().st_size
     except Exception as error:  # noqa: BLE001 - the pair's other artifacts are asked for too
         yield f"  {type(error).__name__}: {error}"
         return
     yield f"  {path} ({size:,} bytes)"
     yield from arrays
-
-
-def _array_line(array: StoredArray) -> str:
-    axes = array.axes or (None,) * len(array.shape)
-    named = zip(array.shape, axes, strict=True)
-    shape = " x ".join(f"{size} {axis or ''}".strip() for size, axis in named)
-    return f"    {array.name}: {array.dtype} ({shape})"

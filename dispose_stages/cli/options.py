@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from dispose_stages.config import STAGES
 from dispose_stages.shipped import here_or_shipped
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
+EXISTING_FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 
 run_dir_argument = click.argument("run_dir", type=FOLDER, metavar="RUN_DIR")
 """``<results>/<run>``."""
@@ -46,4 +48,8 @@ settings_option = click.option(
     metavar="KEY=VALUE",
     help="Override a configuration key, such as parameters.seed=7 or score.metrics=[frames,pose]. "
     "May be repeated.",
+)
+
+stages_option = click.option(
+    "--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Only this stage."
 )

@@ -12,10 +12,9 @@ from dispose_stages.batch.ledger import Shard
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.unit import stage_of
-from dispose_stages.cli.options import run_dir_argument
+from dispose_stages.cli.options import run_dir_argument, stages_option
 from dispose_stages.cli.terminal import say
-from dispose_stages.config import STAGES
-from dispose_stages.errors import DisposeError, StoreError
+from dispose_stages.errors import DisposeError
 
 _BEGINS = re.compile(r"^\S+ \S+ INFO [\w.]+: begins (\S+): ")
 _LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
@@ -25,9 +24,7 @@ _OF_ALL = re.compile(r"^\S+ \S+ (?:WARNING|ERROR|CRITICAL) ")
 @click.command()
 @run_dir_argument
 @click.argument("pair_id", metavar="PAIR")
-@click.option(
-    "--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Only this stage."
-)
+@stages_option
 def logs(*, run_dir: Path, pair_id: str, stages: tuple[str, ...]) -> None:
     """Show what the jobs of every stage said while they worked on PAIR's units.
 
@@ -35,9 +32,7 @@ def logs(*, run_dir: Path, pair_id: str, stages: tuple[str, ...]) -> None:
     Warnings that belong to no unit, such as a job's early end, are shown too.
     """
     outcomes = RunOutcomes.read(run_dir)
-    pair = next((pair for pair in outcomes.pairs if pair.pair_id == pair_id), None)
-    if pair is None:
-        raise StoreError(f"the run has no pair {pair_id!r}; `dispose status --pairs` lists them")
+    pair = outcomes.pair(pair_id)
     for role in pair.units:
         stage = stage_of(role)
         if not stages or stage in stages:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from dispose_stages.cli.logs import configure_logging
-from dispose_stages.cli.options import config_option
+from dispose_stages.cli.options import FILE, FOLDER, config_option, settings_option
 from dispose_stages.cli.terminal import say
 
 EXIT_DIFFERS = 6
@@ -19,13 +19,13 @@ LEAST_PSNR = 30.0
 
 
 @click.command()
-@click.argument("video", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("video", type=FILE)
 @click.option(
     "--check", is_flag=True, help="Compare with VIDEO and leave nothing; see the exit status."
 )
 @click.option(
     "--to",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("reproduced"),
     show_default=True,
     help="Folder of the new video; without --check.",
@@ -44,7 +44,7 @@ LEAST_PSNR = 30.0
     help="Of the worst frame, dB, where the bytes differ.",
 )
 @config_option
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As of dispose run.")
+@settings_option
 @click.pass_obj
 def reproduce(
     obj: dict[str, bool],

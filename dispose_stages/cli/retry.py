@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.cli.options import run_dir_argument
+from dispose_stages.cli.options import run_dir_argument, stages_option
 from dispose_stages.cli.terminal import say
 from dispose_stages.config import STAGES
 from dispose_stages.errors import Reason
@@ -22,9 +22,7 @@ from dispose_stages.errors import Reason
     type=click.Choice([str(reason) for reason in Reason]),
     help="Only units that failed for this reason. May be repeated.",
 )
-@click.option(
-    "--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Only this stage."
-)
+@stages_option
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would be re-opened.")
 def retry(
     *, run_dir: Path, reasons: tuple[str, ...], stages: tuple[str, ...], dry_run: bool

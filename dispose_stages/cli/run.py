@@ -31,6 +31,7 @@ EXIT_STATUS = {"all": 0, "some": 3, "none": 4}
 """By how much of the manifest was delivered."""
 HEALINGS = 2
 """How often a run is planned once more by itself, to make lost artifacts again."""
+_KEPT = "what is finished is kept, and the same command continues"
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
@@ -106,23 +107,19 @@ def run(
     began = time.monotonic()
     conductor = Spoken() if verbose or dry_run else Watched(config)
     watch = BudgetWatch(Budget() if dry_run else budget, layout, conductor.tell)
-    ended = None
-    if not (dry_run or forced or extra):
-        ended = _probe_first(config, conductor, command, watch)
+    probe = not (dry_run or forced or extra)
+    ended = _probe_first(config, conductor, command, watch) if probe else None
     ended = ended or _conduct(conductor, command, watch)
-    for _ in range(HEALINGS):
-        if dry_run or ended.stopped_by or watch.spent or not _artifact_was_lost(layout):
-            break
-        conductor.tell("an artifact was lost or damaged; planning once more to make it again")
-        ended = _conduct(conductor, command, watch)
+    if not dry_run:
+        ended = _heal(layout, conductor, command, watch, ended)
     conductor.close(ended)
     status = ended.status if dry_run else exit_status(config, ended)
     if status and watch.spent:
         status = EXIT_BUDGET
-        say(f"{watch.spent}; what is finished is kept, and the same command continues", err=True)
+        say(f"{watch.spent}; {_KEPT}", err=True)
     elif status and ended.stopped_by:
         status = 128 + ended.stopped_by
-        say("stopped; what is finished is kept, and the same command continues", err=True)
+        say(f"stopped; {_KEPT}", err=True)
     if notify and not dry_run:
         call_on_end(notify, layout, status, time.monotonic() - began)
     sys.exit(status)
@@ -131,6 +128,22 @@ def run(
 def _conduct(conductor: Conductor, command: Sequence[str], watch: BudgetWatch) -> Supervised:
     ended = conductor.run(command, watch.begin)
     watch.end()
+    return ended
+
+
+def _heal(
+    layout: RunLayout,
+    conductor: Conductor,
+    command: Sequence[str],
+    watch: BudgetWatch,
+    ended: Supervised,
+) -> Supervised:
+    """Plan again while jobs have found artifacts lost."""
+    for _ in range(HEALINGS):
+        if ended.stopped_by or watch.spent or not _artifact_was_lost(layout):
+            break
+        conductor.tell("an artifact was lost or damaged; planning once more to make it again")
+        ended = _conduct(conductor, command, watch)
     return ended
 
 

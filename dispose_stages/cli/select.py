@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dispose_stages.cli.options import run_dir_argument
+from dispose_stages.cli.options import FOLDER, run_dir_argument
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--highest", "way", flag_value="higher", help="The higher, the better.")
 @click.option("--lowest", "way", flag_value="lower", help="The lower, the better.")
-@click.option(
-    "--to",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the view. Default: RUN_DIR-best-METRIC.",
-)
+@click.option("--to", type=FOLDER, help="Folder of the view. Default: RUN_DIR-best-METRIC.")
 def select(*, run_dir: Path, metric: str, per: str, way: Better | None, to: Path | None) -> None:
     """Choose the best delivered pair of every group of the run in RUN_DIR, and make a view of them.
 

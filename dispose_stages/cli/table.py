@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dispose_stages.cli.options import EXISTING_FOLDER
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _FORMATS = ("md", "csv", "tex", "json")
     "runs",
     nargs=-1,
     required=True,
-    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    type=EXISTING_FOLDER,
     metavar="RESULTS...",
 )
 @click.option(

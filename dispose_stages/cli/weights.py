@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dispose_stages.cli.options import FOLDER, config_option
+from dispose_stages.cli.options import EXISTING_FOLDER, FOLDER, config_option
 from dispose_stages.cli.terminal import say
 from dispose_stages.cli.weights_download import download
 
@@ -75,7 +75,7 @@ def make_tiny_bundle(*, root: Path, seed: int) -> None:
 @config_option
 @click.option(
     "--root",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=EXISTING_FOLDER,
     help="Folder of the checkpoints instead of models.root.",
 )
 def convert(*, config_file: Path, root: Path | None) -> None:

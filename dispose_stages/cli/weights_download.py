@@ -11,7 +11,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from dispose_stages.cli.options import FOLDER
+from dispose_stages.cli.options import EXISTING_FOLDER, FOLDER
 from dispose_stages.cli.terminal import say
 from dispose_stages.config import GPU_STAGES
 from dispose_stages.errors import WeightsError
@@ -61,7 +61,7 @@ class MinuteLines(tqdm):  # type: ignore[type-arg] # not at run time
 @click.option(
     "--from",
     "folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=EXISTING_FOLDER,
     help="Link to the files in this folder and fetch nothing. Found in this program's layout, as "
     "copies of the repositories, or in a cache of huggingface_hub.",
 )

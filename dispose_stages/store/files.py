@@ -11,7 +11,6 @@ from pathlib import Path
 
 from dispose_stages.errors import Reason, UnitError
 
-_BLOCK = 1 << 20
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -72,9 +71,11 @@ def check_file(path: Path) -> int:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def existing_folder(path: Path) -> Path:
+    """The path or the nearest folder above it that is there."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from dispose_stages.atomic import TEMPORARY_SUFFIX
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError
@@ -85,24 +86,8 @@ def _parse(name: str) -> tuple[str, FileKind]:
     return (name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else "", FileKind.ARTIFACT)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredArray:
-    """An array of an artifact.
-
-    Attributes:
-        name: Path within the artifact.
-        dtype: Name of the type of its elements.
-        axes: Names of the axes where they have one.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    axes: tuple[str | None, ...]
-
-
-def stored_arrays(path: Path) -> list[StoredArray]:
-    """Arrays of an artifact, from its metadata alone.
+def describe_arrays(path: Path) -> list[str]:
+    """A line for each array of an artifact: name, type, sizes and axes, from its metadata alone.
 
     Raises:
         ArtifactMissingError: There is no such file.
@@ -114,12 +99,7 @@ def stored_arrays(path: Path) -> list[StoredArray]:
         )
         parsed = {name: parse(head) for name, head in sorted(heads.items())}
         return [
-            StoredArray(
-                name.removesuffix("/zarr.json"),
-                str(head["data_type"]),
-                tuple(int(size) for size in head["shape"]),
-                tuple(head.get("dimension_names") or ()),
-            )
+            f"{name.removesuffix('/zarr.json')}: {head['data_type']} ({_shape(head)})"
             for name, head in parsed.items()
             if head["node_type"] == "array"
         ]
@@ -127,3 +107,11 @@ def stored_arrays(path: Path) -> list[StoredArray]:
         raise ArtifactMissingError(f"no artifact at {path}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactCorruptError(f"{path}: {error}") from error
+
+
+def _shape(head: Mapping[str, Any]) -> str:
+    """``25 f x 18 n``; axes where they have a name."""
+    sizes = [int(size) for size in head["shape"]]
+    axes = head.get("dimension_names") or (None,) * len(sizes)
+    named = zip(sizes, axes, strict=True)
+    return " x ".join(f"{size} {axis or ''}".strip() for size, axis in named)

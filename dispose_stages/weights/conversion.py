@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dispose_stages.atomic import canonical_json, replacing
 from dispose_stages.errors import WeightsError
+from dispose_stages.store.files import file_digest
 from dispose_stages.weights.converted import (
     BLANK,
     RECORD,
@@ -20,7 +21,6 @@ from dispose_stages.weights.converted import (
     conversion_path,
     is_pickle,
     sealed_sha256,
-    sha256,
 )
 from dispose_stages.weights.files import open_weights
 from dispose_stages.weights.layout import FILES
@@ -58,7 +58,7 @@ def convert_checkpoint(source: Path) -> Path:
         "version": VERSION,
         "source": source.name,
         "source_size": status.st_size,
-        "source_sha256": sha256(source),
+        "source_sha256": file_digest(source),
         "seal": BLANK,
     }
     tensors = _apart(file.tensors(set(file.shapes)))

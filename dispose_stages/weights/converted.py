@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from dispose_stages.errors import WeightsError
 from dispose_stages.records import parse
+from dispose_stages.store.files import file_digest
 
 RECORD = "conversion"
 """The entry of a conversion's metadata that holds the record."""
@@ -112,7 +113,7 @@ def content_identity(path: Path) -> tuple[str, str]:
     """
     record = read_record(path)
     if record is None:
-        return path.name, sha256(path)
+        return path.name, file_digest(path)
     if sealed_sha256(path, record["seal"]) != record["seal"]:
         raise WeightsError(
             f"{path}: is not what was converted from {record['source']}; remove it, or renew it "
@@ -128,9 +129,3 @@ def sealed_sha256(path: Path, seal: str) -> str:
         head = stream.read(min(int.from_bytes(length, "little"), _HEADER_LIMIT))
         begun = hashlib.sha256(length + head.replace(seal.encode(), BLANK.encode(), 1))
         return hashlib.file_digest(stream, lambda: begun).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

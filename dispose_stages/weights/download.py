@@ -19,7 +19,8 @@ from tqdm import tqdm
 from dispose_stages.atomic import commit, fsync_directory, temporary_name, write_text
 from dispose_stages.errors import StoreError, WeightsError
 from dispose_stages.records import read_record, record_text
-from dispose_stages.weights.converted import find_in_use, sha256
+from dispose_stages.store.files import existing_folder, file_digest
+from dispose_stages.weights.converted import find_in_use
 from dispose_stages.weights.hub import HubError, Published, fetch, find_published, stated_digest
 from dispose_stages.weights.layout import HUB, CheckpointFile, Place
 from dispose_stages.weights.verification import Problem, what_is_wrong
@@ -76,8 +77,7 @@ def left_to_fetch(root: Path, wanted: Iterable[Published]) -> int:
 
 def free_space(root: Path) -> int:
     """Bytes free where the folder is, or will be."""
-    there = next(path for path in (root.absolute(), *root.absolute().parents) if path.is_dir())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(existing_folder(root)).free
 
 
 def check_space(root: Path, wanted: Iterable[Published]) -> None:
@@ -148,7 +148,7 @@ def link(root: Path, problem: Problem, folder: Path) -> str | None:
     file, reasons = problem.file, []
     for there, place, name in _candidates(folder, file):
         reason = what_is_wrong(file, there, place)
-        if reason is None and place.sha256 and sha256(there) != place.sha256:
+        if reason is None and place.sha256 and file_digest(there) != place.sha256:
             reason = "its digest is not that of the published file"
         if reason is None:
             target = root / name
