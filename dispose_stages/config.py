@@ -196,8 +196,11 @@ class Compute(Section):
     """`auto`: CUDA where there is a GPU, else CPU."""
     allow_cpu: bool = True
     """Off: a GPU stage that comes up on the CPU is an error instead of a slow run."""
+    gpus_per_job: int = Field(default=1, ge=1, le=64)
+    """GPUs that a job of a stage with networks asks for, with a process on each; shards are as many
+    times larger. For sites that give whole nodes."""
     threads: int = Field(default=0, ge=0, le=1024)
-    """CPU threads per job; 0: what the scheduler gave."""
+    """CPU threads per process; 0: what the scheduler gave."""
     compile_cache: str = ""
     """Folder of compiled code, yours alone (mode 0700); empty: one in your own cache."""
     decode_timeout: float = Field(default=60.0, gt=0, le=3600)

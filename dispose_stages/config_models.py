@@ -48,6 +48,10 @@ class Models(Section):
     """Folder that holds the checkpoints (layout: `dispose weights list`). The small bundle's is
     found in the program where it is not in the working directory."""
 
+    cache: str = ""
+    """Folder on a node's own disk, such as `$TMPDIR`, to which checkpoints are copied once and read
+    from; empty: they are read where they lie. Best one that outlives a job."""
+
     @property
     def folder(self) -> Path:
         """`root` as it is to be opened."""

@@ -91,14 +91,14 @@ def _used(layout: RunLayout, job: tuple[str, str], began: float, now: float) -> 
     lease = read_lease(layout.running(*job))
     seconds = 0.0
     if lease is not None and lease.get("device") == "cuda":
-        seconds = now - max(began, float(lease["started"]))
+        seconds = (now - max(began, float(lease["started"]))) * max(1, int(lease.get("gpus", 1)))
     path = layout.stats(*job)
     try:
         attempts = JobStats.read(path).attempts if path.stat().st_mtime > began - _SLACK else []
     except FileNotFoundError:
         attempts = []
     return seconds + sum(
-        attempt.seconds
+        attempt.seconds * attempt.gpus
         for attempt in attempts
         if attempt.device == "cuda"
         and attempt.started >= began

@@ -87,7 +87,7 @@ def _common(outcomes: RunOutcomes) -> dict[str, str | None]:
 def _gpus(outcomes: RunOutcomes) -> dict[str, tuple[str, str]]:
     """Unit of ``sample`` to model and driver of its GPU, empty where there was none."""
     shards = [shard for shard in outcomes.shards if shard.stage == "sample"]
-    return {unit: gpus for s in shards for gpus in (s.stats.gpus(),) for unit in s.results}
+    return {unit: shard.stats.gpu_of(unit) for shard in shards for unit in shard.results}
 
 
 def _artifact_paths(config: Config) -> Callable[[str, str], str | None]:

@@ -24,7 +24,7 @@ from dispose_stages.batch.lease import Lease
 from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.machine import granted_threads, limit_threads, settle_device
 from dispose_stages.batch.run_files import read_run_config
-from dispose_stages.batch.runner import Runner, ShardFailedError
+from dispose_stages.batch.runner import Runner, ShardFailedError, check_node
 from dispose_stages.batch.settled import Settled
 from dispose_stages.batch.stage import Context, Stage
 from dispose_stages.batch.stats import Attempt, Ending, JobStats
@@ -33,6 +33,8 @@ from dispose_stages.batch.unit import Result, Status, Unit
 from dispose_stages.config import GPU_STAGES, Config
 from dispose_stages.faults import machine_fault
 from dispose_stages.store.artifacts import ArtifactStore
+from dispose_stages.weights.digests import DigestCache
+from dispose_stages.weights.node_copy import node_folder
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ _TOLD = 20
 _LONGEST_TOLD = 200
 
 OnProgress = Callable[[int, int, str], None]
+Compute = Callable[["Job", Config, Lease], int]
 
 
 def load_stage(name: str) -> Stage:
@@ -61,59 +64,86 @@ class Job:
     Args:
         attempt: As counted by the caller, from 1.
         on_progress: Called with (done, total, label) after every unit.
+        name: Of its files; None: that of the shard.
+
+    Attributes:
+        stats: Of the shard.
+        attempt: This one.
     """
 
     def __init__(
         self,
-        stage: Stage,
         layout: RunLayout,
         shard: Shard,
         switch: StopSwitch,
         attempt: int,
         on_progress: OnProgress,
+        name: str | None = None,
     ) -> None:
-        self._stage = stage
-        self._layout = layout
-        self._shard = shard
-        self._switch = switch
+        self.layout = layout
+        self.shard = shard
+        self.switch = switch
         self._on_progress = on_progress
-        self._stats_path = layout.stats(shard.stage, shard.name)
-        self._stats = JobStats.read(self._stats_path)
-        self._attempt = Attempt(attempt)
+        self.name = name or shard.name
+        self._stats_path = layout.stats(shard.stage, self.name)
+        self.stats = JobStats.read(self._stats_path)
+        self.attempt = Attempt(attempt)
         self._saved_at = time.monotonic()
 
-    def perform(self, config: Config, device: str, lease: Lease) -> int:
+    def lease(self) -> Lease:
+        """The right to do this, with what those who look on are told of it."""
+        facts = {
+            "stage": self.shard.stage,
+            "shard": self.shard.name,
+            "attempt": self.attempt.number,
+            "total": len(self.shard.units),
+            "job": os.environ.get("SLURM_JOB_ID", ""),
+            "label": "",
+        }
+        return Lease(self.layout.running(self.shard.stage, self.name), facts)
+
+    def perform(self, stage: Stage, config: Config, device: str, lease: Lease) -> int:
         """Run the shard and write what is to be written; returns the exit status."""
-        self._attempt.device = device
+        with self.recorded():
+            return self.end(self.runner(stage, config, device, lease).run())
+
+    def runner(self, stage: Stage, config: Config, device: str, lease: Lease) -> Runner:
+        """What computes the units, in surroundings that are settled."""
+        self.attempt.device = device
         lease.say(device=device)
-        self._stats.attempts.append(self._attempt)
-        self._attempt.outcome = Ending.ERROR  # unless something better is known
+        settled = Settled.read(self.layout, self.shard)
+        known = DigestCache(Path(config.store) / "weights.json").known
+        context = Context(
+            config=config,
+            store=ArtifactStore(Path(config.store)),
+            models_root=node_folder(config.models, self.shard.stage, known),
+            device=device,
+            videos=self.layout.videos,
+            stop_requested=self.switch,
+            say_step=lambda step, steps: lease.say(step=step, steps=steps),
+        )
+        parts = (self.stats, self._progress(lease), self._begin(lease))
+        return Runner(stage, self.shard, settled, context, *parts)
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Note this attempt in the shard's statistics, however it ends."""
+        self.stats.attempts.append(self.attempt)
+        self.attempt.outcome = Ending.ERROR  # unless something better is known
         try:
-            context = Context(
-                config=config,
-                store=ArtifactStore(Path(config.store)),
-                models_root=config.models.folder,
-                device=device,
-                videos=self._layout.videos,
-                stop_requested=self._switch,
-                say_step=lambda step, steps: lease.say(step=step, steps=steps),
-            )
-            run = Runner(
-                self._stage,
-                self._shard,
-                Settled.read(self._layout, self._shard),
-                context,
-                self._stats,
-                self._progress(lease),
-                self._begin(lease),
-            )
-            return self._finish(run.run())
-        except ShardFailedError as error:
-            return self._bad_node(error)
+            yield
         finally:
             # The disk may be full; that must not hide how the job ended.
             with suppress(OSError):
                 self._save_stats()
+
+    def end(self, ledger: Ledger) -> int:
+        """Write what is to be written of the units' results; returns the exit status."""
+        try:
+            check_node(ledger)
+        except ShardFailedError as error:
+            return self._bad_node(error)
+        return self._finish(ledger)
 
     def _begin(self, lease: Lease) -> Callable[[Unit], None]:
         def report(unit: Unit) -> None:
@@ -127,15 +157,15 @@ class Job:
         told: deque[tuple[str, str, str]] = deque(maxlen=_TOLD)
 
         def report(counts: Counter[Status], unit: Unit, result: Result) -> None:
-            self._switch.unit_ended(max(self._stats.seconds.values(), default=0.0))
+            self.switch.unit_ended(max(self.stats.seconds.values(), default=0.0))
             if result.status is Status.FAILED:
                 told.append((unit.id, str(result.reason), result.message[:_LONGEST_TOLD]))
             lease.say(
                 **{str(status): count for status, count in counts.items()},
-                found=self._attempt.found,
+                found=self.attempt.found,
                 told=list(told),
             )
-            self._on_progress(counts.total(), len(self._shard.units), unit.label)
+            self._on_progress(counts.total(), len(self.shard.units), unit.label)
             if time.monotonic() - self._saved_at > SAVE_STATS_SECONDS:
                 self._save_stats(outcome=Ending.RUNNING)
 
@@ -143,44 +173,44 @@ class Job:
 
     def _finish(self, ledger: Ledger) -> int:
         pending = sum(entry.status is Status.PENDING for entry in ledger.units.values())
-        partial = self._layout.partial(self._shard.stage, self._shard.name)
+        partial = self.layout.partial(self.shard.stage, self.shard.name)
         if pending:
-            self._attempt.outcome = Ending.UNFINISHED
+            self.attempt.outcome = Ending.UNFINISHED
             why = Counter(r.message for r in ledger.units.values() if r.status is Status.PENDING)
             for message, count in why.most_common():
                 logger.warning("%d of %d units are left: %s", count, len(ledger.units), message)
             logger.warning("what is done is kept, and the same command continues")
             write_text(partial, ledger.to_json())
             return EXIT_UNFINISHED
-        if self._attempt.outcome is not Ending.GIVEN_UP:
-            self._attempt.outcome = Ending.DONE
+        if self.attempt.outcome is not Ending.GIVEN_UP:
+            self.attempt.outcome = Ending.DONE
         self._save_stats()
         partial.unlink(missing_ok=True)
         # Also rewritten when nothing changed: Snakemake wants outputs newer than their inputs.
-        write_text(self._layout.ledger(self._shard.stage, self._shard.name), ledger.to_json())
+        write_text(self.layout.ledger(self.shard.stage, self.shard.name), ledger.to_json())
         return EXIT_DONE
 
     def _bad_node(self, error: ShardFailedError) -> int:
-        failures = self._stats.bad_nodes_in_a_row() + 1
+        failures = self.stats.bad_nodes_in_a_row() + 1
         logger.error("%s (attempt %d of %d)", error, failures, BAD_NODE_ATTEMPTS)
         if failures >= BAD_NODE_ATTEMPTS:
             logger.error("giving these units up so that everything else is delivered")
-            self._attempt.outcome = Ending.GIVEN_UP
+            self.attempt.outcome = Ending.GIVEN_UP
             return self._finish(error.ledger)
-        self._attempt.outcome = Ending.BAD_NODE
+        self.attempt.outcome = Ending.BAD_NODE
         return EXIT_FAILED
 
     def _save_stats(self, outcome: Ending | None = None) -> None:
-        settled = self._attempt.outcome
-        self._attempt.measure()
-        self._attempt.outcome = outcome or settled
-        self._stats.write(self._stats_path)
-        self._attempt.outcome = settled
+        settled = self.attempt.outcome
+        self.attempt.measure()
+        self.attempt.outcome = outcome or settled
+        self.stats.write(self._stats_path)
+        self.attempt.outcome = settled
         self._saved_at = time.monotonic()
 
 
 @contextmanager
-def _machine(config: Config, stage: str, switch: StopSwitch) -> Iterator[str]:
+def machine(config: Config, stage: str, switch: StopSwitch) -> Iterator[str]:
     """Threads and GPU of this job; yields the device. Before the stage (and torch) is imported."""
     limit_threads(granted_threads(config.compute.threads, os.environ), os.environ)
     with ExitStack() as stack:
@@ -220,32 +250,32 @@ def perform_shard(
     Raises:
         DisposeError: The set-up is wrong.
     """
+
+    def compute(job: Job, config: Config, lease: Lease) -> int:
+        with machine(config, stage_name, job.switch) as device:
+            return job.perform(stage or load_stage(stage_name), config, device, lease)
+
     layout = RunLayout(run_dir)
-    config = read_run_config(layout)
     shard = Shard.read(layout.shard(stage_name, shard_name))
-    if deadline is None:
-        deadline = find_deadline(os.environ)
-    switch = StopSwitch(deadline, now, layout.halt)
-    lease = Lease(
-        layout.running(stage_name, shard_name),
-        {
-            "stage": stage_name,
-            "shard": shard_name,
-            "attempt": attempt,
-            "total": len(shard.units),
-            "job": os.environ.get("SLURM_JOB_ID", ""),
-            "label": "",
-        },
-    )
+    switch = StopSwitch(deadline or find_deadline(os.environ), now, layout.halt)
+    return hold_shard(Job(layout, shard, switch, attempt, on_progress), compute)
+
+
+def hold_shard(job: Job, compute: Compute) -> int:
+    """Have a shard computed while no other job is at it; returns the exit status.
+
+    Args:
+        job: The attempt.
+        compute: Does it.
+    """
+    lease = job.lease()
     try:
-        with switch.on_signals():
-            if not lease.wait(switch):
+        with job.switch.on_signals():
+            if not lease.wait(job.switch):
                 logger.warning("asked to stop while another job has this shard")
                 return EXIT_UNFINISHED
-            with lease, _machine(config, stage_name, switch) as device:
-                code = stage or load_stage(stage_name)
-                job = Job(code, layout, shard, switch, attempt, on_progress)
-                return job.perform(config, device, lease)
+            with lease:
+                return compute(job, read_run_config(job.layout), lease)
     except Exception as error:
         if not (fault := machine_fault(error)):
             raise

@@ -32,7 +32,7 @@ from dispose_stages.batch.sharding import (
     shard_name,
 )
 from dispose_stages.batch.unit import RowPlan, Unit, stage_of, unit_maker
-from dispose_stages.config import STAGES, Config
+from dispose_stages.config import GPU_STAGES, STAGES, Config
 
 _SHARED_BITS = 4
 """Leading bits of a clip's route that it shares with its motion unit, in a run of many clips."""
@@ -114,10 +114,16 @@ def build_plan(
         plan.shard_counts[stage] = _shards_of(plan, stage, config, previous_counts or {})
     for stage, costs in _costs(plan, priors or Priors()).items():
         kept = map(prefix_of, (former or {}).get(stage, ())) if config.pilot.chosen else ()
-        seconds, most = config.shards.minutes * 60, config.shards.maximum
+        seconds, most = minutes_of_job(config, stage) * 60, config.shards.maximum
         plan.parts[stage] = cut(costs, seconds, most, frozenset(kept))
         plan.shard_counts[stage] = len(plan.parts[stage])
     return plan
+
+
+def minutes_of_job(config: Config, stage: str) -> float:
+    """Aimed computing time of a job, all its processes together."""
+    processes = config.compute.gpus_per_job if stage in GPU_STAGES else 1
+    return config.shards.minutes * processes
 
 
 def _costs(plan: Plan, priors: Priors) -> dict[str, list[tuple[int, float]]]:
@@ -139,7 +145,7 @@ def _shards_of(plan: Plan, stage: str, config: Config, previous: Mapping[str, in
     wanted = shard_count(
         len(plan.units[stage]),
         config.shards.seconds_per_unit.get(stage, 1.0),
-        config.shards.minutes,
+        minutes_of_job(config, stage),
         config.shards.maximum,
     )
     settled = settle_shard_count(wanted, previous.get(stage))

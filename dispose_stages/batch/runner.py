@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class Runner:
         stats: Of the shard; what is computed is added to its last attempt.
         on_progress: Called after every unit with what came of all so far, the unit and its result.
         on_begin: Called before every unit that is computed.
+        units: Those of the shard that this pass takes, taken one by one; None for all.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Runner:
         stats: JobStats | None = None,
         on_progress: Callable[[Counter[Status], Unit, Result], None] = lambda *_: None,
         on_begin: Callable[[Unit], None] = lambda _: None,
+        units: Iterable[Unit] | None = None,
     ) -> None:
         self.stage = stage
         self.shard = shard
@@ -85,31 +87,26 @@ class Runner:
         self.stats = stats or JobStats(attempts=[Attempt(1)])
         self.on_progress = on_progress
         self.on_begin = on_begin
+        self.units = units
         self._repository = stage.repository(context)
         self._leases: dict[str, Lease] = {}
         self._worker: Any = None
         self._opening = False
-        self._fault = ""
+        self.fault = ""
 
     def run(self) -> Ledger:
-        """Bring every unit to a result; units left when asked to stop are ``pending``.
-
-        Raises:
-            ShardFailedError: Every unit that was tried failed for a reason of the machine.
-        """
+        """Bring every unit to a result; units left when asked to stop are ``pending``."""
         results: dict[str, Result] = {}
         counts: Counter[Status] = Counter()
         for unit, result in self._results():
             results[unit.id] = result
             counts[result.status] += 1
             self.on_progress(counts, unit, result)
-        ledger = Ledger(self.shard.stage, self.shard.name, results)
-        self._check_node(ledger)
-        return ledger
+        return Ledger(self.shard.stage, self.shard.name, results)
 
     def _results(self) -> Iterator[tuple[Unit, Result]]:
         elsewhere: deque[Unit] = deque()
-        for unit in self.shard.units:
+        for unit in self.shard.units if self.units is None else self.units:
             if result := self._blocked(unit) or self._result(self._ready(unit)):
                 yield unit, result
             else:
@@ -135,14 +132,14 @@ class Runner:
         except InterruptedUnitError as error:
             return Result(Status.PENDING, key=unit.key, message=str(error))
         except Exception as error:
-            if self._fault or not (fault := machine_fault(error)):
+            if self.fault or not (fault := machine_fault(error)):
                 return self._failure(unit, error)
             logger.exception("%s: the machine is at fault, not the unit", unit.label)
-            self._fault = fault
+            self.fault = fault
             return self._halted(unit)
 
     def _halted(self, unit: Unit) -> Result:
-        return Result(Status.PENDING, key=unit.key, message=self._fault)
+        return Result(Status.PENDING, key=unit.key, message=self.fault)
 
     def _failure(self, unit: Unit, error: Exception) -> Result:
         """The result of a unit that raised.
@@ -168,7 +165,7 @@ class Runner:
     def _found_or_computed(self, unit: Unit) -> Result | None:
         if found := self._find(unit):
             return found
-        if self._fault:
+        if self.fault:
             return self._halted(unit)
         if self.context.stop_requested():
             return Result(Status.PENDING, key=unit.key, message="the job was asked to stop")
@@ -220,7 +217,9 @@ class Runner:
             return worker.compute(**inputs)
 
     def _following(self, unit: Unit) -> Unit | None:
-        """The next unit of the shard that is still to be computed."""
+        """The next unit of the shard that is still to be computed, if that is known."""
+        if self.units is not None:
+            return None
         units = iter(self.shard.units)
         any(later.id == unit.id for later in units)  # up to this one
         waiting = (self._ready(later) for later in units if not self._blocked(later))
@@ -251,14 +250,20 @@ class Runner:
             logger.info("networks of %s loaded in %.1f s", self.stage.name, attempt.load_seconds)
         return self._worker
 
-    def _check_node(self, ledger: Ledger) -> None:
-        tried = [r for r in ledger.units.values() if r.status in {Status.DONE, Status.FAILED}]
-        if tried and all(result.reason in MACHINE_REASONS for result in tried):
-            raise ShardFailedError(
-                f"all {len(tried)} units of {self.shard.stage} shard {self.shard.name} failed "
-                f"on this machine; the first: {tried[0].message}",
-                ledger,
-            )
+
+def check_node(ledger: Ledger) -> None:
+    """Tell a bad node from bad units.
+
+    Raises:
+        ShardFailedError: Every unit that was tried failed for a reason of the machine.
+    """
+    tried = [r for r in ledger.units.values() if r.status in {Status.DONE, Status.FAILED}]
+    if tried and all(result.reason in MACHINE_REASONS for result in tried):
+        raise ShardFailedError(
+            f"all {len(tried)} units of {ledger.stage} shard {ledger.shard} failed "
+            f"on this machine; the first: {tried[0].message}",
+            ledger,
+        )
 
 
 def _one_line(error: BaseException, *, with_type: bool = False) -> str:

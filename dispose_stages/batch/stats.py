@@ -48,6 +48,7 @@ class Attempt:
         job: Of the scheduler; empty without one.
         device: ``cuda`` or ``cpu``.
         gpu: Its model, where torch used it.
+        gpus: How many it had, with a process on each.
         started: Unix time.
         seconds: From start to end.
         found: Units whose artifact was there.
@@ -64,6 +65,7 @@ class Attempt:
     device: str = ""
     gpu: str = ""
     gpu_driver: str = ""
+    gpus: int = 1
     started: float = field(default_factory=time.time)
     seconds: float = 0.0
     outcome: Ending = Ending.RUNNING
@@ -101,11 +103,17 @@ class JobStats:
 
     Attributes:
         seconds: Per unit, when it was last computed.
+        cards: Per unit that a GPU computed, its model and driver.
         attempts: Oldest first; the last one is the present one.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
+    cards: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def gpu_of(self, unit_id: str) -> tuple[str, str]:
+        """Model and driver of the GPU that computed a unit; those of all where none is noted."""
+        return self.cards.get(unit_id, ("", "")) if self.cards else self.gpus()
 
     @classmethod
     def joined(cls, parts: Iterable[JobStats]) -> JobStats:
@@ -114,6 +122,7 @@ class JobStats:
         for part in parts:
             whole.seconds |= part.seconds
             whole.attempts += part.attempts
+            whole.cards |= part.cards
         return whole
 
     @property
@@ -153,7 +162,12 @@ class JobStats:
     def computed(self, unit_id: str, seconds: float) -> None:
         """A unit was computed in the present attempt."""
         self.seconds[unit_id] = round(seconds, 4)
-        self.attempts[-1].computed += 1
+        self.cards.pop(unit_id, None)
+        attempt = self.attempts[-1]
+        attempt.computed += 1
+        attempt.measure()
+        if attempt.gpu:
+            self.cards[unit_id] = (attempt.gpu, attempt.gpu_driver)
 
     @classmethod
     def read(cls, path: Path) -> JobStats:
@@ -169,7 +183,8 @@ class JobStats:
             Attempt(**{name: _KINDS[name](value) for name, value in attempt.items()})
             for attempt in content["attempts"]
         ]
-        stats = cls({unit: float(s) for unit, s in content["seconds"].items()}, attempts)
+        cards = {unit: (str(a), str(b)) for unit, (a, b) in content.get("cards", {}).items()}
+        stats = cls({unit: float(s) for unit, s in content["seconds"].items()}, attempts, cards)
         times = (time for a in attempts for time in (a.started, a.seconds, a.load_seconds))
         if not all(map(math.isfinite, (*stats.seconds.values(), *times))):
             raise ValueError("a time is not finite")
@@ -178,4 +193,6 @@ class JobStats:
     def write(self, path: Path) -> None:
         """Write the file atomically."""
         attempts = [asdict(attempt) for attempt in self.attempts[-KEPT_ATTEMPTS:]]
-        write_text(path, record_text(*_FORM, {"seconds": self.seconds, "attempts": attempts}))
+        cards = {"cards": self.cards} if self.cards else {}
+        content = {"seconds": self.seconds, "attempts": attempts, **cards}
+        write_text(path, record_text(*_FORM, content))

@@ -199,7 +199,7 @@ def _stage_status(stage: str, shards: Iterable[ShardState], since: float) -> Sta
         jobs_left=counts["jobs_left"],
         seconds_per_unit=sum(seconds) / len(seconds) if seconds else None,
         seconds_per_job=beside / len(attempts) if attempts else None,
-        gpu_seconds=sum(a.seconds for a in attempts if a.device == "cuda"),
+        gpu_seconds=sum(a.seconds * a.gpus for a in attempts if a.device == "cuda"),
     )
 
 

@@ -47,16 +47,32 @@ def _stage_command(stage: str) -> click.Command:
         type=float,
         help="Unix time at which this process will be killed. Default: as SLURM says.",
     )
+    @click.option("--lane", type=int, hidden=True)
+    @click.option("--queue", type=int, hidden=True)
     @click.pass_obj
     def command(
-        obj: dict[str, bool], *, run_dir: Path, shard: str, attempt: int, deadline: float | None
+        obj: dict[str, bool],
+        *,
+        run_dir: Path,
+        shard: str,
+        attempt: int,
+        deadline: float | None,
+        lane: int | None,
+        queue: int | None,
     ) -> None:
         configure_logging(verbose=obj["verbose"])
-        from dispose_stages.batch.job import perform_shard
+        from dispose_stages.batch.lanes import perform_job, perform_lane
 
+        job = (stage, run_dir, shard)
+        if lane is not None and queue is not None:  # called by the job itself
+            sys.exit(perform_lane(*job, lane, queue, attempt=attempt, deadline=deadline))
         with unit_progress(f"{stage} {shard}") as on_progress:
-            status = perform_shard(
-                stage, run_dir, shard, attempt=attempt, deadline=deadline, on_progress=on_progress
+            status = perform_job(
+                *job,
+                command=sys.orig_argv,
+                attempt=attempt,
+                deadline=deadline,
+                on_progress=on_progress,
             )
         sys.exit(status)
 

@@ -265,7 +265,7 @@ def _protocol(unit: Unit, params: ScoreParams, motion: MotionField, context: Con
     if params.group in {"pose", "identity"}:
         cache = DigestCache(Path(context.config.store) / "weights.json")
         for file in (layout.DETECTOR, layout.WHOLE_BODY):
-            weights[file] = cache.identity(find_file(context.models_root, file))[1]
+            weights[file] = cache.identity(find_file(context.config.models.folder, file))[1]
     video = unit.inputs.get("video")
     return describe(
         params,

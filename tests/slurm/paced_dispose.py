@@ -4,8 +4,8 @@
 it: of every job of a stage (``pose``), of the first attempt at one shard (``mux 0-of-4``), or of
 denoising steps (``step``). A job waits there until the gate is taken away or it is asked to stop:
 whatever is to happen to it then happens in the middle of a unit, on a machine of any speed. Notes
-go to ``<run>.calls``, one line per event: ``event stage unit slurm-job process``. The variable
-``NOTED_RUN`` names the run.
+go to ``<run>.calls``, one line per event: ``event stage unit slurm-job process gpus``. The
+variable ``NOTED_RUN`` names the run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from dispose_stages.batch import job
+from dispose_stages.batch import job, lanes
 from dispose_stages.batch.stage import InterruptedUnitError
 from dispose_stages.cli import main
 
@@ -48,7 +48,9 @@ def wait_at(passed, *names, stage, stop_requested):
 
 def note(event, stage, unit="-"):
     """Add a line; short appends do not mix."""
-    line = f"{event} {stage} {unit} {os.environ.get('SLURM_JOB_ID', '-')} {os.getpid()}\n"
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES") or "-"
+    job = os.environ.get("SLURM_JOB_ID", "-")
+    line = f"{event} {stage} {unit} {job} {os.getpid()} {gpu}\n"
     with Path(f"{RUN}.calls").open("a") as stream:
         stream.write(line)
 
@@ -138,5 +140,5 @@ def wait_between_steps():
 
 
 if __name__ == "__main__":
-    job.load_stage = load_noted_stage
+    job.load_stage = lanes.load_stage = load_noted_stage
     main(sys.argv[1:])

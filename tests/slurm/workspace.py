@@ -62,6 +62,7 @@ class Call:
     unit: str
     job: str
     process: str
+    gpus: str
 
 
 @dataclass
@@ -96,8 +97,15 @@ class Workspace:
         path = os.pathsep.join([str(REPOSITORY), *libraries])
         return cls(root, {"PYTHONPATH": path, MARK: str(root)})
 
-    def start(self, run: str, profile: Path, *arguments: str) -> subprocess.Popen:
-        """Start Snakemake on a run with a store of its own; its output goes to ``<run>.out``."""
+    def start(self, run: str, profile: Path, *arguments: str, **config: object) -> subprocess.Popen:
+        """Start Snakemake on a run; its output goes to ``<run>.out``.
+
+        Args:
+            run: Its name; it has a store of its own unless told otherwise.
+            profile: Of Snakemake.
+            arguments: For Snakemake.
+            config: What differs from the settings of all runs here.
+        """
         own = {
             "run": run,
             "manifest": "media/pairs.csv",
@@ -105,7 +113,7 @@ class Workspace:
             "store": f"store-{run}",
             "models": {"bundle": "tiny", "root": "tiny"},
         }
-        (self.root / f"{run}.yaml").write_text(yaml.safe_dump(SMALL | own))
+        (self.root / f"{run}.yaml").write_text(yaml.safe_dump(SMALL | own | config))
         command = [
             *(str(self.root / "bin/python"), "-m", "tests.slurm.impatient_snakemake"),
             *("--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(profile)),

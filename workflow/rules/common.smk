@@ -21,9 +21,6 @@ from dispose_stages.batch.rules import RunRules, link_folder, memory, tell_calle
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.errors import DisposeError
 
-GPU = 1
-"""GPUs per job of a stage with networks."""
-
 
 wildcard_constraints:
     shard=r"\d+-of-\d+",
@@ -84,6 +81,10 @@ except DisposeError as error:
     raise refusal(error) from None
 
 
+GPU = config["compute"]["gpus_per_job"]
+"""GPUs, and processes, of a job of a stage with networks."""
+
+
 @cache
 def this_run():
     """The run with what this command forces, which Snakemake tells after parsing only.
@@ -113,7 +114,7 @@ def settle_settings():
     workflow.config_settings.configfiles = [prepared.layout.config.absolute()]
     workflow.config_settings.config_args = []
     if workflow.local_exec and (count := jobs_at_once(os.environ)):
-        workflow.global_resources.setdefault("gpu", count)
+        workflow.global_resources.setdefault("gpu", max(count, GPU))
     settings = workflow.executor_settings
     if hasattr(settings, "jobname_prefix"):
         prefix = job_name_prefix(settings.jobname_prefix, prepared.layout.root)

@@ -11,10 +11,10 @@ rule correspondence:
         batch.benchmark("correspondence")
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: 2 * GPU
     resources:
         gpu=GPU,
-        mem_mb=memory(16000),
+        mem_mb=memory(16000 * GPU),
         runtime=batch.minutes(),
         attempt=attempt,
     params:

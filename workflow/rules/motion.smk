@@ -11,10 +11,10 @@ rule motion:
         batch.benchmark("motion")
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: 2 * GPU
     resources:
         gpu=GPU,
-        mem_mb=memory(12000),
+        mem_mb=memory(12000 * GPU),
         runtime=batch.minutes(),
         attempt=attempt,
     params:

@@ -11,10 +11,10 @@ rule mux:
         batch.benchmark("mux")
     conda:
         "../../environment.yml"
-    threads: 4
+    threads: 4 * GPU
     resources:
         gpu=GPU,
-        mem_mb=memory(16000),
+        mem_mb=memory(16000 * GPU),
         runtime=batch.minutes(),
         attempt=attempt,
     params:

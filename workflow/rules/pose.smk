@@ -11,10 +11,10 @@ rule pose:
         batch.benchmark("pose")
     conda:
         "../../environment.yml"
-    threads: 4
+    threads: 4 * GPU
     resources:
         gpu=GPU,
-        mem_mb=memory(12000),
+        mem_mb=memory(12000 * GPU),
         runtime=batch.minutes(),
         attempt=attempt,
     params:

@@ -11,10 +11,10 @@ rule sample:
         batch.benchmark("sample")
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: 2 * GPU
     resources:
         gpu=GPU,
-        mem_mb=memory(32000),
+        mem_mb=memory(32000 * GPU),
         runtime=batch.minutes(),
         attempt=attempt,
     params:

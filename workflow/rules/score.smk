@@ -11,10 +11,10 @@ rule score:
         batch.benchmark("score")
     conda:
         "../../environment.yml"
-    threads: 4
+    threads: 4 * GPU
     resources:
         gpu=GPU if set(config["score"]["metrics"]) - {"frames"} else 0,
-        mem_mb=memory(16000),
+        mem_mb=memory(16000 * GPU),
         runtime=batch.minutes(),
         attempt=attempt,
     params:
