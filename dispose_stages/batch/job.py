@@ -50,7 +50,6 @@ _TOLD = 20
 _LONGEST_TOLD = 200
 
 OnProgress = Callable[[int, int, str], None]
-Compute = Callable[["Job", Config, Lease], int]
 
 
 def load_stage(name: str) -> Stage:
@@ -250,18 +249,20 @@ def perform_shard(
     Raises:
         DisposeError: The set-up is wrong.
     """
-
-    def compute(job: Job, config: Config, lease: Lease) -> int:
-        with machine(config, stage_name, job.switch) as device:
-            return job.perform(stage or load_stage(stage_name), config, device, lease)
-
     layout = RunLayout(run_dir)
+    config = read_run_config(layout)
     shard = Shard.read(layout.shard(stage_name, shard_name))
     switch = StopSwitch(deadline or find_deadline(os.environ), now, layout.halt)
-    return hold_shard(Job(layout, shard, switch, attempt, on_progress), compute)
+    job = Job(layout, shard, switch, attempt, on_progress)
+
+    def compute(lease: Lease) -> int:
+        with machine(config, stage_name, switch) as device:
+            return job.perform(stage or load_stage(stage_name), config, device, lease)
+
+    return hold_shard(job, compute)
 
 
-def hold_shard(job: Job, compute: Compute) -> int:
+def hold_shard(job: Job, compute: Callable[[Lease], int]) -> int:
     """Have a shard computed while no other job is at it; returns the exit status.
 
     Args:
@@ -275,7 +276,7 @@ def hold_shard(job: Job, compute: Compute) -> int:
                 logger.warning("asked to stop while another job has this shard")
                 return EXIT_UNFINISHED
             with lease:
-                return compute(job, read_run_config(job.layout), lease)
+                return compute(lease)
     except Exception as error:
         if not (fault := machine_fault(error)):
             raise

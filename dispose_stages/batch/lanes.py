@@ -41,7 +41,7 @@ from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.batch.stats import Ending, JobStats
 from dispose_stages.batch.stopping import StopSwitch, find_deadline
 from dispose_stages.batch.unit import Result, Status, Unit
-from dispose_stages.config import GPU_STAGES, Compute, Config
+from dispose_stages.config import GPU_STAGES, Compute
 from dispose_stages.errors import StoreError
 
 _logger = logging.getLogger(__name__)
@@ -114,14 +114,13 @@ class Lanes:
         self._command = command
         self._names = [lane_name(job.shard.name, number) for number in range(len(gpus))]
 
-    def perform(self, _job: Job, config: Config, lease: Lease) -> int:
+    def perform(self, lease: Lease) -> int:
         """Run all lanes to their end and write the shard's ledger; returns the exit status."""
         job = self._job
         self._clear()
         job.attempt.gpus = len(self._gpus)
         with job.recorded(), unit_queue(len(job.shard.units)) as queue:
-            threads = max(1, granted_threads(config.compute.threads, os.environ) // len(self._gpus))
-            lanes = [self._start(n, queue, threads) for n in range(len(self._gpus))]
+            lanes = [self._start(number, queue) for number in range(len(self._gpus))]
             _logger.info("%d units in %d processes", len(job.shard.units), len(lanes))
             self._watch(lanes, lease)
             for number, lane in enumerate(lanes):
@@ -134,7 +133,8 @@ class Lanes:
         self._clear()
         return status
 
-    def _start(self, number: int, queue: int, threads: int) -> subprocess.Popen[bytes]:
+    def _start(self, number: int, queue: int) -> subprocess.Popen[bytes]:
+        threads = max(1, granted_threads(0, os.environ) // len(self._gpus))
         gpu = {"CUDA_VISIBLE_DEVICES": self._gpus[number]} if self._gpus[number] else {}
         return subprocess.Popen(  # noqa: S603 - no shell, this process's own command
             [*self._command, "--lane", str(number), "--queue", str(queue)],
