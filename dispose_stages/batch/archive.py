@@ -56,6 +56,8 @@ def archive_run(
     config, rows = read_run_config(layout), read_pairs(layout)
     _check(layout, rows, to)
     with RunLock(layout.run_lock):
+        for path in to.rglob(".*.tmp"):  # of a copy that was killed
+            path.unlink()
         media, missing = _media(rows)
         wanted = {**_run_files(layout, config), **_artifacts(layout, config), **media}
         sums: dict[str, str] = {}

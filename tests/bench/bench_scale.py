@@ -59,8 +59,8 @@ sys.addaudithook(_count)
 class Table:
     """Lines about steps, each with its time, opens and the memory of the process after it."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
         self.seconds: dict[str, float] = {}
 
     def step(self, name: str, act: Callable[[], object]) -> object:
@@ -71,9 +71,7 @@ class Table:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         slow = opens * OPEN_SECONDS
         self.seconds[name] = seconds
-        self.lines.append(
-            f"  {name:<28}{seconds:8.2f} s{opens:9,} opens (+{slow:7.1f} s){peak:8.0f} MiB"
-        )
+        self.say(f"  {name:<28}{seconds:8.2f} s{opens:9,} opens (+{slow:7.1f} s){peak:8.0f} MiB")
         return result
 
 
@@ -107,13 +105,13 @@ def collect(layout: RunLayout, store: Path, *, intermediates: bool) -> int:
     return sum((file.stage, file.key) not in needed for file in files)
 
 
-def growth(few: int, many: int) -> list[str]:
+def growth(few: int, many: int) -> str:
     """By which power of the number of pairs each step grew."""
     power = {
         name: math.log(seconds / _seconds[few][name], many / few)
         for name, seconds in _seconds[many].items()
     }
-    return ["  growth: " + ", ".join(f"{name} {value:.2f}" for name, value in power.items())]
+    return "  growth: " + ", ".join(f"{name} {value:.2f}" for name, value in power.items())
 
 
 @pytest.mark.parametrize("pairs", SIZES)
@@ -128,7 +126,14 @@ def test_scale(pairs, tmp_path, capsys, monkeypatch):
         "models": "tiny",
         "store": {"path": "store", "keep": "videos"},
     }
-    table = Table()
+
+    def say(text: str) -> None:  # at once: the large one takes long
+        with capsys.disabled():
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+
+    say(f"\n{pairs:,} pairs")
+    table = Table(say)
     first = table.step("plan, and write it", lambda: planned(values))
     assert isinstance(first, PreparedRun)
     layout, store = first.layout, Path("store")
@@ -151,12 +156,11 @@ def test_scale(pairs, tmp_path, capsys, monkeypatch):
     own = [Path(folder, name) for folder, _, names in os.walk(layout.root) for name in names]
     videos = sum(path.parent == layout.videos for path in own)
     plain = sum(path.stat().st_size for path in own if path.parent != layout.videos)
-    table.lines.append(
+    say(
         f"  {artifacts:,} artifacts, {videos:,} files of videos, {len(own) - videos:,} others "
         f"({plain / 2**20:.0f} MiB): {(artifacts + len(own)) / pairs:.2f} inodes per pair"
     )
     shutil.rmtree(tmp_path)
     _seconds[pairs] = table.seconds
-    table.lines += growth(*sorted(_seconds)[:2]) if len(_seconds) > 1 else []
-    with capsys.disabled():
-        sys.stdout.write("\n".join(["", f"{pairs:,} pairs", *table.lines, ""]))
+    if len(_seconds) > 1:
+        say(growth(*sorted(_seconds)[:2]))

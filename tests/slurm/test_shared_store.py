@@ -19,7 +19,7 @@ IMAGES, VIDEOS = map(int, os.environ.get("SHARED_STORE_SIZE", "2,3").split(","))
 EAST, WEST, LOCAL = "east", "west", "local"
 RUNS = (EAST, WEST, LOCAL)
 SHARED = ("pose", "motion", "correspondence", "sample")
-PATIENCE = 240.0 + 20.0 * IMAGES * VIDEOS
+PATIENCE = 900.0 + 20.0 * IMAGES * VIDEOS
 MORE = {
     EAST: {"compute": {"threads": 1, "gpus_per_job": 2}},
     # Another frame rate: a video of its own, of the same latents.
