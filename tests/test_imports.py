@@ -35,3 +35,47 @@ def test_a_stage_imports_only_what_it_needs(stage: str) -> None:
 def test_parameters_of_a_stage_need_no_torch(stage: str) -> None:
     """Planning reads them in every job."""
     assert not imported(f"dispose_stages.{stage}.unit") & (HEAVY | NO_TORCH)
+
+
+EXTRA = ("diffusers", "onnx", "transformers")
+"""What `pip install dispose-stages` does not bring."""
+MAKING_BUNDLES = {
+    *(f"dispose_stages.training.bundle.{name}" for name in ("export", "small", "tiny")),
+    *(f"dispose_stages.training.{name}" for name in ("bundle.train_pose", "steps")),
+}
+
+
+def without_extras(program: str) -> subprocess.CompletedProcess[str]:
+    absent = f"import sys; sys.modules.update(dict.fromkeys({EXTRA}))\n"
+    command = [sys.executable, "-c", absent + program]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def test_only_the_makers_of_bundles_need_the_extra() -> None:
+    """Stages, reports, scores, exports and benchmarks are there without it."""
+    program = """
+import importlib, pkgutil, dispose_stages
+for module in pkgutil.walk_packages(dispose_stages.__path__, "dispose_stages."):
+    if module.name.endswith("__main__"):
+        continue
+    try:
+        importlib.import_module(module.name)
+    except ModuleNotFoundError as error:
+        print(module.name, error.name)
+"""
+    done = without_extras(program)
+    assert done.returncode == 0, done.stderr
+    failed = dict(line.split() for line in done.stdout.splitlines())
+    known = {name for name, lacks in failed.items() if lacks in EXTRA}
+    assert known == MAKING_BUNDLES
+
+
+def test_a_command_that_needs_the_extra_names_it() -> None:
+    """One line with what brings it."""
+    done = without_extras(
+        "from dispose_stages.cli import main; main(['weights', 'make-tiny', 'x'])"
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: this needs diffusers, which pip install 'dispose-stages[train]' brings\n"
+    )

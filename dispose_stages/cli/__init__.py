@@ -59,6 +59,10 @@ SECTIONS = {
 COMMANDS = {name: entry for named in SECTIONS.values() for name, entry in named.items()}
 
 
+EXTRAS = {"diffusers": "train", "onnx": "train", "transformers": "train"}
+"""Package to what brings it, of those that some commands need and no stage does."""
+
+
 class LazyGroup(click.Group):
     """Knows its commands' names and one line about each; imports the one that is called."""
 
@@ -129,6 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli.main(args=None if arguments is None else list(arguments), **options)
     except DisposeError as error:
         say(f"error: {error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (extra := EXTRAS.get((error.name or "").partition(".")[0])) is None:
+            raise
+        command = f"pip install 'dispose-stages[{extra}]'"
+        say(f"error: this needs {error.name}, which {command} brings", err=True)
         sys.exit(1)
     except BrokenPipeError:  # `dispose ... | head`
         sys.stderr.close()

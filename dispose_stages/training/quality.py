@@ -19,7 +19,6 @@ from dispose_stages.errors import UnitError
 from dispose_stages.score.keypoints import FoundPose, WantedPose
 from dispose_stages.score.similarity import psnr, structural_similarity
 from dispose_stages.training.animate import Animator, Pixels
-from dispose_stages.training.bundle.small import SMALL
 from dispose_stages.training.clips import motion_scene, render_clip
 from dispose_stages.training.metrics import clothes_colours, near_wanted
 from dispose_stages.training.settings import TrainSettings
@@ -239,7 +238,7 @@ def pipeline_config(settings: TrainSettings) -> Config:
     """The pipeline's own defaults for the small bundle, with this training's bundle and device."""
     return load_config(
         {
-            "models": {"bundle": SMALL, "root": str(settings.bundle)},
+            "models": {"bundle": "small", "root": str(settings.bundle)},
             "compute": {"device": settings.device.partition(":")[0], "threads": settings.threads},
         }
     )

@@ -127,8 +127,10 @@ def load_videomae(folder: Path, *, device: torch.device | str) -> VideoNetwork:
 
     Raises:
         WeightsError: The folder lacks ``config.json`` or ``model.safetensors``, or holds another
-            network.
+            network, or the extra is not installed.
     """
+    if find_spec("transformers") is None:
+        raise WeightsError("CD-FVD needs transformers: install the extra `score`")
     from transformers import VideoMAEModel
 
     config = read_json(folder / "config.json")
