@@ -40,12 +40,22 @@ def test_the_command_writes_table_and_picture(
     short = {"num_inference_steps": 2}
     monkeypatch.setattr(quality, "REFERENCE", short)
     monkeypatch.setattr(command, "REFERENCE", short)
-    monkeypatch.setattr(command, "FRAMES", 4)
     variants = {"exact": short, "one": {"num_inference_steps": 1}}
     monkeypatch.setattr(command, "variants", lambda: variants)
     monkeypatch.setattr(command, "named", dict)
     (tmp_path / "performance.md").write_text("<!-- effort: begin -->\n<!-- effort: end -->\n")
-    command.main(["--pairs", "1", "--write", str(tmp_path), "--json", str(tmp_path / "x.json")])
+    command.main(
+        [
+            "--pairs",
+            "1",
+            "--frames",
+            "4",
+            "--write",
+            str(tmp_path),
+            "--json",
+            str(tmp_path / "x.json"),
+        ]
+    )
     measured = json.loads((tmp_path / "x.json").read_text())
     assert measured["exact"]["frames dB"] == 100
     assert measured["one"]["FLOPs"] == 0.5
