@@ -54,7 +54,8 @@ class Sampling(Section):
     below and `parameters.num_inference_steps` where they are not given. What that costs in quality:
     docs/performance.md."""
     solver: Solver = "euler"
-    """`euler`: the original's. `dpmpp_2m`: of second order at the same cost, for fewer steps."""
+    """`euler`: the original's. `dpmpp_2m`: of second order at the same cost per step; on the small
+    bundle it is no better (docs/performance.md)."""
     guidance_interval: Interval | None = None
     """Lowest and highest noise level at which guidance is applied; steps outside run one half and
     cost half. Empty: everywhere."""
@@ -77,8 +78,8 @@ class EffortPoint:
 
 
 EFFORTS: Mapping[str, EffortPoint] = {
-    "fast": EffortPoint(0.5, {"solver": "dpmpp_2m"}),
-    "draft": EffortPoint(0.5, {"solver": "dpmpp_2m", "cache_interval": 2}),
+    "fast": EffortPoint(0.48, {}),
+    "draft": EffortPoint(0.48, {"cache_interval": 2}),
 }
 
 
