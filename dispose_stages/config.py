@@ -257,8 +257,7 @@ class Config(Section):
     )
     """Where artifacts lie, and which of them must; a path alone stands for `store.path`."""
     models: Annotated[
-        Models,
-        BeforeValidator(expand_bundle, json_schema_input_type=Bundle | Models),
+        Models, BeforeValidator(expand_bundle, json_schema_input_type=Bundle | Models)
     ] = Models()
     """Checkpoints; the short forms `tiny` and `official` stand for the folder `models/<name>`."""
     parameters: Parameters = Parameters()

@@ -11,9 +11,9 @@ TREES = {
 }
 LATER = ("score/", "export/", "benchmark/", "training/", "store/decoding/")
 """Rooms that came after the house was laid out."""
-DATACLASSES = {"house": 110, "later": 58}
+DATACLASSES = {"house": 108, "later": 58}
 """As many as there are: who adds one looks whether another can go."""
-MOST_LINES = 305
+MOST_LINES = 300
 
 
 def dataclasses(tree):

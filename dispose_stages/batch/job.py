@@ -66,7 +66,6 @@ class Job:
         name: Of its files; None: that of the shard.
 
     Attributes:
-        stats: Of the shard.
         attempt: This one.
     """
 

@@ -56,7 +56,6 @@ def lane_gpus(compute: Compute, stage: str, environ: Mapping[str, str], count: i
 
     Args:
         compute: Says how many are wanted.
-        stage: Of the job.
         environ: Of the job; a scheduler names the GPUs that it gave.
         count: GPUs of the machine.
 
@@ -211,9 +210,7 @@ def perform_job(
     """`perform_shard`, with a process on each GPU where the job has several.
 
     Args:
-        stage_name: Which stage.
         run_dir: ``<results>/<run>``.
-        shard_name: Which shard.
         command: This process's own, for those processes.
         attempt: As counted by the caller, from 1.
         deadline: Unix time at which the job is killed; None asks SLURM.

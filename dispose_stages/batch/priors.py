@@ -76,7 +76,6 @@ def work(row: Row, role: str, drivers: Mapping[str, tuple[int, float]], otherwis
     """Work of a unit of a row, as its stage counts it.
 
     Args:
-        row: Of the manifest.
         role: The unit's in the row.
         drivers: Driving video to frames and their rate.
         otherwise: Frames that are read of all others.

@@ -179,7 +179,6 @@ def _differences(scores: pd.DataFrame, column: str, baseline: str) -> Iterator[C
     """Cells in the order of the metrics, then of the column's values.
 
     Args:
-        scores: Of all pairs.
         column: ``variant`` or ``run``.
         baseline: Value that all others are compared with.
     """

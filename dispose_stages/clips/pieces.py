@@ -37,7 +37,6 @@ class Sample:
     """One frame that was looked at.
 
     Attributes:
-        index: Of the frame.
         pose: All persons.
     """
 
@@ -94,7 +93,6 @@ def find_pieces(
     Args:
         samples: Frames of the scene that were looked at, ascending.
         size: Height and width of the frames, pixels.
-        fps: Of the video.
         limits: What a clip must have.
     """
     for seen, run in itertools.groupby(samples, lambda sample: _seen(sample.pose)):

@@ -59,7 +59,6 @@ def survey_video(
     """Decode a video, find its scenes, and look at a frame of every half second.
 
     Args:
-        path: The file.
         networks: Detector and estimator.
         limits: What a clip must have.
         compute: What decoding may take.

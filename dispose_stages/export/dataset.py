@@ -33,7 +33,6 @@ class DataSet:
     """Everything the documents of a data set say.
 
     Attributes:
-        name: Of the data set.
         identity: Digest of the plan it was made from.
         bundle: Which checkpoints were used.
         settings: What was asked for.

@@ -51,7 +51,6 @@ class ExportPlan:
 
     Attributes:
         settings: What was asked for.
-        config: Of the run.
         schema: Columns of the published records.
         shards: In order.
         omissions: Pairs left out for what the index says.

@@ -46,9 +46,7 @@ class Receipt:
     """What a finished shard holds.
 
     Attributes:
-        place: Of the shard.
         files: Path below the data set's folder to digest and size.
-        records: Of its samples.
         omissions: Pairs that lost something since the index was written.
     """
 

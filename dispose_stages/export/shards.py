@@ -141,11 +141,8 @@ def write_shard(
     """Write one shard; returns its files and the records of its samples.
 
     Args:
-        layout: Of the data set.
-        folder: Of the data set.
         place: From `place_of`.
         samples: In order.
-        schema: Of the records.
     """
     records: list[Record] = []
     writers: Mapping[Layout, Callable[[Path, str, Iterator[Sample]], dict[str, FileFacts]]] = {

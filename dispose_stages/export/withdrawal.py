@@ -28,7 +28,6 @@ class Withdrawal:
     """A data set and what has to leave it.
 
     Attributes:
-        folder: Of the data set.
         samples: Number of samples; None for a data set that was never finished: all of it goes.
     """
 

@@ -152,7 +152,6 @@ def align_pair(reference: PoseTrack, driving: PoseTrack, params: MotionParams) -
     Args:
         reference: Pose of the reference image at target size (one frame).
         driving: Poses of the driving video.
-        params: Of the unit.
 
     Returns:
         What drives the pair, as yet without dense flow.

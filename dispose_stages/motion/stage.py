@@ -47,7 +47,6 @@ class MotionWorker:
 
     Args:
         network: CMP.
-        context: Of the job.
     """
 
     def __init__(self, network: CmpNetwork, context: Context) -> None:
@@ -90,7 +89,6 @@ class MotionWorker:
             driving: Poses of the driver.
             image: Gives the reference at target size. Asked after the alignment, before which
                 most failures show.
-            params: Of the unit.
 
         Raises:
             UnitError: The pair cannot be aligned (reasons of `align_pair` and

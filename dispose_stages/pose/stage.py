@@ -41,7 +41,6 @@ class PoseWorker:
 
     Args:
         networks: Detector and estimator.
-        context: Of the job.
     """
 
     def __init__(self, networks: PoseNetworks, context: Context) -> None:

@@ -75,7 +75,6 @@ def denoise(
             interrupted; the result is the same bit for bit.
         predict: The networks; called once per step.
         levels: From `noise_levels`, of the whole schedule, on the host.
-        blender: Of the clip's tiles.
         scales: Guidance scale per frame.
         kinds: Of every step, from `step_kinds`.
         solver: How a step follows from a prediction.

@@ -66,7 +66,6 @@ def ladder_for(
     Args:
         tile_batch: As configured.
         rows: Latent cells of a tile, frames and guidance halves counted.
-        device: Of the networks.
         dtype: Of weights and activations.
     """
     if tile_batch != "auto":
@@ -83,7 +82,6 @@ def fitting_ladder(total_bytes: int, rows: int, value_bytes: int) -> list[Rung]:
     Free memory never counts: a neighbour on the card must not change what is computed.
 
     Args:
-        total_bytes: Of the card.
         rows: Latent cells of a tile, frames and guidance halves counted.
         value_bytes: Of a weight or an activation.
     """

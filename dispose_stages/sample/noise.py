@@ -33,7 +33,6 @@ def draw_noise(
     The image noise is drawn even where its strength is 0, because the latents come after it.
 
     Args:
-        seed: Of this pair.
         height: Of the target, pixels.
         tile_size: Frames per tile, as configured, even for a clip that is shorter.
         device: Where the noise is used.

@@ -108,7 +108,6 @@ class Predictor:
 
         Args:
             noisy: Latents of every tile.
-            time: Of the UNet.
             rest: Time of the ControlNet where it is run, then the tiles' frames.
             leave: Also return what `_run_outermost` needs.
         """

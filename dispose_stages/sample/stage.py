@@ -55,8 +55,6 @@ class SampleWorker:
 
     Args:
         networks: Ready to use.
-        placement: Of the networks.
-        context: Of the job.
     """
 
     def __init__(self, networks: Networks, placement: Placement, context: Context) -> None:
@@ -102,9 +100,7 @@ class SampleWorker:
 
         Args:
             image: Reference, of any size.
-            motion: Of the pair.
             correspondence: Of the reference; not read without correspondence guidance.
-            params: Of the unit.
         """
         guide = correspondence if params.correspondence_guidance else None
         inputs = clip_inputs(
@@ -129,8 +125,6 @@ class SampleWorker:
         """Denoise one clip.
 
         Args:
-            inputs: Of the clip.
-            params: Of the unit.
             progress: Where to go on from, and what is done with each new state; None: from the
                 start, and nothing.
 

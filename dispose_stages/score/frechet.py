@@ -23,8 +23,6 @@ class FeatureMoments:
     """Mean and scatter of a sample of features.
 
     Attributes:
-        count: Of the sample.
-        mean: Of the features.
         root: ``R`` with ``Rᵀ R`` the sum of products around the mean.
     """
 

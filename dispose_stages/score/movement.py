@@ -32,7 +32,6 @@ def movement_distance(
 
     Args:
         found: Keypoints, pixels, and whether each is visible.
-        wanted: Likewise.
         extent: Size of the wanted body, pixels.
     """
     if len(found[0]) < WINDOW:

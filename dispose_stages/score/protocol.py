@@ -46,7 +46,6 @@ def describe(
     ``shared`` is what two values must agree in to be compared, ``pair`` what belongs to this one.
 
     Args:
-        params: Of the unit.
         height: Of the result, pixels.
         width: Of the result, pixels.
         fps: Of the delivered video; None where none is looked at.

@@ -51,7 +51,6 @@ def as_moved(motion: MotionField, driving: PoseTrack) -> MotionField:
     pose there.
 
     Args:
-        motion: Of the pair.
         driving: Poses it was made from.
     """
     if motion.retargeting is None or not motion.retargeting.used:

@@ -62,7 +62,6 @@ def structural_similarity(
 
     Args:
         result: Frame.
-        truth: Of the same size.
         mask: Only windows that lie in it count.
 
     Returns:

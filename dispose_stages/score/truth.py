@@ -34,8 +34,6 @@ def unusable(
 
     Args:
         last_index: Of the driver's frames that were used.
-        frames: Of the truth.
-        fps: Of the truth.
         driver_fps: Frames are paired by index, so the rates have to agree (within 1 %).
         aspect: Width over height of the truth.
         driver_aspect: Likewise of the driver; they show the same scene (within 2 %).
@@ -71,9 +69,7 @@ def aligned_frame(
     Args:
         frame: RGB.
         scale: Of the alignment of normalised coordinates.
-        shift: Likewise.
         height: Of the result, pixels.
-        width: Likewise.
     """
     size = np.array([width, height], dtype=np.float64)
     source = np.array([frame.shape[1], frame.shape[0]], dtype=np.float64)

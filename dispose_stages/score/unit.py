@@ -51,8 +51,6 @@ class ScoreParams(Params):
         identity_scale: By which it is divided.
         identity_bgr: Whether it is blue, green, red.
         decode_chunk_size: Of the decoder, for frames before the codec.
-        precision: Of the decoder's weights.
-        reference_frame: Of the reference image.
     """
 
     group: MetricGroup

@@ -149,7 +149,6 @@ def encode_clips(
         clips: Stacked by a `DataLoader`; all of one size and length.
         posterior_mode: Frozen VAE encoder; frames in [-1, 1] to unscaled latents.
         image_embedding: Frozen CLIP with its preparation.
-        device: Of the networks.
     """
     given = {name: value.to(device) for name, value in clips.items()}
     images = given.pop("images")

@@ -82,7 +82,6 @@ class BaseObjective:
     Args:
         unet: Trained.
         pose_net: Trained.
-        scaling_factor: Of the VAE.
         levels: Noise levels.
         dropped: Share of clips without conditions.
     """

@@ -17,8 +17,6 @@ class ClipBatches:
 
     Args:
         poses: Poses and drawings.
-        latents: Of the frames.
-        embeddings: Of the references.
         clips: Per batch.
         ready: Clips to draw from; all if None.
     """

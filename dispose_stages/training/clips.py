@@ -61,7 +61,6 @@ def motion_scene(
     Args:
         seed: Decides figure, background, camera and how it moves.
         motion: One of `dispose_stages.training.world.motion.MOTIONS`.
-        frames: Number of frames.
         height: Of the images, pixels.
         width: Of the images, pixels.
         fps: Frames per second.

@@ -85,7 +85,6 @@ def wake_motion_embedding(
     change has unit root mean square; nothing but the scale changes.
 
     Args:
-        embedding: Of a new ControlNet.
         dense: Some dense fields, pixels.
         trajectory: Their trajectory fields, pixels.
         loudness: Root mean square of what the fields change in the output.
@@ -119,7 +118,6 @@ def wake_point_adapter(
     of other keypoints change a fiftieth of that, which several hundred steps do not find.
 
     Args:
-        adapter: Of a new ControlNet.
         embedding: Features of some references, zero where a keypoint is invisible.
         loudness: Root mean square of what differs between keypoints, on every level.
     """
@@ -138,7 +136,6 @@ class ControlObjective:
         control_net: Trained.
         unet: Frozen.
         pose_net: Frozen.
-        scaling_factor: Of the VAE.
         levels: Noise levels.
         left_out: How often something is missing.
     """

@@ -51,7 +51,6 @@ class HeldOut:
             frame: what should come out is then known.
         driving: Poses detected in the driver, not aligned.
         motion: Aligned poses and the dense field.
-        features: Of the reference.
     """
 
     reference: Pixels
@@ -86,7 +85,6 @@ def held_out_pairs(
         animator: Computes poses, motion and correspondence.
         count: How many.
         cross: Each figure's first frame is driven by the next clip; else by its own clip.
-        frames: Of a driver.
         height: Of the images, pixels.
         width: Of the images, pixels.
     """

@@ -26,7 +26,6 @@ def random_state(
 
     Args:
         network: Only names, shapes and kinds of its tensors count.
-        seed: Of all tensors.
         name: Of the network; other names give other numbers.
         gains: Factor on weights and biases whose key begins so; the longest such beginning counts.
         dtype: Of floating-point tensors.

@@ -37,7 +37,6 @@ def write_bundle(root: Path, training: Path, *, highest_sigma: float, **details:
     Args:
         root: Folder of the bundle.
         training: Working folder of the training.
-        highest_sigma: Of the scheduler.
         details: For the marker: how long everything was trained.
     """
     states = read_states(training)

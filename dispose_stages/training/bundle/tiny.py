@@ -65,7 +65,6 @@ def make_tiny(root: Path, *, seed: int = 0) -> None:
 
     Args:
         root: Written into; files of the bundle are replaced.
-        seed: Of the random weights.
     """
     root.mkdir(parents=True, exist_ok=True)
     # The marker says that the bundle is whole, so it goes first and comes last.

@@ -115,7 +115,6 @@ def random_scene(
         seed: Decides persons, clothes, background, camera and movement.
         height: Of the image, pixels.
         width: Of the image, pixels.
-        frames: Number of frames.
         fps: Frames per second of the movement.
         motion: One of `dispose_stages.training.world.motion.MOTIONS`; any of them if not given.
         actors: Number of figures.
