@@ -213,6 +213,7 @@ def measure(settings: TrainSettings, variants: Sequence[str] | None = None) -> s
         Markdown with a table for self-driving and one for cross-identity; also written to
         ``quality.md`` in the working folder, with contact sheets beside it.
     """
+    settings.folder.mkdir(parents=True, exist_ok=True)
     animator, size = Animator(pipeline_config(settings)), settings.clips
     parts = []
     for title, cross in (("Self-driving", False), ("Cross-identity", True)):

@@ -60,7 +60,8 @@ def write_bundle(root: Path, training: Path, *, highest_sigma: float, **details:
 def start_bundle(root: Path, features: Mapping[str, Tensor] | None = None) -> None:
     """The tiny bundle without its marker and with an extractor of diffusion features.
 
-    What nothing reads, the VAE's decoder and the UNet after the feature, is left out.
+    What nothing reads, the VAE's decoder and the UNet after the feature, is left out, but for the
+    layer by which a VAE is told from other files.
 
     Args:
         root: Folder of the bundle.
@@ -72,10 +73,9 @@ def start_bundle(root: Path, features: Mapping[str, Tensor] | None = None) -> No
         with torch.device("meta"):
             network = build_feature_unet(configs.SD_UNET, UP_BLOCK)
         features = random_state(network, seed=0, name="sd.unet")
-    parts = {
-        "unet": (configs.SD_UNET, features),
-        "vae": (configs.SD_VAE, mean_encoder().state_dict()),
-    }
+    mark = {"post_quant_conv.weight": torch.eye(4)[..., None, None]}
+    encoder = {**mean_encoder().state_dict(), **mark, "post_quant_conv.bias": torch.zeros(4)}
+    parts = {"unet": (configs.SD_UNET, features), "vae": (configs.SD_VAE, encoder)}
     for part, (config, state) in parts.items():
         save_json(root / SD15 / part / "config.json", config)
         save_tensors(root / SD15 / part / f"diffusion_pytorch_model.{_HALF}", _half(state))
