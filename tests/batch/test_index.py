@@ -249,3 +249,19 @@ def test_index_names_the_gpu_that_sampled(run):
     write_index(RunOutcomes.read(run.layout.root))
     table = pd.read_parquet(run.layout.index).set_index("pair_id")
     assert tuple(table.loc["i0_v0", ["gpu", "gpu_driver"]]) == ("A100, H100", "550.54")
+
+
+def test_index_names_the_card_of_each_clip(run):
+    """Where cards of two kinds worked on one shard, each clip has its own."""
+    first, second = sorted(run.plan.units["sample"])[:2]
+    for name in run.plan.shards("sample"):
+        path = run.layout.stats("sample", name)
+        content = json.loads(path.read_text())
+        content["cards"] = {first: ["H100", "550.54"], second: ["A100", "535.1"]}
+        path.write_text(json.dumps(content))
+    write_index(RunOutcomes.read(run.layout.root))
+    table = pd.read_parquet(run.layout.index).set_index("pair_id")
+    by_unit = {row.units["sample"]: row.pair_id for row in run.plan.rows}
+    assert tuple(table.loc[by_unit[first], ["gpu", "gpu_driver"]]) == ("H100", "550.54")
+    assert tuple(table.loc[by_unit[second], ["gpu", "gpu_driver"]]) == ("A100", "535.1")
+    assert table["gpu"].isna().sum() == len(table) - 2
