@@ -1,76 +1,39 @@
-"""One person through a video that shows several, by where and how they move, not by their looks.
+"""Persons through a video that shows several, by where and how they move, not by their looks.
 
-Every person seen is a track that goes on at its own speed while it is unseen. In each frame tracks
-and detections are matched one to one, so that two tracks never take one detection: whoever walks
-behind somebody keeps their place in line until they are seen again.
+Frame by frame tracks and sightings are matched one to one; whoever might be either of two waits.
+What turns out to fit its track badly is taken out of it, tracks that end are linked with tracks
+that begin (somebody who left comes back, the same size and from where they can have been), and
+what waited goes where both sides of a track lead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 
-from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Frame
+from dispose_stages.artifacts import Frame
+from dispose_stages.geometry.sightings import TRUNK, Sighting, Track, sightings
 
 NOT_FOUND = -1
-LEAST_SIMILARITY = 0.05
-"""A detection that fits a track less is somebody else."""
-_TOLERANCE = 0.25
-"""Distance at which similarity has fallen to 0.6, of the size of the body."""
-_PATIENCE = 0.1
-"""How much this grows with every frame in which a track is unseen, of itself."""
-_INERTIA = 0.8
-"""Share of a track's speed that outlasts a new sighting."""
-_TRUNK = (1, 2, 5, 8, 11)
-_COMMON = 4
-"""Keypoints that must be visible in both, else boxes are compared."""
-
-
-@dataclass(slots=True)
-class _Track:
-    points: Float64[np.ndarray, "18 2"]
-    seen: Bool[np.ndarray, "18"]
-    box: Float64[np.ndarray, "4"]
-    speed: Float64[np.ndarray, "2"]
-    last: int
-    sightings: int = 1
-
-    def similarity(self, frame: int, other: _Track) -> float:
-        """To a detection of that frame, 0 to 1."""
-        gap = frame - self.last
-        moved = self.speed * gap
-        common = self.seen & other.seen
-        if common.sum() >= _COMMON:
-            apart = other.points[common] - self.points[common] - moved
-        else:
-            apart = (other.box - self.box).reshape(2, 2) - moved
-        size = np.sqrt(_size(self.box) * _size(other.box))
-        reach = _TOLERANCE * size * (1 + _PATIENCE * (gap - 1))
-        near = float(np.exp(-0.5 * (apart**2).sum(axis=-1) / reach**2).mean())
-        alike = min(_size(self.box), _size(other.box)) / max(_size(self.box), _size(other.box))
-        return near * alike
-
-    def centre(self, other: _Track) -> Float64[np.ndarray, "2"]:
-        """Of the trunk, which swings less than limbs do; of the box where either hides it."""
-        trunk = [joint for joint in _TRUNK if self.seen[joint] and other.seen[joint]]
-        shown = self.points[trunk] if trunk else self.box.reshape(2, 2)
-        return np.asarray(shown.mean(axis=0))
-
-    def follow(self, frame: int, other: _Track) -> None:
-        """Go on from a detection; speed is a mean over the sightings, late ones counting more."""
-        step = (other.centre(self) - self.centre(other)) / (frame - self.last)
-        weight = max(1 - _INERTIA, 1 / self.sightings)
-        self.speed = (1 - weight) * self.speed + weight * step
-        self.points, self.seen, self.box = other.points, other.seen, other.box
-        self.last, self.sightings = frame, self.sightings + 1
-
-
-def _size(box: Float64[np.ndarray, "4"]) -> float:
-    """The longer side of a body's box, pixels."""
-    return max(float(np.ptp(box.reshape(2, 2), axis=0).max()), 1.0)
+_STRANGE = 9.0
+"""Cost from which a sighting is somebody else."""
+_MARGIN = 0.5
+"""By which the best match must be better than any other of the track and of the sighting."""
+_MISFIT = 6.0
+"""Cost from which a sighting does not belong in the track that it is in."""
+_PATIENCE = 6
+"""Frames for which a track that is unseen goes on at its speed."""
+_LEAST_SIGHTINGS = 3
+"""Of a track that others are linked with at first."""
+_LINK_MOST = 16.0
+"""Cost from which a track that begins is a new person."""
+_LINK_TURN_COST = 5.0
+_LINK_REACH, _LINK_DRIFT = (0.05, 0.03), (0.012, 0.002)
+"""Tolerance of place (x, y) at a link, body sizes, and what each frame of the gap adds."""
+_LINK_SPEED = 0.05
+"""Tolerance of speed, body sizes per frame."""
 
 
 def follow_persons(
@@ -78,7 +41,8 @@ def follow_persons(
 ) -> list[Int64[np.ndarray, "f"]]:
     """Row of every person in every frame, -1 where it is not seen.
 
-    The whole-image box of a frame without detection is nobody.
+    Every sighting belongs to one person; the whole-image box of a frame without detection is
+    nobody.
 
     Args:
         frames: All persons of each, best detection first.
@@ -88,48 +52,132 @@ def follow_persons(
     Returns:
         Persons in order of their first appearance, the best detection first.
     """
-    tracks: list[_Track] = []
-    rows: list[Int64[np.ndarray, "f"]] = []
-    for number, frame in enumerate(frames):
-        detections = {
-            int(row): _sighting(frame, int(row), number, (width, height))
-            for row in np.flatnonzero(frame.box_scores > 0)
-        }
-        taken = set()
-        for track, row in _matches(tracks, detections, number):
-            tracks[track].follow(number, detections[row])
-            rows[track][number] = row
-            taken.add(row)
-        for row in detections.keys() - taken:
-            tracks.append(detections[row])
-            rows.append(np.full(len(frames), NOT_FOUND, dtype=np.int64))
-            rows[-1][number] = row
+    tracks, waiting = _match([sightings(f, n, height, width) for n, f in enumerate(frames)])
+    long, short = _by_length(tracks)
+    waiting += [each for track in (*long, *short) for each in _misfits(track)]
+    waiting += [each for track in short for each in track.seen]
+    left = _insert(linked := _link(long), waiting)
+    persons = _link([*linked, *(Track([each]) for each in left)])
+    persons.sort(key=lambda track: (track.seen[0].frame, track.seen[0].row))
+    return [_rows(track, len(frames)) for track in persons]
+
+
+def _rows(track: Track, frames: int) -> Int64[np.ndarray, "f"]:
+    rows = np.full(frames, NOT_FOUND, dtype=np.int64)
+    for each in track.seen:
+        rows[each.frame] = each.row
     return rows
 
 
-def _matches(
-    tracks: Sequence[_Track], detections: dict[int, _Track], frame: int
-) -> list[tuple[int, int]]:
-    """Pairs of track and detection, each in one at most, that are most alike together."""
+def _by_length(tracks: Iterable[Track]) -> tuple[list[Track], list[Track]]:
+    long: list[Track] = []
+    short: list[Track] = []
+    for track in tracks:
+        (long if len(track.seen) >= _LEAST_SIGHTINGS else short).append(track)
+    return long, short
+
+
+def _match(frames: Sequence[Sequence[Sighting]]) -> tuple[list[Track], list[Sighting]]:
+    """Tracks in order of appearance, and the sightings that might belong to several."""
+    tracks: list[Track] = []
+    waiting: list[Sighting] = []
+    for number, seen in enumerate(frames):
+        live = [track for track in tracks if number - track.seen[-1].frame <= _PATIENCE]
+        costs = np.minimum([track.costs_ahead(seen) for track in live], _STRANGE)
+        taken = set()
+        for i, j in _assigned(costs):
+            if costs[i, j] >= _STRANGE:
+                continue
+            taken.add(j)
+            others = (*np.delete(costs[i], j), *np.delete(costs[:, j], i), _STRANGE)
+            if min(others) - costs[i, j] < _MARGIN:
+                waiting.append(seen[j])
+            else:
+                live[i].follow(seen[j])
+        tracks += [Track([each]) for j, each in enumerate(seen) if j not in taken]
+    return tracks, waiting
+
+
+def _assigned(costs: Float64[np.ndarray, "n m"]) -> list[tuple[int, int]]:
+    """Pairs of row and column, each in one at most, that cost least together."""
     # Only rows whose person is tracked need it, and it takes as long to load as all the rest.
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-    names = sorted(detections)
-    if not tracks or not names:
+    if not costs.size:
         return []
-    table = np.array(
-        [[track.similarity(frame, detections[row]) for row in names] for track in tracks]
-    )
-    table[table < LEAST_SIMILARITY] = 0.0
-    first, second = linear_sum_assignment(table, maximize=True)
-    return [(int(i), names[j]) for i, j in zip(first, second, strict=True) if table[i, j] > 0]
+    first, second = linear_sum_assignment(costs)
+    return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
-def _sighting(frame: Frame, row: int, number: int, size: tuple[int, int]) -> _Track:
-    return _Track(
-        frame.keypoints[row, BODY_KEYPOINTS] * size,
-        frame.scores[row, BODY_KEYPOINTS] > VISIBLE_SCORE,
-        frame.boxes[row],
-        np.zeros(2),
-        number,
-    )
+def _misfits(track: Track) -> list[Sighting]:
+    """Take out of a track what its other sightings do not lead to."""
+    if len(track.seen) <= _LEAST_SIGHTINGS:
+        return []
+    out = [each for each in track.seen if track.cost_within(each) > _MISFIT]
+    if len(out) > len(track.seen) - _LEAST_SIGHTINGS:  # nobody leads anywhere: leave it whole
+        return []
+    track.seen = [each for each in track.seen if not any(each is other for other in out)]
+    track.turned = 0
+    return out
+
+
+def _link(tracks: Sequence[Track]) -> list[Track]:
+    """Tracks of which the second begins after the first has ended, made one where that fits."""
+    count = len(tracks)
+    costs = np.full((count, 2 * count), _STRANGE * 1e6)
+    for i, first in enumerate(tracks):
+        costs[i, count + i] = _LINK_MOST
+        for j, second in enumerate(tracks):
+            if second.seen[0].frame > first.seen[-1].frame:
+                costs[i, j] = _link_cost(first, second)
+    after = {i: j for i, j in _assigned(costs) if j < count}
+    persons = []
+    for head in sorted(set(range(count)) - set(after.values())):
+        seen, place = list(tracks[head].seen), after.get(head)
+        while place is not None:
+            seen += tracks[place].seen
+            place = after.get(place)
+        persons.append(Track(seen))
+    return persons
+
+
+def _link_cost(first: Track, second: Track) -> float:
+    """Of two tracks being one person, who went straight on or turned about while unseen."""
+    (last, before), (new, after) = first.ahead(), second.behind()
+    gap = new.frame - last.frame
+    size = float(np.sqrt(last.size * new.size))
+    common = [joint for joint in TRUNK if last.seen[joint] and new.seen[joint]]
+    if common:
+        step = (new.points[common] - last.points[common]).mean(axis=0)
+    else:
+        step = (new.box - last.box).reshape(2, 2).mean(axis=0)
+    wide = size if common else 2 * size
+    reach, rise = ((r + d * gap) * wide for r, d in zip(_LINK_REACH, _LINK_DRIFT, strict=True))
+    tolerance = _LINK_SPEED * size
+    straight = sum(0.25 * ((step[0] - v[0] * gap) / reach) ** 2 for v in (before, after))
+    straight += 0.5 * ((before[0] - after[0]) / tolerance) ** 2
+    pace = abs(before[0]), abs(after[0])
+    beyond = max(0.0, abs(step[0]) - sum(pace) * gap / 2)
+    turned = _LINK_TURN_COST + 0.5 * (beyond / reach) ** 2
+    turned += 0.5 * ((pace[0] - pace[1]) / tolerance) ** 2
+    unlike = first.size_cost(second.trunk, most=_LINK_MOST)
+    return float(min(straight, turned) + 0.5 * (step[1] / rise) ** 2 + unlike)
+
+
+def _insert(tracks: Sequence[Track], waiting: Iterable[Sighting]) -> list[Sighting]:
+    """Put sightings into tracks that lack their frame; returns those that fit none."""
+    by_frame: dict[int, list[Sighting]] = {}
+    for each in waiting:
+        by_frame.setdefault(each.frame, []).append(each)
+    left = []
+    for number in sorted(by_frame):
+        seen = sorted(by_frame[number], key=lambda each: each.row)
+        free = [track for track in tracks if all(s.frame != number for s in track.seen)]
+        costs = np.array([[min(t.cost_within(s), _STRANGE) for t in free] for s in seen])
+        placed = {i: free[j] for i, j in _assigned(costs) if costs[i, j] < _STRANGE}
+        for i, each in enumerate(seen):
+            if i in placed:
+                placed[i].seen = sorted([*placed[i].seen, each], key=lambda s: s.frame)
+            else:
+                left.append(each)
+    return left

@@ -25,7 +25,7 @@ class MotionParams(Params):
     allow_no_person: bool = False
     reference_frame: int | None = None
     align: Align = "official"
-    tracking: Literal["overlap", "assignment"] = "overlap"
+    tracking: Literal["overlap", "linked"] = "overlap"
     """How ``person: tracked`` follows. No rule but that one follows, and it never by overlap again:
     the value gives its units keys of their own and leaves all others theirs."""
     reference_person: str | None = None
@@ -46,7 +46,7 @@ def motion_params(
         reference_frame=reference_frame,
         person=driver,
         reference_person=None if reference == driver else reference,
-        tracking="assignment" if driver == "tracked" else "overlap",
+        tracking="linked" if driver == "tracked" else "overlap",
         fit_found_persons=corrected,
     )
 

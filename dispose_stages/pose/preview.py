@@ -11,9 +11,15 @@ from jaxtyping import UInt8
 
 from dispose_stages.artifacts import Frame, PoseTrack
 from dispose_stages.geometry.drawing import Raster, draw_body, draw_faces, draw_hands
+from dispose_stages.geometry.tracking import follow_persons
 
 Image = UInt8[np.ndarray, "h w 3"]
 BOX_COLOUR = (255, 255, 255)
+PERSON_COLOURS = (
+    *((255, 255, 255), (255, 176, 0), (100, 220, 255), (255, 90, 160), (130, 230, 90)),
+    *((180, 140, 255), (255, 240, 110), (90, 160, 255)),
+)
+"""Of boxes, by who is in them; told apart also where red and green are not."""
 
 
 def _shrunk(image: Image, max_height: int | None) -> Image:
@@ -25,7 +31,13 @@ def _shrunk(image: Image, max_height: int | None) -> Image:
     )
 
 
-def overlay_pose(image: Image, frame: Frame, *, max_height: int | None = None) -> Image:
+def overlay_pose(
+    image: Image,
+    frame: Frame,
+    *,
+    max_height: int | None = None,
+    persons: Sequence[int] | None = None,
+) -> Image:
     """Skeleton, hands and face, opaque, over the dimmed frame, with detected boxes.
 
     What is drawn is what the networks see, but on the picture itself and not at a fixed scale, so
@@ -35,6 +47,7 @@ def overlay_pose(image: Image, frame: Frame, *, max_height: int | None = None) -
         image: RGB frame that the coordinates are normalised by.
         frame: All persons.
         max_height: A higher picture is shrunk first; None never.
+        persons: Who each of the frame's rows is, for the colours of the boxes.
     """
     shown = _shrunk(image, max_height)
     height, width = shown.shape[:2]
@@ -46,11 +59,23 @@ def overlay_pose(image: Image, frame: Frame, *, max_height: int | None = None) -
     drawn = skeleton.any(axis=-1, keepdims=True)
     out = np.ascontiguousarray(np.where(drawn, skeleton, shown // 2))
     scale = np.tile([width / image.shape[1], height / image.shape[0]], 2)
-    for box, score in zip(frame.boxes, frame.box_scores, strict=True):
+    for row, (box, score) in enumerate(zip(frame.boxes, frame.box_scores, strict=True)):
         if score > 0:
             corners = np.clip(box * scale, 0, (width, height, width, height)).astype(int).tolist()
-            cv2.rectangle(out, corners[:2], corners[2:], BOX_COLOUR, 1)
+            colour = PERSON_COLOURS[persons[row] % len(PERSON_COLOURS)] if persons else BOX_COLOUR
+            cv2.rectangle(out, corners[:2], corners[2:], colour, 2 if persons else 1)
     return out
+
+
+def persons_of_rows(track: PoseTrack) -> list[list[int]]:
+    """Who each row of each frame is: numbers in order of appearance; 0 for nobody, too."""
+    frames = [track[index] for index in range(len(track))]
+    who = [[0] * frame.persons for frame in frames]
+    for person, rows in enumerate(follow_persons(frames, track.height, track.width)):
+        for position, row in enumerate(rows.tolist()):
+            if row >= 0:
+                who[position][row] = person
+    return who
 
 
 def preview_frames(
@@ -58,15 +83,19 @@ def preview_frames(
 ) -> Iterator[Image]:
     """Overlays of the frames a track was made from, as a stream for an encoder or a sheet.
 
+    Where a frame shows several persons, boxes have the colours of who is followed through them.
+
     Args:
         frames: Index in the source and RGB frame; indices that the track lacks are passed over.
         track: Poses of all persons.
         max_height: Of the pictures; None keeps the video's.
     """
     positions = {int(index): position for position, index in enumerate(track.frame_indices)}
+    several = bool((np.diff(track.person_offsets) > 1).any())
+    who = persons_of_rows(track) if several else [None] * len(track)
     for index, image in frames:
-        if index in positions:
-            yield overlay_pose(image, track[positions[index]], max_height=max_height)
+        if (at := positions.get(index)) is not None:
+            yield overlay_pose(image, track[at], max_height=max_height, persons=who[at])
 
 
 def sheet_positions(frames: int, tiles: int) -> list[int]:

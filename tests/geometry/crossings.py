@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +44,7 @@ def crossing(seed: int, figures: int) -> Crossing:
     middles = np.stack([points[:, [11, 12], 0].mean(axis=1) for points, _ in walks])
     frames, who = [], []
     for number in range(FRAMES):
-        frame, order = _detected([(points[number], size) for points, size in walks], rng)
+        frame, order = detected_frame([(points[number], size) for points, size in walks], rng)
         frames.append(frame)
         who.append(order)
     return Crossing(frames, who, _passings(middles))
@@ -92,9 +93,10 @@ def overlaps(
     return np.asarray(shared / ((box[2:] - box[:2]).prod() + areas - shared))
 
 
-def _detected(
+def detected_frame(
     figures: list[tuple[np.ndarray, float]], rng: np.random.Generator
 ) -> tuple[Frame, Int64[np.ndarray, "n"]]:
+    """What a detector gives of figures (keypoints, pixels per body height), and which each is."""
     found = []
     for index, (points, scale) in enumerate(figures):
         noisy = points + _NOISE * scale * rng.standard_normal(points.shape)
@@ -130,3 +132,17 @@ def switches(clip: Crossing, rows: Int64[np.ndarray, "f"]) -> int:
     """How often a track goes on as another figure."""
     names = [int(clip.who[f][row]) for f, row in enumerate(rows.tolist()) if row >= 0]
     return sum(before != after for before, after in itertools.pairwise(names))
+
+
+def all_switches(clip: Crossing, tracks: Sequence[Int64[np.ndarray, "f"]]) -> int:
+    """How often a figure goes on in another track than the one it was in, everybody counted."""
+    last: dict[int, int] = {}
+    count = 0
+    for frame, figures in enumerate(clip.who):
+        rows = [int(track[frame]) for track in tracks]
+        for row, figure in enumerate(figures.tolist()):
+            if figure >= 0:
+                track = rows.index(row)
+                count += last.setdefault(figure, track) != track
+                last[figure] = track
+    return count

@@ -4,6 +4,7 @@ import numpy as np
 
 from dispose_stages.artifacts import Frame, PoseTrack
 from dispose_stages.pose.preview import (
+    BOX_COLOUR,
     contact_sheet,
     overlay_pose,
     preview_frames,
@@ -84,3 +85,26 @@ def test_contact_sheet():
     assert [int(sheet[10, x, 0]) for x in (5, 15, 25)] == [40, 80, 120]
     assert [int(sheet[y, 15, 0]) for y in (22, 27)] == [250, 0]
     assert contact_sheet(images[:2], columns=2, tile_height=10).shape == (10, 10, 3)
+
+
+def test_boxes_have_the_colour_of_who_is_in_them():
+    """Also where the order of detection changes; one person alone keeps the plain box."""
+    left, right = (10.0, 12.0, 40.0, 100.0), (45.0, 12.0, 75.0, 100.0)
+
+    def frame(*boxes):
+        count = len(boxes)
+        middles = np.asarray(boxes).reshape(count, 1, 2, 2).mean(axis=2) / (80, 120)
+        points = np.repeat(middles, 134, axis=1)
+        return Frame(points, np.full((count, 134), 0.9), np.array(boxes), np.full(count, 0.8))
+
+    def drawn(*frames):
+        track = PoseTrack.from_frames(list(frames), list(range(len(frames))), 120, 80, 25.0)
+        images = [(number, np.zeros((120, 80, 3), np.uint8)) for number in range(len(frames))]
+        return list(preview_frames(images, track))
+
+    first, second = drawn(frame(left, right), frame(right, left))
+    for x in (10, 75):
+        assert first[30, x].tolist() == second[30, x].tolist()
+    assert first[30, 10].tolist() != first[30, 75].tolist()
+    (alone,) = drawn(frame(left))
+    assert alone[30, 10].tolist() == list(BOX_COLOUR)
