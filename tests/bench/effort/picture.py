@@ -9,6 +9,8 @@ from html import escape
 
 _WIDTH, _HEIGHT = 820, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 20, 50
+_TO_THE_LEFT = 0.7
+"""From this cost on, names stand before their points."""
 _DECIBELS = 5.0
 """Between two lines of the grid."""
 
@@ -62,7 +64,8 @@ def plot(points: Sequence[Point]) -> str:
         x, y = place(point.cost, point.nearness)
         fill = "#2563eb" if point.named else "#fff"
         parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{fill}" stroke="#2563eb"/>')
-        parts.append(_text(x + 7, y + 4, point.name, "start"))
+        inwards = (x - 7, "end") if point.cost > _TO_THE_LEFT else (x + 7, "start")
+        parts.append(_text(inwards[0], y + 4, point.name, inwards[1]))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         'font-family="sans-serif" font-size="11">\n<rect width="100%" height="100%" fill="#fff"/>\n'
