@@ -28,6 +28,7 @@ def decode_chunks(
     chunk_size: int,
     scaling_factor: float,
     dtype: torch.dtype,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Float32[Tensor, "n 3 H W"]]:
     """Decode a clip in chunks, frame 0 included.
 
@@ -40,12 +41,14 @@ def decode_chunks(
         chunk_size: Frames per chunk.
         scaling_factor: Of the VAE's latent space (0.18215).
         dtype: In which the decoder computes.
+        device: Where it computes; a chunk goes there when its turn comes.
 
     Yields:
         Decoded frames in [-1, 1] (not clamped), float32, on the decoder's device.
     """
-    for chunk in torch.split((latents.float() / scaling_factor).to(dtype), chunk_size):
-        yield decode(chunk).float()
+    for chunk in torch.split(latents, chunk_size):
+        unscaled = chunk.to(device).float() / scaling_factor
+        yield decode(unscaled.to(dtype)).float()
 
 
 def to_bytes(frames: Float32[Tensor, "*axes"]) -> UInt8[Tensor, "*axes"]:
@@ -66,6 +69,7 @@ def decode_video(
     chunk_size: int,
     scaling_factor: float,
     dtype: torch.dtype,
+    device: torch.device | str = "cpu",
 ) -> Iterator[UInt8[Tensor, "n H W 3"]]:
     """Frames of the output video: `decode_chunks` as pixels, without frame 0 (the reference).
 
@@ -73,7 +77,12 @@ def decode_video(
         The frames of one chunk; nothing for a chunk that held the reference alone.
     """
     chunks = decode_chunks(
-        latents, decode, chunk_size=chunk_size, scaling_factor=scaling_factor, dtype=dtype
+        latents,
+        decode,
+        chunk_size=chunk_size,
+        scaling_factor=scaling_factor,
+        dtype=dtype,
+        device=device,
     )
     for index, chunk in enumerate(chunks):
         frames = chunk[1:] if index == 0 else chunk

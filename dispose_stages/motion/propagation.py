@@ -6,6 +6,8 @@ quirks Q8 and Q9.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -69,8 +71,8 @@ def propagate_flow(
     batch: int,
     device: torch.device | str,
     size: int = CMP_SIZE,
-) -> Float32[np.ndarray, "t 2 half half"]:
-    """Flow from the reference to every frame, pixels of the `size`-pixel square.
+) -> Iterator[Float32[np.ndarray, "n 2 half half"]]:
+    """Flow from the reference to every frame, a batch of frames at a time.
 
     Args:
         network: Encodes the image and propagates displacements.
@@ -80,13 +82,14 @@ def propagate_flow(
             result does not depend on it beyond the rounding of the convolutions.
         device: Where the network is.
         size: Side of the square, pixels.
+
+    Yields:
+        Pixels of the `size`-pixel square.
     """
-    frames = len(impulses)
-    flow = np.empty((frames, 2, size // 2, size // 2), dtype=np.float32)
     with torch.inference_mode():
         encoded = network.encode_image(image_input(image, size).to(device))
-        for start in range(0, frames, batch):
-            chunk = slice(start, start + batch)
-            sparse = sparse_input(impulses[chunk], size).to(device)
-            flow[chunk] = network.propagate(encoded, sparse).float().cpu().numpy()
-    return flow
+    for start in range(0, len(impulses), batch):
+        sparse = sparse_input(impulses[start : start + batch], size).to(device)
+        with torch.inference_mode():
+            flow = network.propagate(encoded, sparse).float().cpu().numpy()
+        yield flow

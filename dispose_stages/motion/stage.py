@@ -31,9 +31,10 @@ from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.motion.alignment import align_pair
 from dispose_stages.motion.facts import pair_facts, pair_warnings
-from dispose_stages.motion.propagation import propagate_flow, sparse_impulses
+from dispose_stages.motion.propagation import CMP_SIZE, propagate_flow, sparse_impulses
 from dispose_stages.motion.proportions import align_proportions
 from dispose_stages.motion.unit import REVISION, MotionParams
+from dispose_stages.store.mapped import let_go, room
 from dispose_stages.store.media import read_still
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.cmp import load_cmp
@@ -104,17 +105,22 @@ class MotionWorker:
     ) -> Int16[np.ndarray, "t 2 192 192"]:
         points, visible = tracks.body_track()
         impulses = sparse_impulses(points, visible, *image.shape[:2], compat=compat)
+        fixed = room((len(impulses), 2, CMP_SIZE // 2, CMP_SIZE // 2), np.int16)
+        done = 0
         with full_float32():
-            flow = propagate_flow(
+            for flow in propagate_flow(
                 self._network,
                 image,
                 impulses,
                 batch=self._context.config.motion.decoder_batch,
                 device=self._context.device,
-            )
-        if not np.isfinite(flow).all():
-            raise UnitError(Reason.NUMERIC, "CMP gave non-finite flow")
-        return to_fixed_point(flow)
+            ):
+                if not np.isfinite(flow).all():
+                    raise UnitError(Reason.NUMERIC, "CMP gave non-finite flow")
+                fixed[done : done + len(flow)] = to_fixed_point(flow)
+                let_go(fixed)
+                done += len(flow)
+        return fixed
 
 
 class MotionRepository(ArtifactRepository):

@@ -163,13 +163,13 @@ class MuxWorker:
 
     def decode(self, latents: Float32[np.ndarray, "f 4 h w"], chunk_size: int) -> Iterator[Pixels]:
         """The frames of a clip, without the reference, before they are encoded."""
-        clip = torch.from_numpy(latents).to(self._context.device)
         chunks = decode_video(
-            clip,
+            torch.from_numpy(latents),
             self._decoder,
             chunk_size=chunk_size,
             scaling_factor=self._decoder.scaling_factor,
             dtype=self._decoder.dtype,
+            device=self._context.device,
         )
         done = 0
         for chunk in one_ahead(chunk.cpu().numpy() for chunk in chunks):

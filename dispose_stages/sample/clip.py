@@ -26,8 +26,14 @@ from dispose_stages.sample.conditions import (
     embed_points,
     embed_poses,
 )
-from dispose_stages.sample.denoise import DenoisingState, denoise, initial_state
+from dispose_stages.sample.denoise import (
+    DenoisingState,
+    denoise,
+    initial_state,
+    interruptible,
+)
 from dispose_stages.sample.guidance import guidance_scales
+from dispose_stages.sample.kept_frames import KeptFrames
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import Noise, repeat_to_length
 from dispose_stages.sample.predict import Predictor
@@ -139,7 +145,7 @@ def condition_clip(
 
 def _control_conditions(
     inputs: ClipInputs, networks: Networks, frame_chunk: int, keep_on: torch.device
-) -> tuple[Tensor | None, tuple[Tensor, ...] | None]:
+) -> tuple[KeptFrames | None, tuple[KeptFrames, ...] | None]:
     height, width = inputs.image.shape[-2:]
     size: dict[str, Any] = {
         "height": height,
@@ -167,6 +173,7 @@ def sample_clip(
     *,
     state: DenoisingState | None = None,
     after_step: Callable[[DenoisingState], None] = lambda _: None,
+    between: Callable[[], None] = lambda: None,
 ) -> Float32[Tensor, "f 4 h w"]:
     """Condition and denoise one clip.
 
@@ -175,6 +182,7 @@ def sample_clip(
         rung: How much memory to take; does not change the result beyond rounding.
         state: Of an interrupted run, to go on from.
         after_step: Given every new state that can be gone on from; may raise to interrupt.
+        between: Called with every tile; likewise.
 
     Returns:
         Denoised latents in the VAE's scaled space, frame 0 included.
@@ -199,7 +207,7 @@ def sample_clip(
     )
     return denoise(
         state or initial_state(repeat_to_length(tile_noise, inputs.frames), levels),
-        predict,
+        interruptible(predict, between),
         levels,
         TileBlender(tiles, inputs.frames, device=networks.device),
         guidance_scales(

@@ -14,11 +14,12 @@ from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from torch import Tensor
 
 from dispose_stages.models.control_net import ControlNet
+from dispose_stages.sample.kept_frames import KeptFrames
 
 
 @dataclass(frozen=True, slots=True)
 class ClipConditions:
-    """Conditions of all frames of a clip, on the device or, to save its memory, on the host.
+    """Conditions of all frames of a clip.
 
     Ablations leave parts out (`None`):
 
@@ -38,9 +39,9 @@ class ClipConditions:
     """
 
     image: Float32[Tensor, "4 h w"]
-    pose: Float[Tensor, "f c h w"]
-    motion: Float[Tensor, "f c h w"] | None
-    points: tuple[Float[Tensor, "f c_l h_l w_l"], ...] | None
+    pose: KeptFrames
+    motion: KeptFrames | None
+    points: tuple[KeptFrames, ...] | None
 
     @property
     def controlled(self) -> bool:
@@ -61,7 +62,7 @@ def embed_poses(
     frame_chunk: int,
     dtype: torch.dtype,
     keep_on: torch.device,
-) -> Float[Tensor, "f c h w"]:
+) -> KeptFrames:
     """PoseNet's features of every frame, a chunk of full-resolution rasters at a time.
 
     Args:
@@ -71,9 +72,12 @@ def embed_poses(
         frame_chunk: Frames held at full resolution at once.
         keep_on: Where the result is kept.
     """
-    # In float32 first: float16 cannot tell all grey levels apart after the division.
-    images = (rasters(chunk).float() / 127.5 - 1 for chunk in _chunks(frames, frame_chunk))
-    return torch.cat([pose_net(chunk.to(dtype)).to(keep_on) for chunk in images])
+    kept = KeptFrames(frames, keep_on)
+    for chunk in _chunks(frames, frame_chunk):
+        # In float32 first: float16 cannot tell all grey levels apart after the division.
+        images = rasters(chunk).float() / 127.5 - 1
+        kept.add(pose_net(images.to(dtype)))
+    return kept
 
 
 def embed_motion(
@@ -85,7 +89,7 @@ def embed_motion(
     width: int,
     frame_chunk: int,
     keep_on: torch.device,
-) -> Float[Tensor, "f c h w"]:
+) -> KeptFrames:
     """Embedding of the motion fields of every frame, a chunk at a time.
 
     Args:
@@ -98,10 +102,11 @@ def embed_motion(
         frame_chunk: Frames held at full resolution at once.
         keep_on: Where the result is kept.
     """
-    still = control_net.embed_stillness(height, width).to(keep_on)
-    chunks = _chunks(frames - 1, frame_chunk)
-    moving = [control_net.embed_motion(*fields(chunk)).to(keep_on) for chunk in chunks]
-    return torch.cat([still, *moving])
+    kept = KeptFrames(frames, keep_on)
+    kept.add(control_net.embed_stillness(height, width))
+    for chunk in _chunks(frames - 1, frame_chunk):
+        kept.add(control_net.embed_motion(*fields(chunk)))
+    return kept
 
 
 def embed_points(
@@ -114,7 +119,7 @@ def embed_points(
     width: int,
     frame_chunk: int,
     keep_on: torch.device,
-) -> tuple[Float[Tensor, "f _ _ _"], ...]:
+) -> tuple[KeptFrames, ...]:
     """The point adapter's features of every frame per level, a chunk at a time.
 
     Args:
@@ -127,10 +132,12 @@ def embed_points(
         frame_chunk: Frames computed at once.
         keep_on: Where the result is kept.
     """
-    chunks = []
+    kept: list[KeptFrames] = []
     for chunk in _chunks(len(points), frame_chunk):
         levels = control_net.embed_points(
             embedding, points[chunk], visible[chunk], height=height, width=width
         )
-        chunks.append([level.to(keep_on) for level in levels])
-    return tuple(torch.cat(level) for level in zip(*chunks, strict=True))
+        kept = kept or [KeptFrames(len(points), keep_on) for _ in levels]
+        for frames, level in zip(kept, levels, strict=True):
+            frames.add(level)
+    return tuple(kept)

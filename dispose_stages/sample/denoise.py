@@ -6,8 +6,9 @@ for the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float, Float32
 from torch import Tensor
@@ -24,15 +25,15 @@ from dispose_stages.sample.schedule import (
     to_unit_variance,
 )
 from dispose_stages.sample.shortcuts import StepKind
-from dispose_stages.sample.tiles import TileBlender
+from dispose_stages.sample.tiles import Tile, TileBlender
 
 Predict = Callable[
-    [Float32[Tensor, "f 4 h w"], Float32[Tensor, ""], Sequence[Tensor], StepKind],
-    Sequence[Float[Tensor, "g t 4 h w"]],
+    [Float32[Tensor, "f 4 h w"], Float32[Tensor, ""], Sequence[Tile], StepKind],
+    Iterable[Float[Tensor, "g t 4 h w"]],
 ]
-"""The networks on all tiles: scaled noisy latents of the clip, timestep, the frames' indices of
-every tile and what of the networks is run, to a prediction per tile and guidance half
-(unconditional first, or the conditional one alone)."""
+"""The networks on all tiles: scaled noisy latents of the clip, timestep, tiles and what of the
+networks is run, to a prediction per tile and guidance half (unconditional first, or the conditional
+one alone)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,22 @@ def denoise(
     told = timesteps(levels).to(state.latents.device)
     for step in range(state.step, len(told)):
         noisy = to_unit_variance(state.latents, levels[step])
-        halves = blender.blend(predict(noisy, told[step], blender.indices, kinds[step]))
+        halves = blender.blend(predict(noisy, told[step], blender.tiles, kinds[step]))
         state = _STEPS[solver](state, guide(halves, scales), levels)
         if step + 1 == len(told) or kinds[step + 1].whole:
             after_step(state)
     return state.latents
+
+
+def interruptible(predict: Predict, between: Callable[[], None]) -> Predict:
+    """The same predictions as they come; `between` is called before each and may raise."""
+
+    def predictions(*step: Any) -> Iterator[Tensor]:
+        for prediction in predict(*step):
+            between()
+            yield prediction
+
+    return predictions
 
 
 def _first_order(

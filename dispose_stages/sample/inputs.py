@@ -18,6 +18,7 @@ from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.trajectory import trajectory_field
 from dispose_stages.sample.clip import ClipInputs
 from dispose_stages.sample.reference import as_seen_by_sampler
+from dispose_stages.store.mapped import let_go
 
 Rasters = Callable[[slice], UInt8[Tensor, "n 3 H W"]]
 Fields = Callable[[slice], tuple[Float[Tensor, "n 2 H W"], Float[Tensor, "n 2 H W"]]]
@@ -94,6 +95,7 @@ def motion_fields(
 
     def fields(chunk: slice) -> tuple[Tensor, Tensor]:
         dense = dense_field(motion.cmp_flow[chunk], height, width, device=device, dtype=dtype)
+        let_go(motion.cmp_flow)
         # Entry i of the trajectory field is made from frames i and i + 1 of the clip.
         ends = slice(chunk.start, chunk.stop + 1)
         trajectory = trajectory_field(

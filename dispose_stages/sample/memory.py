@@ -20,7 +20,7 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 _FILLING_ROWS = 2 * 16 * 72 * 128
 """Latent cells in a batch beyond which a card gains nothing: the published size's one tile."""
-_BYTES_PER_ROW = 1.5 * 14_144
+_BYTES_PER_ROW = 1.5 * 14_464
 """Activations per latent cell in half precision: the peak that ``make bench-traffic`` counts, and
 what an allocator loses between its blocks."""
 _NETWORK_BYTES = 7e9

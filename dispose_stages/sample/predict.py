@@ -6,7 +6,7 @@ Batch elements are ordered tile by tile, within a tile the unconditional half fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from dispose_stages.sample.conditions import ClipConditions
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.recording import Capture, Recorder
 from dispose_stages.sample.shortcuts import StepKind
+from dispose_stages.sample.tiles import Tile
 
 
 class Predictor:
@@ -50,6 +51,8 @@ class Predictor:
         self._conditions, self._unet, self._control_net = conditions, unet, control_net
         self._rung, self._dtype = rung, dtype
         self._control_scale = control_scale
+        kept = (conditions.pose, conditions.motion, *(conditions.points or ()))
+        self._kept = [frames for frames in kept if frames is not None]
         self._conditional = int(guided)
         self._left: dict[tuple[tuple[int, ...], int], Sequence[Tensor]] = {}
         # A network that comes and goes does not stay where a recording expects it.
@@ -59,23 +62,23 @@ class Predictor:
         self,
         noisy: Float32[Tensor, "f 4 h w"],
         timestep: Float32[Tensor, ""],
-        tiles: Sequence[Tensor],
+        tiles: Sequence[Tile],
         kind: StepKind,
-    ) -> list[Float[Tensor, "g t 4 h w"]]:
-        """Run all tiles of one step."""
+    ) -> Iterator[Float[Tensor, "g t 4 h w"]]:
+        """Run all tiles of one step, a batch when its first prediction is asked for."""
         times = [self._unet.embed_time(timestep)]
         if self._control_net is not None and kind.whole:
             times.append(self._control_net.embed_time(timestep))
-        predictions: list[Tensor] = []
+        read = self._kept if kind.whole else self._kept[:1]
         for first in range(0, len(tiles), self._rung.tile_batch):
             batch = tiles[first : first + self._rung.tile_batch]
-            frames = torch.stack([noisy.index_select(0, tile) for tile in batch])
+            frames = torch.stack([noisy.index_select(0, tile.index) for tile in batch])
+            conditions = [kept.gather(tile) for kept in read for tile in batch]
             parts = [
-                self._call(halves, first, kind, (frames, *times, *batch))
+                self._call(halves, first, kind, (frames, *times, *conditions))
                 for halves in self._calls(kind)
             ]
-            predictions += torch.cat(parts, dim=1).unbind(0)
-        return predictions
+            yield from torch.cat(parts, dim=1).unbind(0)
 
     def _calls(self, kind: StepKind) -> list[tuple[int, ...]]:
         """The guidance halves of every call on a batch of tiles."""
@@ -108,20 +111,21 @@ class Predictor:
 
         Args:
             noisy: Latents of every tile.
-            rest: Time of the ControlNet where it is run, then the tiles' frames.
+            rest: Time of the ControlNet where it is run, then conditions, each of all tiles.
             leave: Also return what `_run_outermost` needs.
         """
-        tiles = rest[-len(noisy) :]
-        latents, pose, batch = self._inputs(halves, noisy, tiles)
+        tiles = len(noisy)
+        of_tiles = _batches(rest[-len(self._kept) * tiles :], tiles)
+        latents, pose, batch = self._inputs(halves, noisy, of_tiles[0])
         residuals = None
         if self._control_net is not None:
-            control = _control_conditions(self._conditions, tiles, len(halves))
+            control = self._control_conditions(of_tiles, len(halves))
             residuals = self._control_net(
                 latents, rest[0], batch, scale=self._control_scale, **control
             )
         output = self._unet(latents, time, batch, pose_latents=pose, control=residuals, leave=leave)
         flat, *left = output if leave else (output,)
-        return _by_tile(flat, len(tiles)), *left
+        return _by_tile(flat, tiles), *left
 
     def _run_outermost(
         self,
@@ -130,57 +134,58 @@ class Predictor:
         time: Tensor,
         *rest: Tensor,
     ) -> tuple[Tensor, ...]:
-        """The outermost level alone; `rest` is the tiles' frames and what a whole step left."""
-        tiles, left = rest[: len(noisy)], rest[len(noisy) :]
-        latents, pose, batch = self._inputs(halves, noisy, tiles)
+        """The outermost level alone; `rest` is the poses and what a whole step left."""
+        poses, left = rest[: len(noisy)], rest[len(noisy) :]
+        latents, pose, batch = self._inputs(halves, noisy, poses)
         flat = self._unet(latents, time, batch, pose_latents=pose, left=left)
-        return (_by_tile(flat, len(tiles)),)
+        return (_by_tile(flat, len(noisy)),)
 
     def _inputs(
         self,
         halves: tuple[int, ...],
         noisy: Float32[Tensor, "k t 4 h w"],
-        tiles: Sequence[Tensor],
+        poses: Sequence[Float[Tensor, "t c h w"]],
     ) -> tuple[Tensor, Tensor, GuidanceBatch]:
         """Latents and pose features of every tile and half, and what these stand for."""
         conditional = [half == self._conditional for half in halves]
         latents = _with_image(noisy, self._conditions.image, conditional).to(self._dtype)
-        pose = _per_half(self._conditions.pose, tiles, conditional)
-        return latents, pose, GuidanceBatch.tiles(len(tiles), halves)
+        pose = _per_half(poses, conditional)
+        return latents, pose, GuidanceBatch.tiles(len(noisy), halves)
+
+    def _control_conditions(
+        self, of_tiles: Sequence[Sequence[Tensor]], halves: int
+    ) -> dict[str, Any]:
+        """The ControlNet's own conditions; they are the same for both halves."""
+        pose, *others = of_tiles
+        if self._conditions.motion is not None:
+            added = _shared(others.pop(0), halves)
+        else:  # adding zeros leaves the embedding out; pose features have its shape
+            added = torch.zeros_like(pose[0])[None]
+        points = tuple(_shared(level, halves) for level in others)
+        return {"motion": added, "point_levels": points or None}
 
 
 def _by_tile(flat: Float[Tensor, "kg t c h w"], count: int) -> Float[Tensor, "k g t c h w"]:
     return flat.reshape(count, -1, *flat.shape[1:])
 
 
-def _gather(value: Float[Tensor, "f c h w"], tile: Tensor) -> Float[Tensor, "t c h w"]:
-    """The frames of a tile, channels last in memory, on the tile's device.
-
-    Waits for the device if `value` is on the host.
-    """
-    rows = value.permute(0, 2, 3, 1).index_select(0, tile.to(value.device))
-    return rows.to(tile.device).permute(0, 3, 1, 2)
+def _batches(values: Sequence[Tensor], size: int) -> list[Sequence[Tensor]]:
+    return [values[at : at + size] for at in range(0, len(values), size)]
 
 
 def _per_half(
-    value: Float[Tensor, "f c h w"], tiles: Sequence[Tensor], conditional: Sequence[bool]
+    tiles: Sequence[Float[Tensor, "t c h w"]], conditional: Sequence[bool]
 ) -> Float[Tensor, "kg t c h w"]:
     """The frames of every tile and half, zeros where a half is unconditional."""
-    parts: list[Tensor] = []
-    for tile in tiles:
-        frames = _gather(value, tile)
-        parts += [frames if sees else torch.zeros_like(frames) for sees in conditional]
-    joined = torch.cat(parts)
-    return joined.reshape(len(parts), -1, *joined.shape[1:])
+    parts = [
+        frames if sees else torch.zeros_like(frames) for frames in tiles for sees in conditional
+    ]
+    return torch.cat(parts).reshape(len(parts), -1, *parts[0].shape[1:])
 
 
-def _shared(
-    value: Float[Tensor, "f c h w"], tiles: Sequence[Tensor], halves: int
-) -> Float[Tensor, "#kg t c h w"]:
+def _shared(tiles: Sequence[Float[Tensor, "t c h w"]], halves: int) -> Float[Tensor, "#kg t c h w"]:
     """The frames of every tile, alike for all halves; one tile is left to broadcasting."""
-    if len(tiles) == 1:
-        return _gather(value, tiles[0])[None]
-    return _per_half(value, tiles, [True] * halves)
+    return tiles[0][None] if len(tiles) == 1 else _per_half(tiles, [True] * halves)
 
 
 def _with_image(
@@ -195,21 +200,3 @@ def _with_image(
         for sees in conditional
     ]
     return torch.stack(parts, dim=1).flatten(0, 1)
-
-
-def _control_conditions(
-    conditions: ClipConditions, tiles: Sequence[Tensor], halves: int
-) -> dict[str, Any]:
-    """The ControlNet's own conditions; they are the same for both halves."""
-    motion, points = conditions.motion, conditions.points
-    if motion is not None:
-        added = _shared(motion, tiles, halves)
-    else:  # adding zeros leaves the embedding out; pose features have its shape
-        frame = conditions.pose.shape[1:]
-        added = conditions.pose.new_zeros(1, len(tiles[0]), *frame, device=tiles[0].device)
-    return {
-        "motion": added,
-        "point_levels": None
-        if points is None
-        else tuple(_shared(level, tiles, halves) for level in points),
-    }

@@ -123,6 +123,21 @@ def save_every(
     return after_step
 
 
+def stop_within(
+    save: StateWriter, *, stop_requested: Callable[[], bool], interrupt: Callable[[], BaseException]
+) -> Callable[[DenoisingState | None], None]:
+    """Saves the newest state and interrupts when asked to stop; arguments as in `save_every`."""
+
+    def between(state: DenoisingState | None) -> None:
+        if stop_requested():
+            if state is not None:
+                save(state)
+                save.wait()
+            raise interrupt()
+
+    return between
+
+
 class Progress:
     """An `after_step` that remembers the newest state, to go on from after a failed attempt.
 
@@ -130,6 +145,8 @@ class Progress:
         state: Where to begin; None for the first noise level.
         after_step: Called with every new state.
         settle: Waits for what `after_step` began; called when the clip is left.
+        between: Called with the newest state whenever it is a good time to stop within a step,
+            which takes long for a long clip; may raise to interrupt.
 
     Attributes:
         state: The newest state.
@@ -141,12 +158,17 @@ class Progress:
         state: DenoisingState | None = None,
         after_step: Callable[[DenoisingState], None] = lambda _: None,
         settle: Callable[[], None] = lambda: None,
+        between: Callable[[DenoisingState | None], None] = lambda _: None,
     ) -> None:
         self.state = state
-        self._after_step = after_step
+        self._after_step, self._between = after_step, between
         self.settle = settle
 
     def __call__(self, state: DenoisingState) -> None:
         """Take note of a new state."""
         self.state = state
         self._after_step(state)
+
+    def between(self) -> None:
+        """Within a step."""
+        self._between(self.state)

@@ -31,7 +31,14 @@ from dispose_stages.sample.inputs import clip_inputs
 from dispose_stages.sample.memory import Placement, Rung, ladder_for
 from dispose_stages.sample.noise import LATENT_CHANNELS, LATENT_STRIDE, Noise, draw_noise
 from dispose_stages.sample.recording import cuda_graph
-from dispose_stages.sample.resume import Progress, StateWriter, from_arrays, save_every, to_arrays
+from dispose_stages.sample.resume import (
+    Progress,
+    StateWriter,
+    from_arrays,
+    save_every,
+    stop_within,
+    to_arrays,
+)
 from dispose_stages.sample.unit import REVISION, SampleParams
 from dispose_stages.store.files import FileState
 from dispose_stages.store.media import read_still
@@ -146,6 +153,7 @@ class SampleWorker:
                 rung,
                 state=progress.state,
                 after_step=progress,
+                between=progress.between,
             )
 
         with torch.inference_mode(), full_float32():
@@ -189,19 +197,18 @@ class SampleWorker:
             store.write_partial(unit.stage, unit.key, arrays, attributes)
 
         writer = StateWriter(save, self._threads)
-        keep = save_every(
-            self._context.config.sampling.checkpoint_every,
-            writer,
-            begun=state.step if state else 0,
-            stop_requested=self._context.stop_requested,
-            interrupt=partial(InterruptedUnitError, "stopped between two steps; it is saved"),
-        )
+        asked: dict[str, Any] = {
+            "stop_requested": self._context.stop_requested,
+            "interrupt": partial(InterruptedUnitError, "stopped while denoising; it is saved"),
+        }
+        every = self._context.config.sampling.checkpoint_every
+        keep = save_every(every, writer, begun=state.step if state else 0, **asked)
 
         def after_step(state: DenoisingState) -> None:
             self._context.say_step(state.step, steps)
             keep(state)
 
-        return Progress(state, after_step, writer.wait)
+        return Progress(state, after_step, writer.wait, stop_within(writer, **asked))
 
 
 def _finite(latents: Float32[np.ndarray, "f 4 h w"]) -> Float32[np.ndarray, "f 4 h w"]:

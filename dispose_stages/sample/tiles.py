@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 
@@ -15,6 +16,25 @@ def tile_weights(size: int, *, device: torch.device | str = "cpu") -> Float32[Te
     return torch.minimum(rising, 2.0 - rising)
 
 
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Frames of one tile.
+
+    Attributes:
+        frames: On the host.
+        index: The same on the device, so that nothing in the loop waits for it.
+    """
+
+    frames: Int64[Tensor, "t"]
+    index: Int64[Tensor, "t"]
+
+    @classmethod
+    def of(cls, frames: Sequence[int], device: torch.device | str) -> Tile:
+        """From numbers."""
+        host = torch.tensor(frames)
+        return cls(host, host.to(device))
+
+
 class TileBlender:
     """Weighted mean of overlapping predictions, accumulated in float32 on the device.
 
@@ -22,24 +42,36 @@ class TileBlender:
         tiles: Frames of every tile; all tiles of one length.
         frames: Length of the clip.
         device: Where predictions arrive.
+
+    Attributes:
+        tiles: As given.
     """
 
     def __init__(
         self, tiles: Sequence[Sequence[int]], frames: int, *, device: torch.device | str
     ) -> None:
-        self.indices = [torch.tensor(tile, device=device) for tile in tiles]
-        self._weights = tile_weights(len(tiles[0]), device=device)[:, None, None, None]
+        self.tiles = [Tile.of(tile, device) for tile in tiles]
+        weights = tile_weights(len(tiles[0]), device=device)
+        self._weights = weights[:, None, None, None]
         total = torch.zeros(frames, device=device)
-        for index in self.indices:
-            total.index_add_(0, index, self._weights.flatten())
+        for tile in self.tiles:
+            total.index_add_(0, tile.index, weights)
         self._total = total[:, None, None, None]
 
     def blend(
-        self, predictions: Sequence[Float32[Tensor, "g t c h w"]]
+        self, predictions: Iterable[Float32[Tensor, "g t c h w"]]
     ) -> Float32[Tensor, "g f c h w"]:
-        """One prediction per frame and guidance half from one per tile, in the tiles' order."""
-        halves, _, *rest = predictions[0].shape
-        total = predictions[0].new_zeros((halves, len(self._total), *rest), dtype=torch.float32)
-        for index, prediction in zip(self.indices, predictions, strict=True):
-            total.index_add_(1, index, prediction.float() * self._weights)
+        """One prediction per frame and guidance half from one per tile, in the tiles' order.
+
+        Each is added as it comes, so that not all need be there at once.
+        """
+        total = None
+        for tile, prediction in zip(self.tiles, predictions, strict=True):
+            if total is None:
+                halves, _, *rest = prediction.shape
+                shape = (halves, len(self._total), *rest)
+                total = prediction.new_zeros(shape, dtype=torch.float32)
+            total.index_add_(1, tile.index, prediction.float() * self._weights)
+        if total is None:
+            raise ValueError("no prediction to blend")
         return total / self._total

@@ -134,11 +134,12 @@ class ScoreWorker:
     def _decoded(self, latents: np.ndarray, chunk_size: int) -> Iterator[Pixels]:
         decoder = self._networks.decoder
         for chunk in decode_video(
-            torch.from_numpy(latents).to(self._context.device),
+            torch.from_numpy(latents),
             decoder,
             chunk_size=chunk_size,
             scaling_factor=decoder.scaling_factor,
             dtype=decoder.dtype,
+            device=self._context.device,
         ):
             yield from chunk.cpu().numpy()
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dispose_stages.atomic import write_bytes
+from dispose_stages.atomic import replacing
 from dispose_stages.errors import (
     ArtifactCorruptError,
     ArtifactMissingError,
@@ -112,7 +112,10 @@ class ArtifactStore:
             "libraries": dict(library_versions()),
             "provenance": dict(sorted((attributes or {}).items())),
         }
-        write_bytes(path, archive.pack(zarr_group.to_files(tree, head)))
+        with archive.Spool() as files:
+            zarr_group.to_files(tree, head, files)
+            with replacing(path) as temporary, temporary.open("wb") as stream:
+                archive.pack_into(stream, files)
         return digest
 
     def read(self, stage: str, key: str, artifact_type: type[T]) -> T:
@@ -131,11 +134,11 @@ class ArtifactStore:
 
     def _read(self, path: Path, stage: str, key: str) -> Tree:
         try:
-            files = archive.unpack(path, max_bytes=self._max_bytes)
+            with archive.opened(path, max_bytes=self._max_bytes) as files:
+                head = _checked_head(files.get("zarr.json", b""), stage, key)
+                tree = zarr_group.from_files(files, max_bytes=self._max_bytes)
         except FileNotFoundError:
             raise ArtifactMissingError(f"no artifact of {stage} with key {key}") from None
-        head = _checked_head(files.get("zarr.json", b""), stage, key)
-        tree = zarr_group.from_files(files, max_bytes=self._max_bytes)
         if content_digest(tree) != head["digest"]:
             raise ArtifactCorruptError("the content does not match its digest")
         return tree

@@ -17,10 +17,12 @@ import numpy as np
 from jaxtyping import AbstractArray, jaxtyped
 
 from dispose_stages.errors import ArtifactCorruptError
+from dispose_stages.store.mapped import row_blocks
 
 T = TypeVar("T")
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
+_HASHED_BYTES = 4 << 20
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -52,7 +54,7 @@ def stored_form(array: np.ndarray) -> np.ndarray:
     """Little-endian and C-contiguous; only booleans and numbers can be stored."""
     if array.dtype.kind not in "biuf":
         raise TypeError(f"arrays of {array.dtype} cannot be stored")
-    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    return np.asanyarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
 def content_digest(tree: Tree) -> str:
@@ -68,7 +70,8 @@ def content_digest(tree: Tree) -> str:
             array = group.arrays[name]
             head = json.dumps([prefix + name, array.dtype.str, list(array.shape)])
             digest.update(head.encode() + b"\n")
-            digest.update(array.reshape(-1).view(np.uint8).data)
+            for _, block in row_blocks(array.reshape(-1).view(np.uint8), _HASHED_BYTES):
+                digest.update(block.data)
     return digest.hexdigest()
 
 

@@ -7,7 +7,7 @@ read is checked before anything is allocated, since an artifact may come from an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from dispose_stages.errors import ArtifactCorruptError
 from dispose_stages.records import parse
 from dispose_stages.store.encoding import Json, Tree, check_values
+from dispose_stages.store.mapped import let_go, room, row_blocks
 
 if TYPE_CHECKING:
     import zarr
@@ -34,15 +35,37 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     return (rows, *(max(1, size) for size in shape[1:]))
 
 
-def to_files(tree: Tree, attributes: Mapping[str, Json]) -> dict[str, bytes]:
-    """Relative name to content; `attributes` join those of the root group."""
+class _Buffers(MutableMapping[str, Any]):
+    """Files as zarr's buffers."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files: Any = files
+
+    def __getitem__(self, name: str) -> Any:
+        from zarr.buffer import cpu
+
+        return cpu.Buffer.from_bytes(self._files[name])
+
+    def __setitem__(self, name: str, buffer: Any) -> None:
+        self._files[name] = buffer.to_bytes()
+
+    def __delitem__(self, name: str) -> None:
+        del self._files[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def to_files(tree: Tree, attributes: Mapping[str, Json], files: MutableMapping[str, bytes]) -> None:
+    """Add relative name to content; `attributes` join those of the root group."""
     import zarr
     from zarr.storage import MemoryStore
 
-    files: dict[str, Any] = {}
-    store = MemoryStore(files)
+    store = MemoryStore(_Buffers(files))
     _write_group(zarr.create_group(store, zarr_format=3), tree, attributes)
-    return {name: buffer.to_bytes() for name, buffer in files.items()}
 
 
 def _write_group(group: zarr.Group, tree: Tree, attributes: Mapping[str, Json]) -> None:
@@ -51,16 +74,22 @@ def _write_group(group: zarr.Group, tree: Tree, attributes: Mapping[str, Json]) 
     own = {**attributes, "kind": tree.kind, "values": dict(sorted(tree.values.items()))}
     group.update_attributes(dict(sorted(own.items())))
     for name, array in sorted(tree.arrays.items()):
-        group.create_array(
+        chunks = chunk_shape(array.shape, array.dtype.itemsize)
+        written = group.create_array(
             name,
-            data=array,
-            chunks=chunk_shape(array.shape, array.dtype.itemsize),
+            shape=array.shape,
+            dtype=array.dtype,
+            chunks=chunks,
             compressors=BloscCodec(
                 typesize=array.dtype.itemsize, cname="zstd", clevel=5, shuffle="shuffle"
             ),
             fill_value=0,
             dimension_names=tree.axes.get(name),
         )
+        if not chunks:
+            written[...] = array
+        for block, rows in row_blocks(array, chunks[0]) if chunks else ():
+            written[block] = rows
     for name, child in sorted(tree.groups.items()):
         _write_group(group.create_group(name), child, {})
 
@@ -76,18 +105,16 @@ def from_files(files: Mapping[str, bytes], *, max_bytes: int) -> Tree:
         ArtifactCorruptError: Anything else than what `to_files` writes.
     """
     import zarr
-    from zarr.buffer import cpu
     from zarr.storage import MemoryStore
 
     budget = max_bytes
-    for name, content in files.items():
+    for name in files:
         if name.endswith("zarr.json"):
-            budget -= _declared_bytes(name, _parsed(name, content), files)
+            budget -= _declared_bytes(name, _parsed(name, files[name]), files)
     if budget < 0:
         raise ArtifactCorruptError(f"the arrays would take more than {max_bytes} bytes")
-    buffers = {name: cpu.Buffer.from_bytes(content) for name, content in files.items()}
     try:
-        store = MemoryStore(dict(buffers), read_only=True)
+        store = MemoryStore(_Buffers(files), read_only=True)
         return _read_group(zarr.open_group(store, mode="r", zarr_format=3))
     except (ValueError, TypeError, KeyError, RuntimeError, OSError, NotImplementedError) as error:
         raise ArtifactCorruptError(f"not a readable zarr group: {error}") from error
@@ -116,10 +143,11 @@ def _declared_bytes(name: str, metadata: Any, files: Mapping[str, bytes]) -> int
     if codecs != _CODECS or size < 0 or too_large:
         raise ArtifactCorruptError(f"{name}: unexpected codecs {codecs} or chunks of {chunk_size}")
     prefix = name.removesuffix("zarr.json") + "c"
-    for chunk_name, data in files.items():
-        if chunk_name.startswith(prefix) and (
-            len(data) < _BLOSC_HEADER or int.from_bytes(data[4:8], "little") != chunk_size
-        ):
+    for chunk_name in files:
+        if not chunk_name.startswith(prefix):
+            continue
+        data = files[chunk_name]
+        if len(data) < _BLOSC_HEADER or int.from_bytes(data[4:8], "little") != chunk_size:
             raise ArtifactCorruptError(f"{chunk_name}: does not decode to {chunk_size} bytes")
     return size
 
@@ -135,8 +163,20 @@ def _read_group(group: zarr.Group) -> Tree:
         if isinstance(member, zarr.Group):
             tree.groups[name] = _read_group(member)
         else:
-            tree.arrays[name] = np.asarray(member[...])
+            tree.arrays[name] = _read_array(member)
     return tree
+
+
+def _read_array(stored: Any) -> np.ndarray:
+    """All of it, chunk by chunk."""
+    if not stored.shape:
+        return np.asarray(stored[...])
+    array = room(stored.shape, stored.dtype)
+    for start in range(0, len(array), stored.chunks[0]):
+        block = slice(start, start + stored.chunks[0])
+        array[block] = stored[block]
+        let_go(array)
+    return array
 
 
 def parts_from_files(files: Mapping[str, bytes], *, max_bytes: int) -> Tree:

@@ -90,7 +90,12 @@ class ControlStore(ArrayStore):
     ) -> Float32[np.ndarray, "f 2 h w"]:
         height, width = image.shape[:2]
         impulses = sparse_impulses(*self.body(clip), height, width, compat=COMPAT)
-        flow = to_fixed_point(propagate_flow(cmp, image, impulses, batch=8, device=device))
+        flow = np.concatenate(
+            [
+                to_fixed_point(f)
+                for f in propagate_flow(cmp, image, impulses, batch=8, device=device)
+            ]
+        )
         return dense_field(flow, height, width, device="cpu", dtype=torch.float32).numpy()
 
     def _embedding(

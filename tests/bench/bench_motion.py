@@ -84,7 +84,9 @@ def flow(batched: int, output: str) -> tuple[float, float]:
 
     def run(first: int, last: int, batch: int) -> np.ndarray:
         part = impulses[first:last]
-        return propagate_flow(network, image, part, batch=batch, device=DEVICE)
+        return np.concatenate(
+            list(propagate_flow(network, image, part, batch=batch, device=DEVICE))
+        )
 
     def plain() -> np.ndarray:
         return np.concatenate([run(i, i + 1, 1) for i in range(FRAMES)])

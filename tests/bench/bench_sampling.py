@@ -21,7 +21,7 @@ from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import repeat_to_length
 from dispose_stages.sample.schedule import noise_levels
 from dispose_stages.sample.shortcuts import StepKind
-from dispose_stages.sample.tiles import TileBlender
+from dispose_stages.sample.tiles import Tile, TileBlender
 from tests.bench.size import size
 from tests.sample.tiny_clip import (
     PARAMETERS,
@@ -47,7 +47,7 @@ def sample_plainly() -> Tensor:
     image_noise, tile_noise = tiny_noise()
     conditions, embedding = condition_clip(inputs, networks, PARAMETERS, image_noise, RUNG)
 
-    def predict(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor], _: Any) -> list[Tensor]:
+    def predict(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tile], _: Any) -> list[Tensor]:
         return [
             plain_predict(
                 inputs,
@@ -55,8 +55,8 @@ def sample_plainly() -> Tensor:
                 PARAMETERS,
                 image_latent=conditions.image,
                 embedding=embedding,
-                noisy=noisy[tile],
-                tile=tile.tolist(),
+                noisy=noisy[tile.index],
+                tile=tile.frames.tolist(),
                 timestep=timestep,
             )
             for tile in tiles

@@ -31,7 +31,8 @@ def flow_of(network: FakeNetwork, batch: int) -> np.ndarray:
         points, np.ones((FRAMES + 1, 18), dtype=bool), 64, 64, compat="official", size=64
     )
     image = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    return propagate_flow(network, image, impulses, batch=batch, device="cpu", size=64)
+    flow = propagate_flow(network, image, impulses, batch=batch, device="cpu", size=64)
+    return np.concatenate(list(flow))
 
 
 def test_image_is_encoded_once_and_batches_are_bounded() -> None:

@@ -25,6 +25,7 @@ from dispose_stages.sample.memory import Rung, ladder
 from dispose_stages.sample.predict import Predictor
 from dispose_stages.sample.reference import added_time_ids
 from dispose_stages.sample.shortcuts import StepKind
+from dispose_stages.sample.tiles import Tile
 from dispose_stages.sample.unit import SampleParams
 from tests.sample.tiny_clip import (
     PARAMETERS,
@@ -94,8 +95,8 @@ def double_precision_predictor(
     return predictor, inputs, networks, conditions.image, embedding
 
 
-def tiles_and_latents() -> tuple[list[Tensor], Tensor, Tensor]:
-    tiles = [torch.tensor(tile) for tile in plan_tiles(FRAMES, 4, 2)]
+def tiles_and_latents() -> tuple[list[Tile], Tensor, Tensor]:
+    tiles = [Tile.of(tile, "cpu") for tile in plan_tiles(FRAMES, 4, 2)]
     noisy = torch.randn(FRAMES, 4, 16, 8, generator=torch.Generator().manual_seed(1))
     return tiles, noisy, torch.tensor(0.7)
 
@@ -117,7 +118,7 @@ def test_once_per_clip_equals_the_plain_form(changes: Any, tile_batch: int) -> N
         parameters, Rung("together", tile_batch, frame_chunk=2)
     )
     tiles, noisy, timestep = tiles_and_latents()
-    together = predictor(noisy, timestep, tiles, StepKind())
+    together = list(predictor(noisy, timestep, tiles, StepKind()))
     for index, tile in enumerate(tiles):
         plain = plain_predict(
             inputs,
@@ -125,8 +126,8 @@ def test_once_per_clip_equals_the_plain_form(changes: Any, tile_batch: int) -> N
             parameters,
             image_latent=image_latent,
             embedding=embedding,
-            noisy=noisy[tile],
-            tile=tile.tolist(),
+            noisy=noisy[tile.index],
+            tile=tile.frames.tolist(),
             timestep=timestep,
         )
         assert (together[index] - plain).abs().max() <= 1e-10 * plain.abs().max()
@@ -139,8 +140,10 @@ def test_halves_in_sequence_equal_halves_together(compat: Any) -> None:
     tiles, noisy, timestep = tiles_and_latents()
     results = [
         torch.stack(
-            double_precision_predictor(parameters, Rung("", 2, sequential_halves=sequential))[0](
-                noisy, timestep, tiles, StepKind()
+            list(
+                double_precision_predictor(parameters, Rung("", 2, sequential_halves=sequential))[
+                    0
+                ](noisy, timestep, tiles, StepKind())
             )
         )
         for sequential in (False, True)

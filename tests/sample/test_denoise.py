@@ -31,7 +31,7 @@ from dispose_stages.sample.schedule import (
     to_unit_variance,
 )
 from dispose_stages.sample.shortcuts import StepKind
-from dispose_stages.sample.tiles import TileBlender
+from dispose_stages.sample.tiles import Tile, TileBlender
 from tests.sample.tiny_clip import META
 
 STEPS, FRAMES = 5, 7
@@ -44,15 +44,13 @@ class Interrupted(Exception):  # noqa: N818 - stands for the runner's
     pass
 
 
-def predict(
-    noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor], kind: StepKind
-) -> list[Tensor]:
+def predict(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tile], kind: StepKind) -> list[Tensor]:
     """Both halves depend on latents, time and frame, and are far from linear."""
     return [
         torch.stack(
             [
-                torch.sin(noisy[tile] + timestep),
-                torch.cos(noisy[tile] * 2 + tile.float()[:, None, None, None]),
+                torch.sin(noisy[tile.index] + timestep),
+                torch.cos(noisy[tile.index] * 2 + tile.index.float()[:, None, None, None]),
             ]
         )
         for tile in tiles
@@ -78,7 +76,7 @@ def test_perfect_prediction_recovers_the_data() -> None:
         sigma = torch.exp(4 * timestep)
         x = noisy * (sigma**2 + 1) ** 0.5
         v = (x / (sigma**2 + 1) - data) * (sigma**2 + 1) ** 0.5 / sigma
-        return [v[tile][None] for tile in tiles]
+        return [v[tile.index][None] for tile in tiles]
 
     blender = TileBlender(plan_tiles(FRAMES, 4, 2), FRAMES, device="cpu")
     state = initial_state(NOISE, LEVELS)

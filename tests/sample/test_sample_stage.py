@@ -123,18 +123,26 @@ def test_clip_is_sampled_and_kept(folder: Path, context: Context, worker: Sample
     assert np.array_equal(read.latents, first.latents)
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def stop_within(context: Context, calls: int) -> None:
+    """The job is asked to stop at the so many-th question; a step of two tiles asks three times."""
+    asked = iter(range(1, 100))
+    context.stop_requested = lambda: next(asked) >= calls
+
+
+@pytest.mark.parametrize(("calls", "step"), [(3, 1), (4, 1), (6, 2), (8, 2), (9, 3)])
 def test_stopped_clip_goes_on_where_it_was(
-    folder: Path, context: Context, worker: SampleWorker, stop_after: int
+    folder: Path, context: Context, worker: SampleWorker, calls: int, step: int
 ) -> None:
-    """Stopping saves the state; computing it again goes on and gives the bits of a whole run."""
-    unit = new_unit(folder, "c" * 15 + str(stop_after))
-    steps = iter(range(1, 10))
-    context.stop_requested = lambda: next(steps) >= stop_after
+    """Stopped after a step or within one: computing it again goes on at the last whole step.
+
+    The bits are those of a whole run.
+    """
+    unit = new_unit(folder, "c" * 15 + str(calls))
+    stop_within(context, calls)
     with pytest.raises(InterruptedUnitError):
         compute(worker, unit)
     context.stop_requested = lambda: False
-    assert worker.read(unit)["progress"].state.step == stop_after
+    assert worker.read(unit)["progress"].state.step == step
     resumed = compute(worker, unit)
     STAGE.repository(context).commit(unit, resumed)
     assert context.store.read_partial("sample", unit.key) is None
@@ -142,20 +150,50 @@ def test_stopped_clip_goes_on_where_it_was(
     assert np.array_equal(resumed.latents, whole.latents)
 
 
+def test_a_stop_within_the_first_step_keeps_nothing(
+    folder: Path, context: Context, worker: SampleWorker
+) -> None:
+    """There is no state yet; the clip begins anew."""
+    unit = new_unit(folder, "bc" * 8)
+    stop_within(context, 1)
+    with pytest.raises(InterruptedUnitError):
+        compute(worker, unit)
+    assert context.store.read_partial("sample", unit.key) is None
+
+
+def test_a_clip_longer_than_its_jobs_is_done_by_many(
+    folder: Path, context: Context, worker: SampleWorker
+) -> None:
+    """Each job has time for one step and a part of the next; every one begins a step later."""
+    unit, begun, steps = new_unit(folder, "bd" * 8), [], []
+    context.say_step = lambda step, _: steps.append(step)
+    for job in range(4):
+        stop_within(context, 5)
+        state = worker.read(unit)["progress"].state
+        begun.append(state.step if state else 0)
+        try:
+            latents = compute(worker, unit).latents
+        except InterruptedUnitError:
+            assert job < 3
+        else:
+            break
+    assert (begun, steps) == ([0, 1, 2], [1, 2, 3])
+    context.stop_requested = lambda: False
+    assert np.array_equal(latents, compute(worker, new_unit(folder, "be" * 8)).latents)
+
+
 def test_state_survives_a_kill(folder: Path, context: Context, worker: SampleWorker) -> None:
     """Without any notice, the last state at the interval is what the next job starts from."""
     unit = new_unit(folder, "e" * 16)
-    steps = iter(range(1, 10))
 
-    def die() -> bool:
-        if next(steps) == 3:
+    def die(step: int, _: int) -> None:
+        if step == 3:
             raise KeyboardInterrupt
-        return False
 
-    context.stop_requested = die
+    context.say_step = die
     with pytest.raises(KeyboardInterrupt):
         compute(worker, unit)
-    context.stop_requested = lambda: False
+    context.say_step = lambda *_: None
     assert worker.read(unit)["progress"].state.step == 2
     resumed = compute(worker, unit)
     assert np.array_equal(resumed.latents, compute(worker, new_unit(folder, "f" * 16)).latents)

@@ -1,5 +1,8 @@
 """Temporal tiles and their blending."""
 
+import weakref
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -77,3 +80,23 @@ def test_blend_accumulates_in_single_precision() -> None:
     blended = TileBlender(tiles, 40, device="cpu").blend([value] * len(tiles))
     assert blended.dtype == torch.float32
     assert (blended - value.float()[0, 0, 0, 0, 0]).abs().max() < 1e-6
+
+
+def test_predictions_are_added_as_they_come() -> None:
+    """Of a thousand frames, one prediction at a time is alive."""
+    tiles = plan_tiles(1000, 16, 6)
+    alive: list[weakref.ref[torch.Tensor]] = []
+    most = 0
+
+    def predictions() -> Iterator[torch.Tensor]:
+        nonlocal most
+        for _ in tiles:
+            prediction = torch.ones(1, 16, 4, 1, 1)
+            alive.append(weakref.ref(prediction))
+            most = max(most, sum(ref() is not None for ref in alive))
+            yield prediction
+            del prediction
+
+    blended = TileBlender(tiles, 1000, device="cpu").blend(predictions())
+    assert blended.allclose(torch.ones(1))
+    assert most <= 2

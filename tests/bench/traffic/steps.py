@@ -21,11 +21,12 @@ from dispose_stages.sample.binding import BoundNetwork, guidance_contexts
 from dispose_stages.sample.conditions import ClipConditions
 from dispose_stages.sample.denoise import DenoisingState, denoise
 from dispose_stages.sample.guidance import guidance_scales
+from dispose_stages.sample.kept_frames import KeptFrames
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.predict import Predictor
 from dispose_stages.sample.schedule import noise_levels
 from dispose_stages.sample.shortcuts import StepKind
-from dispose_stages.sample.tiles import TileBlender
+from dispose_stages.sample.tiles import Tile, TileBlender
 from tests.bench.traffic.memory import peak_bytes
 from tests.bench.traffic.original import Original
 from tests.bench.traffic.tracer import Autocast, CudaAttention, Trace, Tracer
@@ -112,7 +113,7 @@ class TileStep:
     ) -> Callable[[], Tensor]:
         """Steps of the given kinds, one after the other; `options` as of `predictor`."""
         predict = self.predictor(**options)
-        tiles = [torch.arange(self.size.frames, device=self.device)]
+        tiles = [Tile.of(range(self.size.frames), self.device)]
 
         def step() -> Tensor:
             for kind in kinds:
@@ -145,17 +146,22 @@ class TileStep:
         height, width = self.size.height, self.size.width
         still = self.control_net.embed_stillness(height, width)
         moving = self.control_net.embed_motion(*self.fields)
-        form = torch.channels_last if last else torch.contiguous_format
         conditions = ClipConditions(
             image=self.image,
-            pose=self.pose.to(memory_format=form),
-            motion=torch.cat([still, moving]).to(memory_format=form),
-            points=tuple(self.points),
+            pose=self._kept(self.pose),
+            motion=self._kept(still, moving),
+            points=tuple(map(self._kept, self.points)),
         )
         contexts = guidance_contexts(self.embedding, guided=True)
         bound = [BoundNetwork(net, contexts, self.ids, compat=compat) for net in networks]
         rung = Rung("single_tile", 1)
         return Predictor(conditions, *bound, guided=True, rung=rung, dtype=self.dtype)
+
+    def _kept(self, *pieces: Tensor) -> KeptFrames:
+        kept = KeptFrames(self.size.frames, pieces[0].device)
+        for piece in pieces:
+            kept.add(piece)
+        return kept
 
     def original(self) -> Callable[[], Tensor]:
         """The same numbers in the original's way; run it under autocast."""

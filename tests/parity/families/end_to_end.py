@@ -68,7 +68,7 @@ def _motion(case: Case, image: np.ndarray) -> MotionField:
     points, visible = tracks.body_track()
     impulses = sparse_impulses(points, visible, height, width, compat="official")
     network = formula_cmp(prefix=meta["cmp_prefix"], salt=case.salt)
-    flow = propagate_flow(network, image, impulses, batch=2, device=CPU)
+    flow = np.concatenate(list(propagate_flow(network, image, impulses, batch=2, device=CPU)))
     return replace(tracks, cmp_flow=to_fixed_point(flow))
 
 

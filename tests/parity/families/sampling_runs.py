@@ -25,6 +25,7 @@ from dispose_stages.sample.clip import (
 from dispose_stages.sample.memory import Rung
 from dispose_stages.sample.noise import draw_noise
 from dispose_stages.sample.reference import added_time_ids, clip_pixels, normalise_image
+from dispose_stages.sample.tiles import Tile
 from dispose_stages.sample.unit import SampleParams
 from tests.parity.case import Case, Check, Family, max_abs, relative_to_peak
 from tests.parity.sampling_networks import CLIP_MEAN, CLIP_STD, build_networks, build_vae, decoder
@@ -133,7 +134,7 @@ def _condition_checks(
         "image_embeds": embedding,
         "encoder_hidden_states": guidance_contexts(embedding, guided=True).swapaxes(0, 1),
         "image_latents": torch.stack([torch.zeros_like(conditions.image), conditions.image]),
-        "pose_latents": conditions.pose,
+        "pose_latents": conditions.pose.gather(Tile.of(range(inputs.frames), networks.device)),
     }
     for name, value in actual.items():
         yield Check(name, relative_to_peak(value, case[name]), 2e-5)
