@@ -12,8 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from dispose_stages.config_encoding import Encoding, Interpolate, Rate
 from dispose_stages.config_limits import Limits, Pilot, Store, expand_store
 from dispose_stages.config_models import Bundle, Models, expand_bundle
 from dispose_stages.config_sampling import STEPS, Sampling, with_defaults
@@ -23,7 +31,6 @@ from dispose_stages.errors import ConfigError
 from dispose_stages.wording import did_you_mean
 
 Compat = Literal["official", "corrected"]
-Rate = Annotated[float, Field(gt=0, le=240)] | Literal["driver"]
 Align = Literal["official", "proportions"]
 PersonRule = Annotated[str, Field(pattern=r"^(first|largest|tracked|index:\d+)$")]
 STAGES = ("ingest", "pose", "motion", "correspondence", "sample", "mux", "score")
@@ -63,6 +70,9 @@ class Parameters(Section):
     """Frame rate of the output video; `driver`: as many as are read of the driver in a second, so
     that it keeps its pace. At 15 a driver of 24 fps plays 1.25 times as fast, one of 25 or 50 fps
     1.2 times."""
+    interpolate: Interpolate = "none"
+    """`minterpolate`: frames are made at the driver's pace (as with `fps: driver`) and ffmpeg's
+    filter of that name fits them to `fps`."""
     decode_chunk_size: int = Field(default=8, ge=1)
     """Frames the VAE decodes together; changes the result (docs/parity.md, Q13)."""
     motion_guidance: bool = True
@@ -100,6 +110,13 @@ class Parameters(Section):
         if not 0 < rate <= 240:
             raise ValueError(f"{value!r} is neither a number above 0 and up to 240 nor 'driver'")
         return rate
+
+    @field_validator("interpolate")
+    @classmethod
+    def _check_interpolation(cls, value: str, info: ValidationInfo) -> str:
+        if value != "none" and info.data.get("fps") == "driver":
+            raise ValueError("needs a number as fps, not the driver's own pace")
+        return value
 
     @model_validator(mode="after")
     def _check_tiles(self) -> Parameters:
@@ -160,33 +177,6 @@ class CorrespondenceFeatures(Section):
     """Store the whole feature map beside the keypoint embedding."""
     unet_batch: int = Field(default=8, ge=1, le=64)
     """Draws that go through the UNet at once; bounds memory."""
-
-
-class Encoding(Section):
-    """The output files."""
-
-    crf: int = Field(default=18, ge=0, le=51)
-    """x264 quality; lower is better."""
-    preset: Literal[
-        "ultrafast",
-        "superfast",
-        "veryfast",
-        "faster",
-        "fast",
-        "medium",
-        "slow",
-        "slower",
-        "veryslow",
-    ] = "medium"
-    """x264 speed."""
-    pixel_format: Literal["yuv420p", "yuv444p"] = "yuv420p"
-    """`yuv420p` plays everywhere."""
-    container: Literal["mp4", "mkv"] = "mp4"
-    """File format."""
-    png_frames: bool = False
-    """Also write every frame as PNG."""
-    copy_audio: bool = False
-    """Copy the driver's audio, cut to the output's length."""
 
 
 class Compute(Section):

@@ -32,6 +32,7 @@ class Missing(StrEnum):
     HEAD_HIDDEN = "head_hidden"
     FACE_HIDDEN = "face_hidden"
     REFERENCE_FACE_HIDDEN = "reference_face_hidden"
+    INTERPOLATED = "interpolated"
     NOT_FINITE = "not_finite"
 
 
@@ -132,6 +133,13 @@ MISSING: Mapping[Missing, Explanation] = {
         "The reference does not show eyes, nose and mouth clearly enough to compare faces with.",
         _DRAWN,
         "Use a reference whose face is seen, as large as possible.",
+    ),
+    Missing.INTERPOLATED: Explanation(
+        "The video was interpolated to a rate on which not all of the frames that were made fall, "
+        "and interpolated frames are not scored.",
+        "`dispose inspect RUN PAIR` shows `made_fps` and `fps` under `mux`.",
+        "Set `score.before_codec`, which scores frames before they are interpolated; or an `fps` "
+        "that is a multiple of `made_fps`.",
     ),
     Missing.NOT_FINITE: Explanation(
         "The metric's network gave a value that is no number.",

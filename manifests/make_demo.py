@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 
-from dispose_stages.config import Encoding
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.store.video_writer import VideoWriter
 from dispose_stages.training.world.scene import Scene, random_scene
 

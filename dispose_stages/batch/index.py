@@ -185,6 +185,8 @@ def _tempo(outcome: Outcome, results: Mapping[str, Result | None]) -> float | No
     video, driver = results["mux"], results["ingest_video"]
     if outcome.status is not PairStatus.DELIVERED or video is None or driver is None:
         return None
+    if outcome.pair.parameters.interpolate != "none":
+        return 1.0
     own, read = (_numbers(result, "fps")["fps"] for result in (video, driver))
     if not own or not read:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dispose_stages.config import Encoding
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.store.video_writer import VideoWriter
 from dispose_stages.training.clips import motion_scene, render_clip
 from dispose_stages.training.quality import HELD_OUT

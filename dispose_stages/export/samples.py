@@ -133,6 +133,8 @@ class SampleReader:
             SampleMissingError: Something it needs is gone, or not what the index says.
         """
         delivered, video = self._video(record)
+        if delivered.made_fps is not None:
+            raise SampleMissingError(LeftOut.INTERPOLATED, record["output"])
         published = published_record(record)
         libraries = sorted(delivered.libraries.items())
         published["libraries"] = ", ".join(f"{name} {version}" for name, version in libraries)

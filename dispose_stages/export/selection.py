@@ -40,6 +40,7 @@ class LeftOut(StrEnum):
     REFERENCE_CHANGED = "reference_changed"
     ARTIFACT_MISSING = "artifact_missing"
     NO_FRAMES = "no_frames"
+    INTERPOLATED = "interpolated"
 
     @property
     def meaning(self) -> str:
@@ -57,6 +58,7 @@ _MEANINGS = {
     LeftOut.VIDEO_CHANGED: "its video is gone or not the one of the index",
     LeftOut.REFERENCE_CHANGED: "its reference image is gone or has changed since",
     LeftOut.ARTIFACT_MISSING: "its motion or the pose of its video is no longer in the store",
+    LeftOut.INTERPOLATED: "its video has interpolated frames, which no pose belongs to",
     LeftOut.NO_FRAMES: "its lossless frames were not kept (encoding.png_frames)",
 }
 

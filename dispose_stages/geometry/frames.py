@@ -120,6 +120,23 @@ def paced_rate(fps: float, sample_stride: int) -> float:
     return fps / effective_stride(sample_stride, fps)
 
 
+def own_frames(frames: int, made_fps: float, fps: float) -> list[int] | None:
+    """Where the frames of a clip are in a video that was interpolated to another rate.
+
+    Args:
+        frames: Of the clip.
+        made_fps: Frames per second of the clip.
+        fps: Of the video.
+
+    Returns:
+        An index for each; None where not every one of them is a frame of the video.
+    """
+    ratio = round(fps / made_fps)
+    if ratio < 1 or abs(fps / made_fps - ratio) > 1e-6 * ratio:
+        return None
+    return [frame * ratio for frame in range(frames)]
+
+
 def sampled_frames(
     frame_count: int,
     fps: float,

@@ -27,6 +27,7 @@ from dispose_stages.errors import (
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import check_reference
+from dispose_stages.mapped import let_go, room
 from dispose_stages.models.arithmetic import full_float32
 from dispose_stages.models.cmp import CmpNetwork
 from dispose_stages.motion.alignment import align_pair
@@ -34,7 +35,6 @@ from dispose_stages.motion.facts import pair_facts, pair_warnings
 from dispose_stages.motion.propagation import CMP_SIZE, propagate_flow, sparse_impulses
 from dispose_stages.motion.proportions import align_proportions
 from dispose_stages.motion.unit import REVISION, MotionParams
-from dispose_stages.store.mapped import let_go, room
 from dispose_stages.store.media import read_still
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.cmp import load_cmp

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from dispose_stages.store.provenance import DIGITAL_SOURCE_TYPE
 from dispose_stages.store.recipe import recipe
 from dispose_stages.store.shelf import DeliveredVideo, StagedVideo, VideoShelf
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import AudioTrack, VideoWriter
+from dispose_stages.store.video_writer import AudioTrack, Fitted, VideoWriter
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.svd import load_vae
 
@@ -81,6 +82,8 @@ def _result(video: DeliveredVideo) -> Result:
         "fps": video.fps,
         "size_bytes": video.size_bytes,
     }
+    if video.made_fps is not None:
+        facts["made_fps"] = video.made_fps
     return Result(key=video.key, digest=video.digest, facts=facts)
 
 
@@ -113,7 +116,7 @@ class MuxWorker:
             self._shelf.staging(unit.id, unit.key, f".{params.container}"),
             height,
             width,
-            _rate(unit, params),
+            _fitted(unit, params, len(latents) - 1) or _made_rate(unit, params),
             params.encoding,
             tags=tags_of(unit, self._context),
             audio=_audio(unit, params, len(latents) - 1, self._context.config.compute),
@@ -151,9 +154,13 @@ class MuxWorker:
                     Image.fromarray(frame).save(frames_folder / f"{writer.frames:05d}.png")
                 writer.write(frame)
         height, width, _ = writer.shape
-        fps = writer.fps
-        size = (writer.frames, height, width, fps)
-        return StagedVideo(writer.path, *size, frames_folder, metadata=writer.tags)
+        made = StagedVideo(
+            writer.path, writer.frames, height, width, writer.fps, frames_folder, writer.tags
+        )
+        fitted = writer.fitted
+        if fitted is None:
+            return made
+        return replace(made, frames=fitted.frames, fps=fitted.fps, made_fps=fitted.made_fps)
 
     def _frames_folder(self, unit: Unit) -> Path:
         folder = self._shelf.staging(unit.id, unit.key, ".frames")
@@ -180,11 +187,19 @@ class MuxWorker:
             yield from chunk
 
 
-def _rate(unit: Unit, params: MuxParams) -> float:
-    """Frames per second of the output."""
-    if params.fps != "driver":
+def _made_rate(unit: Unit, params: MuxParams) -> float:
+    """Frames per second that are decoded; of the output too where none are interpolated."""
+    if params.fps != "driver" and not params.paced:
         return params.fps
     return paced_rate(float(unit.inputs["media"].facts["fps"]), params.sample_stride)
+
+
+def _fitted(unit: Unit, params: MuxParams, frames: int) -> Fitted | None:
+    """The output's rate and length where it is interpolated; it lasts as long as the frames."""
+    if params.interpolate == "none" or params.fps == "driver":
+        return None
+    made = _made_rate(unit, params)
+    return Fitted(made, params.fps, max(1, round(frames * params.fps / made)))
 
 
 def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> AudioTrack | None:
@@ -196,7 +211,7 @@ def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> Audi
         start = driver.shown_at(params.start_frame)
         seconds, tempo = driver_stretch(
             frames,
-            _rate(unit, params),
+            _made_rate(unit, params),
             driver_fps=driver.fps,
             stride=effective_stride(params.sample_stride, driver.fps),
         )
@@ -219,6 +234,9 @@ def tags_of(unit: Unit, context: Context) -> dict[str, str]:
         "dispose_version": __version__,
         "mux_key": unit.key,
     }
+    if params.interpolate != "none":
+        tags["interpolated"] = params.interpolate
+        tags["made_fps"] = f"{_made_rate(unit, params):.6g}"
     for role, result in unit.inputs.items():
         tags |= _upstream_tags(context.store, role, unit.upstream[role][0], result.key)
     media = {"reference_digest": "sample_media_key", "driver_digest": "driving_pose_media_key"}

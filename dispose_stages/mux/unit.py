@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from dispose_stages.batch.unit import Params, RowPlan
-from dispose_stages.config import Compat, Encoding, Parameters, Rate
+from dispose_stages.config import Compat, Parameters
+from dispose_stages.config_encoding import Encoding, Interpolate, Rate
 from dispose_stages.config_sampling import Precision
 
 REVISION = 3
@@ -29,6 +30,12 @@ class MuxParams(Params):
     container: Literal["mp4", "mkv"]
     png_frames: bool
     copy_audio: bool
+    interpolate: Interpolate = "none"
+
+    @property
+    def paced(self) -> bool:
+        """Whether frames are made at the driver's pace."""
+        return self.fps == "driver" or self.interpolate != "none"
 
     @property
     def encoding(self) -> Encoding:
@@ -46,7 +53,7 @@ def plan(row: RowPlan) -> None:
     config, pair_id = row.config, row.row.pair_id
     params = MuxParams.of(row.row.parameters, config.encoding, config.sampling, pair_id=pair_id)
     with_sound = config.encoding.copy_audio
-    with_driver = with_sound or params.fps == "driver"
+    with_driver = with_sound or params.paced
     row.add(
         "mux",
         params,

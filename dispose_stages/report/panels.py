@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ from dispose_stages.geometry.colour_wheel import flow_colours, wheel
 from dispose_stages.geometry.drawing import Raster, draw_body, draw_faces, draw_hands
 from dispose_stages.geometry.frames import cover_resize, cover_size, crop_offset
 from dispose_stages.geometry.skeleton import BODY_COLOURS
+
+if TYPE_CHECKING:
+    from dispose_stages.store.shelf import DeliveredVideo
 
 SIDE = 320
 """Longest side of a panel, pixels."""
@@ -83,6 +86,17 @@ def shown_frames(count: int) -> tuple[range, int]:
     """Which frames of a clip are shown, and how far they are apart."""
     step = -(-count // MAX_FRAMES) or 1
     return range(0, count, step), step
+
+
+def made_frames(video: DeliveredVideo) -> int:
+    """How many frames of a video were made; others are interpolated."""
+    return round(video.frames * (video.made_fps or video.fps) / video.fps)
+
+
+def placed(positions: Sequence[int], video: DeliveredVideo) -> tuple[int, ...]:
+    """Which frames of a video are nearest to those that were made."""
+    ratio = video.fps / (video.made_fps or video.fps)
+    return tuple(min(round(position * ratio), video.frames - 1) for position in positions)
 
 
 def fitted(image: Pixels) -> Pixels:

@@ -22,7 +22,8 @@ from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.batch.unit import Status, stage_of
-from dispose_stages.config import Config, Encoding
+from dispose_stages.config import Config
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.errors import DisposeError
 from dispose_stages.geometry.colour_wheel import flow_limit
 from dispose_stages.geometry.dense_field import from_fixed_point
@@ -155,10 +156,11 @@ class Pictures:
                 self._frames(pair.driving_video, tuple(used)), track, positions
             )
         if video is not None:
-            make["result"] = lambda: self._frames(str(video.path), tuple(positions))
+            placed = panels.placed(positions, video)
+            make["result"] = lambda: self._frames(str(video.path), placed)
             parts = (*parts, video.digest)
         rate = pair.parameters.fps
-        if rate == "driver":
+        if rate == "driver" or pair.parameters.interpolate != "none":
             found = motion.poses if motion else track
             rate = paced_rate(found.fps, pair.parameters.sample_stride) if found else BASE_FPS
         return self._preview(parts, make, rate, step, limit)
@@ -179,14 +181,14 @@ class Pictures:
         there = {variant: video for variant, video in videos.items() if video is not None}
         if len(there) < 2:
             return None
-        positions, step = panels.shown_frames(min(video.frames for video in there.values()))
+        positions, step = panels.shown_frames(min(map(panels.made_frames, there.values())))
         first = next(iter(there.values()))
         make: dict[str, Callable[[], Sequence[Pixels]]] = {
-            variant: partial(self._frames, str(video.path), tuple(positions))
+            variant: partial(self._frames, str(video.path), panels.placed(positions, video))
             for variant, video in there.items()
         }
         parts = [(variant, video.digest) for variant, video in there.items()]
-        return self._preview(parts, make, first.fps, step)
+        return self._preview(parts, make, first.made_fps or first.fps, step)
 
     def _preview(
         self,

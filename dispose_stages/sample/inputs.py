@@ -16,9 +16,9 @@ from dispose_stages.geometry.dense_field import dense_field
 from dispose_stages.geometry.drawing import draw_pose
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.trajectory import trajectory_field
+from dispose_stages.mapped import let_go
 from dispose_stages.sample.clip import ClipInputs
 from dispose_stages.sample.reference import as_seen_by_sampler
-from dispose_stages.store.mapped import let_go
 
 Rasters = Callable[[slice], UInt8[Tensor, "n 3 H W"]]
 Fields = Callable[[slice], tuple[Float[Tensor, "n 2 H W"], Float[Tensor, "n 2 H W"]]]

@@ -1,7 +1,7 @@
 """A condition of every frame of a clip, of which a tile's are asked for.
 
 A long clip's conditions would fill a card (14 MB a frame at the published size). Beyond a fixed
-amount they lie on the host, and there in a mapped file (`dispose_stages.store.mapped`). Rows come
+amount they lie on the host, and there in a mapped file (`dispose_stages.mapped`). Rows come
 back as they were, bit for bit.
 """
 
@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dispose_stages.mapped import let_go, room
 from dispose_stages.sample.tiles import Tile
-from dispose_stages.store.mapped import let_go, room
 
 DEVICE_BYTES = 512 << 20
 """Largest condition of a clip that stays on a card."""

@@ -184,8 +184,7 @@ class SampleWorker:
         """Where the clip stands, and how its further states are kept."""
         store, steps = self._context.store, params.num_inference_steps
         size = (side // LATENT_STRIDE for side in inputs.image.shape[-2:])
-        shape = (inputs.frames, LATENT_CHANNELS, *size)
-        like = torch.empty(shape, device=self._networks.device)
+        like = torch.empty((inputs.frames, LATENT_CHANNELS, *size), device=self._networks.device)
         stored = store.read_partial(unit.stage, unit.key)
         state = from_arrays(stored, like=like, steps=steps, solver=params.solver)
         if state:
@@ -197,10 +196,8 @@ class SampleWorker:
             store.write_partial(unit.stage, unit.key, arrays, attributes)
 
         writer = StateWriter(save, self._threads)
-        asked: dict[str, Any] = {
-            "stop_requested": self._context.stop_requested,
-            "interrupt": partial(InterruptedUnitError, "stopped while denoising; it is saved"),
-        }
+        end = partial(InterruptedUnitError, "stopped while denoising; it is saved")
+        asked: Any = {"stop_requested": self._context.stop_requested, "interrupt": end}
         every = self._context.config.sampling.checkpoint_every
         keep = save_every(every, writer, begun=state.step if state else 0, **asked)
 

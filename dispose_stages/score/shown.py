@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +10,13 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, Frame, MotionField, PoseTrack
+from dispose_stages.geometry.frames import own_frames
 from dispose_stages.missing import Missing
 from dispose_stages.score.clip import FramePair
 from dispose_stages.score.measurement import Measurement
 from dispose_stages.score.similarity import Mask, Pixels
 from dispose_stages.score.truth import unusable
+from dispose_stages.score.unit import ScoreParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Clip:
         truth: True frames in the result's place and where they are defined; None without.
         without_truth: Why there are none.
         reference: The reference at the result's size.
+        lost: Whether the video lacks some of the frames that were made: it is interpolated.
     """
 
     motion: MotionField
@@ -34,6 +37,7 @@ class Clip:
     truth: Callable[[], Iterator[tuple[Pixels, Mask | None]]] | None
     without_truth: Missing | None
     reference: Callable[[], Pixels]
+    lost: bool = False
 
 
 def alignment(motion: MotionField) -> Measurement:
@@ -78,6 +82,28 @@ def paired(clip: Clip) -> Iterator[FramePair]:
         FramePair(result, truth, mask)
         for result, (truth, mask) in zip(clip.shown(), clip.truth(), strict=True)
     )
+
+
+def delivered_frames(
+    params: ScoreParams, inputs: Mapping[str, Any], frames: int
+) -> Sequence[int] | None:
+    """Where what was made is in the delivered video; None if it is interpolated and not all is.
+
+    Args:
+        inputs: Results of the unit's roles.
+        frames: How many were made.
+    """
+    video = inputs["video"].facts if params.shown == "delivered" else {}
+    if "made_fps" not in video:
+        return range(frames)
+    return own_frames(frames, float(video["made_fps"]), float(video["fps"]))
+
+
+def absent(params: ScoreParams, clip: Clip) -> dict[str, Missing]:
+    """Why nothing can be measured, by the metric that is stated instead; empty if something can."""
+    if params.shown == "truth" and clip.truth is None:
+        return {f"{params.group}_features": clip.without_truth or Missing.NO_TRUTH}
+    return {params.group: Missing.INTERPOLATED} if clip.lost else {}
 
 
 def truth_problem(

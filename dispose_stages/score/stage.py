@@ -33,9 +33,11 @@ from dispose_stages.score.measurement import Measurement, of_features
 from dispose_stages.score.protocol import describe, fingerprint
 from dispose_stages.score.shown import (
     Clip,
+    absent,
     alignment,
     as_moved,
     best_detection,
+    delivered_frames,
     driving,
     paired,
     truth_problem,
@@ -54,7 +56,6 @@ from dispose_stages.weights.loading.metrics import heads_file
 from dispose_stages.weights.verification import find_file
 
 logger = logging.getLogger(__name__)
-
 _VIDEO_SIDE = 224
 
 
@@ -102,6 +103,8 @@ class ScoreWorker:
         elif found:
             reason = truth_problem(found.facts, unit.inputs["driver"].facts, motion)
 
+        own = delivered_frames(params, unit.inputs, len(motion.poses) - 1)
+
         def truth() -> Iterator[tuple[Pixels, Mask | None]]:
             library = unit.inputs["truth"].facts.get("reader", "auto")
             indices = motion.poses.frame_indices[1:].tolist()
@@ -115,14 +118,14 @@ class ScoreWorker:
                 latents = self._context.read(unit, "latents", Latents).latents
                 return self._until_stopped(self._decoded(latents, params.decode_chunk_size))
             path = self._context.videos / str(unit.inputs["video"].facts["file"])
-            return self._until_stopped(self._frames_of(path, range(len(motion.poses) - 1)))
+            return self._until_stopped(self._frames_of(path, own or []))
 
         def reference() -> Pixels:
             compute = self._context.config.compute
             image = read_still(unit.source("image"), params.reference_frame, compute)
             return cover_frame(image, motion.height, motion.width)
 
-        return Clip(motion, shown, truth if reason is None else None, reason, reference)
+        return Clip(motion, shown, None if reason else truth, reason, reference, own is None)
 
     def _frames_of(
         self, path: Path, indices: Sequence[int], library: ReaderChoice = "auto"
@@ -169,10 +172,8 @@ class ScoreWorker:
         return found.artifact(protocol)
 
     def _measure(self, params: ScoreParams, clip: Clip) -> Measurement:
-        if params.shown == "truth" and clip.truth is None:
-            return Measurement(
-                {}, {f"{params.group}_features": clip.without_truth or Missing.NO_TRUTH}
-            )
+        if missing := absent(params, clip):
+            return Measurement({}, missing)
         match params.group:
             case "frames":
                 return self._frames(params, clip)
@@ -201,8 +202,9 @@ class ScoreWorker:
         names = {"correct": "lpips", "disco": "lpips_disco"}
         wanted = [d for d in names if d in params.definitions]
         if clip.truth is None:
-            missing = {names[d]: clip.without_truth or Missing.NO_TRUTH for d in wanted}
-            return Measurement({}, missing)
+            return Measurement(
+                {}, {names[d]: clip.without_truth or Missing.NO_TRUTH for d in wanted}
+            )
         network, found = self._networks.lpips, Measurement({})
         for definition in wanted:
             distances = features.perceptual_distances(

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import AbstractArray, jaxtyped
 
 from dispose_stages.errors import ArtifactCorruptError
-from dispose_stages.store.mapped import row_blocks
+from dispose_stages.mapped import row_blocks
 
 T = TypeVar("T")
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]

@@ -38,6 +38,7 @@ class StagedVideo:
         fps: Frame rate.
         frames_folder: The same frames as PNG files; None if not asked for.
         metadata: What the file says of itself.
+        made_fps: Frame rate of what was made, where further frames are interpolated.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class StagedVideo:
     fps: float
     frames_folder: Path | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    made_fps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class DeliveredVideo:
         width: Pixels.
         fps: Frame rate.
         libraries: Versions of what made it.
+        made_fps: As in `StagedVideo`.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class DeliveredVideo:
     fps: float
     provenance: Mapping[str, Any]
     libraries: Mapping[str, str]
+    made_fps: float | None = None
 
 
 class VideoShelf:
@@ -118,6 +122,7 @@ class VideoShelf:
                 path=self.folder / Path(content["file"]).name,
                 provenance=content["provenance"],
                 libraries=content["libraries"],
+                made_fps=content.get("made_fps"),
                 **{name: content[name] for name in ("key", "digest", "size_bytes", "frames")},
                 **{name: content[name] for name in ("height", "width", "fps")},
             )
@@ -179,6 +184,8 @@ class VideoShelf:
             "provenance": dict(provenance),
             "libraries": dict(library_versions()),
         }
+        if staged.made_fps is not None:
+            content["made_fps"] = staged.made_fps
         write_text(self.sidecar(pair_id), readable_json(content))
         delivered = self.find(pair_id, key)
         if delivered is None:

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dispose_stages.atomic import replacing
-from dispose_stages.config import Encoding
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.store.ffmpeg import ffmpeg_binary
 
@@ -36,6 +36,8 @@ _CLOSE_SECONDS = 600
 STORAGE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """What ffmpeg may say of the disk it writes to; nothing of that is the unit's fault."""
 _STDERR_LINES = 20
+_HELD_BACK = 3
+"""Frames of its input that ffmpeg's ``minterpolate`` needs to have in advance."""
 _EXACT_SCALING = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
 
@@ -57,13 +59,28 @@ class AudioTrack:
     tempo: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Frames that are interpolated to another rate, along their motion.
+
+    Attributes:
+        made_fps: Frames per second, as they are written.
+        fps: Of the file.
+        frames: How many the file gets.
+    """
+
+    made_fps: float
+    fps: float
+    frames: int
+
+
 class VideoWriter:
     """Context manager that takes frames and commits the file when it is left without an error.
 
     Args:
         height: Of the frames, pixels.
         width: Of the frames, pixels.
-        fps: Frames per second.
+        fps: Frames per second; `Fitted` where the file gets others than are written.
         tags: Metadata; names are lower-case identifiers, values any text.
         threads: Of the encoder; part of the file's identity.
 
@@ -76,7 +93,7 @@ class VideoWriter:
         path: Path,
         height: int,
         width: int,
-        fps: float,
+        fps: float | Fitted,
         encoding: Encoding,
         *,
         tags: Mapping[str, str] | None = None,
@@ -90,11 +107,12 @@ class VideoWriter:
                 raise ValueError(f"{name!r} does not name a tag")
         self.path = path
         self.shape = (height, width, 3)
-        self.fps = fps
+        self.fps = fps.made_fps if isinstance(fps, Fitted) else fps
         self.encoding = encoding
         self.threads = threads
         self.tags = dict(tags or {})
         self.audio = audio
+        self.fitted = fps if isinstance(fps, Fitted) else None
         self.frames = 0
         self._complaints: deque[str] = deque(maxlen=_STDERR_LINES)
 
@@ -222,7 +240,8 @@ def encode_command(path: Path, writer: VideoWriter) -> list[str]:
         s=f"{width}x{height}",
         framerate=repr(float(writer.fps)),
     )
-    picture = source.video.filter(
+    picture = _interpolated(source.video, writer.fitted) if writer.fitted else source.video
+    picture = picture.filter(
         "scale", out_color_matrix="bt709", out_range="tv", flags=_EXACT_SCALING
     )
     # Untagged pictures are guessed at by size; these options do not survive a filter graph.
@@ -251,6 +270,17 @@ def encode_command(path: Path, writer: VideoWriter) -> list[str]:
     output = output.global_args("-hide_banner", "-nostats", "-loglevel", "error")
     arguments: list[str] = output.overwrite_output().compile(cmd=ffmpeg_binary())
     return arguments
+
+
+def _interpolated(picture: Any, fitted: Fitted) -> Any:
+    """Frames that fall on one of the file's stay as they are; the others move along the motion.
+
+    The filter holds back the last frames, so a few more follow, which are cut off again. It must
+    not look for cuts: there are none, and fast movement would be taken for one.
+    """
+    longer = picture.filter("tpad", stop=_HELD_BACK, stop_mode="clone")
+    moved = longer.filter("minterpolate", fps=repr(fitted.fps), mi_mode="mci", scd="none")
+    return moved.filter("trim", end_frame=fitted.frames)
 
 
 def _audio_stream(audio: AudioTrack) -> tuple[Any, dict[str, Any]]:

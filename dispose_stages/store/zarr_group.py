@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dispose_stages.errors import ArtifactCorruptError
+from dispose_stages.mapped import let_go, room, row_blocks
 from dispose_stages.records import parse
 from dispose_stages.store.encoding import Json, Tree, check_values
-from dispose_stages.store.mapped import let_go, room, row_blocks
 
 if TYPE_CHECKING:
     import zarr

@@ -56,6 +56,7 @@ def test_every_column_is_a_parameter_a_row_may_set(folder):
             "correspondence_guidance",
             "compat",
             "align",
+            "interpolate",
             "control_scale",
             "motion_bucket_id",
             "condition_fps",

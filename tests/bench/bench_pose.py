@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dispose_stages.artifacts import Frame
-from dispose_stages.config import Encoding
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.geometry.drawing import draw_pose
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.models.whole_body import detection, estimation

@@ -30,7 +30,7 @@ from dispose_stages.benchmark.manifests import VARIANTS
 from dispose_stages.benchmark.records import _CASE, _CASE_PARAMETERS
 from dispose_stages.benchmark.rendering import render
 from dispose_stages.cli.table import table_of
-from dispose_stages.config import Encoding
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.models.whole_body.extraction import extract_poses
 from dispose_stages.pose.stage import PoseWorker
 from dispose_stages.score import disco, drift, similarity, temporal

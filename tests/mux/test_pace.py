@@ -10,7 +10,7 @@ import pytest
 
 from dispose_stages.batch.unit import Result
 from dispose_stages.geometry.frames import frames_by_time, paced_rate, sampled_frames
-from dispose_stages.mux.stage import _rate
+from dispose_stages.mux.stage import _made_rate
 from dispose_stages.mux.unit import MuxParams
 from tests.mux.test_mux_stage import context, run, unit_of, vae  # noqa: F401 - fixtures
 
@@ -80,4 +80,4 @@ def test_the_file_has_the_drivers_rate(vae, context, fps: float) -> None:  # noq
 def test_a_number_reads_no_driver() -> None:
     """The parameter as it always was: no media, the same plain value."""
     params = MuxParams.model_construct(fps=15.0)
-    assert _rate(None, params) == 15.0  # type: ignore[arg-type]
+    assert _made_rate(None, params) == 15.0  # type: ignore[arg-type]

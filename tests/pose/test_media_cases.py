@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from dispose_stages.batch.stage import Context, InterruptedUnitError
-from dispose_stages.config import Config, Encoding
+from dispose_stages.config import Config
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.pose.stage import STAGE, PoseWorker
 from dispose_stages.store.artifacts import ArtifactStore

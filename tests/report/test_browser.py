@@ -18,7 +18,7 @@ from PIL import Image
 from playwright import sync_api
 
 from dispose_stages.batch.outcomes import PairStatus
-from dispose_stages.config import Encoding
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.report.content import Comparison
 from dispose_stages.report.panels import Panel, Preview, still
 from dispose_stages.store.video_writer import VideoWriter

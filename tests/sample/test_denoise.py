@@ -121,7 +121,7 @@ def test_the_second_order_solver_is_that_of_the_library(steps: int) -> None:
 
     def varying(noisy: Tensor, timestep: Tensor, tiles: Sequence[Tensor], _: Any) -> list[Tensor]:
         given.append(torch.sin(2 * noisy + timestep))
-        return [given[-1][None, tile] for tile in tiles]
+        return [given[-1][None, tile.index] for tile in tiles]
 
     state = initial_state(NOISE, levels)
     blender = TileBlender(plan_tiles(FRAMES, FRAMES, 0), FRAMES, device="cpu")
@@ -145,7 +145,7 @@ def test_the_second_order_solver_is_of_second_order() -> None:
         x = noisy * (sigma**2 + 1) ** 0.5
         data = x * spread**2 / (spread**2 + sigma**2)
         v = (x / (sigma**2 + 1) - data) * (sigma**2 + 1) ** 0.5 / sigma
-        return [v[None, tile] for tile in tiles]
+        return [v[None, tile.index] for tile in tiles]
 
     exact = NOISE * ((0.1**2 + spread**2) / (10.0**2 + spread**2)) ** 0.5
     blender = TileBlender(plan_tiles(FRAMES, FRAMES, 0), FRAMES, device="cpu")

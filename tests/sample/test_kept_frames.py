@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dispose_stages import mapped
 from dispose_stages.sample.kept_frames import KeptFrames
 from dispose_stages.sample.tiles import Tile
-from dispose_stages.store import mapped
 from tests.sample.test_clip import sample
 
 CPU = torch.device("cpu")

@@ -109,8 +109,8 @@ def test_what_a_step_leaves_gives_its_own_result_again() -> None:
 
     tiles, noisy, timestep = tiles_and_latents()
     predictor, *_ = double_precision_predictor(PARAMETERS, Rung("", 2))
-    whole = torch.stack(predictor(noisy, timestep, tiles, StepKind(leaves=True)))
-    again = torch.stack(predictor(noisy, timestep, tiles, StepKind(whole=False)))
+    whole = torch.stack(list(predictor(noisy, timestep, tiles, StepKind(leaves=True))))
+    again = torch.stack(list(predictor(noisy, timestep, tiles, StepKind(whole=False))))
     assert torch.equal(again, whole)
 
 
@@ -120,6 +120,6 @@ def test_the_conditional_half_alone_is_that_of_the_pair() -> None:
 
     tiles, noisy, timestep = tiles_and_latents()
     predictor, *_ = double_precision_predictor(PARAMETERS, Rung("", 2))
-    both = torch.stack(predictor(noisy, timestep, tiles, StepKind()))
-    alone = torch.stack(predictor(noisy, timestep, tiles, StepKind(guided=False)))
+    both = torch.stack(list(predictor(noisy, timestep, tiles, StepKind())))
+    alone = torch.stack(list(predictor(noisy, timestep, tiles, StepKind(guided=False))))
     assert (alone[:, 0] - both[:, 1]).abs().max() <= 1e-10 * both.abs().max()

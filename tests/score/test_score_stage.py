@@ -18,7 +18,8 @@ from dispose_stages.artifacts import (
 )
 from dispose_stages.batch.stage import Context, InterruptedUnitError
 from dispose_stages.batch.unit import Result, Status
-from dispose_stages.config import Encoding, load_config
+from dispose_stages.config import load_config
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.score import similarity
 from dispose_stages.score.stage import STAGE, ScoreWorker
@@ -131,6 +132,27 @@ def scores_of(context, unit):
     done = repository.commit(unit, compute(ScoreWorker(context), unit))
     assert repository.find(unit) == done
     return done, context.store.read("score", SCORE, Scores)
+
+
+@pytest.mark.parametrize(("fps", "scored"), [(30.0, True), (24.0, False)])
+def test_interpolated_frames_are_left_out(context, fps, scored):
+    """Every second frame of a video at twice the rate is one that was made; at another, not all."""
+    with VideoReader(context.videos / "p.mp4") as video:
+        made = [frame for _, frame in video.frames(range(COUNT))]
+    doubled = [frame for own in made for frame in (own, 255 - own)]
+    write_video(context.videos / "i.mp4", doubled)
+    unit = unit_of(context, "frames", against="plain")
+    facts = {"file": "i.mp4", "fps": fps, "made_fps": 15.0}
+    video = replace(unit.inputs["video"], facts=facts)
+    unit = replace(unit, inputs={**unit.inputs, "video": video})
+    plain = compute(ScoreWorker(context), unit_of(context, "frames", against="plain"))
+    found = compute(ScoreWorker(context), unit)
+    if not scored:
+        assert (found.metrics, found.missing) == (("frames",), ("interpolated",))
+        return
+    psnr = found.metrics.index("psnr")
+    assert found.values[psnr] == pytest.approx(plain.values[psnr], abs=0.7)
+    assert found.frame_values.shape == plain.frame_values.shape
 
 
 def test_frames_against_the_driver(context):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dispose_stages.config import Encoding
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.store.decoding.facts import VideoFacts
 from dispose_stages.store.ffmpeg import ffmpeg_binary
 from dispose_stages.store.video import VideoReader

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from dispose_stages.config import Encoding
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.store.media import probe_media
 from dispose_stages.store.video_writer import VideoWriter
 from dispose_stages.training.world.scene import Scene, random_scene

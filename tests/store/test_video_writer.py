@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dispose_stages.config import Encoding
+from dispose_stages.config_encoding import Encoding
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.store import video_writer
 from dispose_stages.store.ffmpeg import ffmpeg_binary

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dispose_stages import mapped
 from dispose_stages.artifacts import Latents
-from dispose_stages.store import mapped
+from dispose_stages.mapped import let_go, room, row_blocks
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.store.mapped import let_go, room, row_blocks
 
 
 def resident() -> int:
