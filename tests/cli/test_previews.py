@@ -8,7 +8,7 @@ from PIL import Image
 from dispose_stages.artifacts import Correspondence, Frame, PoseTrack
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.cli import previews
-from dispose_stages.config import Compute, Config
+from dispose_stages.config import Compute, Config, Parameters
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_still
 
@@ -21,7 +21,10 @@ def pair(tmp_path):
     """A pair whose reference has a pose."""
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "i.png")
     return SimpleNamespace(
-        pair_id="p", reference_image=str(tmp_path / "i.png"), reference_frame=None, parameters={}
+        pair_id="p",
+        reference_image=str(tmp_path / "i.png"),
+        reference_frame=None,
+        parameters=Parameters(),
     )
 
 
