@@ -156,8 +156,8 @@ class Pictures:
                 self._frames(pair.driving_video, tuple(used)), track, positions
             )
         if video is not None:
-            placed = panels.placed(positions, video)
-            make["result"] = lambda: self._frames(str(video.path), placed)
+            place = partial(panels.placed, positions, video)  # the sidecar may say anything
+            make["result"] = lambda: self._frames(str(video.path), place())
             parts = (*parts, video.digest)
         rate = pair.parameters.fps
         if rate == "driver" or pair.parameters.interpolate != "none":
