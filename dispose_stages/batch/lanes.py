@@ -47,6 +47,8 @@ from dispose_stages.errors import StoreError
 _logger = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
 _NUMBER_BYTES = 4
+_JOB_PROCESS = "DISPOSE_JOB_PROCESS"
+"""Environment variable with which a lane is told whose it is."""
 _DIE_WITH_PARENT = 1
 """``PR_SET_PDEATHSIG`` of Linux."""
 
@@ -139,7 +141,12 @@ class Lanes:
             [*self._command, "--lane", str(number), "--queue", str(queue)],
             stdin=subprocess.DEVNULL,
             pass_fds=[queue],
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), **gpu},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": str(threads),
+                _JOB_PROCESS: str(os.getpid()),
+                **gpu,
+            },
         )
 
     def _watch(self, lanes: Sequence[subprocess.Popen[bytes]], lease: Lease) -> None:
@@ -263,6 +270,8 @@ def perform_lane(
         DisposeError: The set-up is wrong.
     """
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)  # nobody would hear of the results
+    if os.environ.get(_JOB_PROCESS, "") != str(os.getppid()):
+        return EXIT_FAILED  # the job was killed before that was arranged
     layout = RunLayout(run_dir)
     config = read_run_config(layout)
     shard = Shard.read(layout.shard(stage_name, shard_name))

@@ -47,8 +47,8 @@ def _stage_command(stage: str) -> click.Command:
         type=float,
         help="Unix time at which this process will be killed. Default: as SLURM says.",
     )
-    @click.option("--lane", type=int, hidden=True)
-    @click.option("--queue", type=int, hidden=True)
+    @click.option("--lane", type=int, hidden=True, help="Which process of a job with several GPUs.")
+    @click.option("--queue", type=int, hidden=True, help="Descriptor of that job's queue.")
     @click.pass_obj
     def command(
         obj: dict[str, bool],

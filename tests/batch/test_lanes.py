@@ -142,8 +142,7 @@ def test_a_job_that_ends_takes_its_processes_along(run, monkeypatch, number):
     job.send_signal(number)
     status = job.wait(timeout=120)
     assert status == (EXIT_UNFINISHED if number == signal.SIGTERM else -number)
-    processes = {process for _, _, process in notes(run)}
-    while any(Path(f"/proc/{p}").exists() for p in processes) and time.monotonic() < end:
+    while any(Path(f"/proc/{p}").exists() for *_, p in notes(run)) and time.monotonic() < end:
         time.sleep(0.1)
     done = len(list((run.root / "store/sample").rglob("*.zarr.zip")))
     time.sleep(1.5)

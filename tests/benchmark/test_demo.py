@@ -84,7 +84,10 @@ def protocols(folder, tmp_path):
     context.store.write("motion", MOTION, motion, {})
     worker, found = ScoreWorker(context), {}
     for planned_unit in plan.units["score"].values():
-        unit = replace(planned_unit, inputs={"motion": Result(key=MOTION)})
+        unit = replace(
+            planned_unit,
+            inputs={"motion": Result(key=MOTION), "video": Result(facts={"fps": 12.0})},
+        )
         protocol = json.loads(worker.read(unit)["protocol"])
         found.setdefault(unit.params["group"], set()).add(fingerprint(protocol["shared"]))
     return found

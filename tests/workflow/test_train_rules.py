@@ -36,7 +36,7 @@ def test_options_reach_the_command_as_they_stand(tmp_path, name):
         for line in (shown.stdout + shown.stderr).splitlines()
         if "dispose train " in line
     ]
-    assert len(commands) == 10
+    assert len(commands) == 11
     for words in commands:
         options = dict(itertools.pairwise(words))
         assert options["--settings"] == str(settings)
