@@ -10,7 +10,7 @@ from pathlib import Path
 from dispose_stages.batch.forecast import CACHED, KEPT, Verdict, reasons
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
-from dispose_stages.batch.needed import runs_beside
+from dispose_stages.batch.needed import other_runs
 from dispose_stages.batch.prepare import PreparedRun
 from dispose_stages.batch.stats import JobStats
 from dispose_stages.config import GPU_STAGES, STAGES, STORED_STAGES
@@ -59,7 +59,7 @@ def stage_forecasts(
     prepared: PreparedRun, verdicts: Mapping[str, Mapping[str, Verdict]]
 ) -> list[StageForecast]:
     """Every stage that has units, in the order of the data flow."""
-    runs = _runs_at_hand(prepared.layout)
+    runs = [prepared.layout, *other_runs(prepared.layout)]
     return [
         _of_stage(prepared, stage, verdicts[stage], runs) for stage in STAGES if verdicts[stage]
     ]
@@ -98,14 +98,6 @@ def _of_stage(
         bytes=None if size is None else compute * size,
         inodes=files,
     )
-
-
-def _runs_at_hand(own: RunLayout) -> list[RunLayout]:
-    """This run, then those beside it."""
-    if not own.root.parent.is_dir():
-        return [own]
-    beside = runs_beside((own.root,))
-    return [own, *(run for run in beside if run.root.resolve() != own.root.resolve())]
 
 
 def _measured(runs: Sequence[RunLayout], stage: str) -> JobStats:

@@ -11,7 +11,7 @@ from pathlib import Path
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger, Shard
 from dispose_stages.batch.manifest import Manifest, read_manifest
-from dispose_stages.batch.needed import runs_beside
+from dispose_stages.batch.needed import other_runs
 from dispose_stages.batch.priors import Priors, frames_read, work
 from dispose_stages.batch.run_files import read_pairs
 from dispose_stages.batch.stats import JobStats
@@ -114,12 +114,11 @@ def _learn(config: Config, layout: RunLayout, manifest: Manifest) -> Priors:
 
 def _runs(layout: RunLayout) -> Iterator[RunLayout]:
     """This run and the latest beside it."""
-    if not layout.root.parent.is_dir():
-        return
-    found = runs_beside((layout.root,))
-    others = [run for run in found if run.root.resolve() != layout.root.resolve()]
+    others = other_runs(layout)
     others.sort(key=lambda run: (-run.summary.stat().st_mtime_ns, run.root))
-    yield from [layout, *others[:LATEST_RUNS]] if layout.summary.exists() else others[:LATEST_RUNS]
+    if layout.summary.exists():
+        yield layout
+    yield from others[:LATEST_RUNS]
 
 
 def _commonest(seen: Seen, *, cpu: bool) -> str:

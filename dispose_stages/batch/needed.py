@@ -29,6 +29,13 @@ def runs_beside(run_dirs: tuple[Path, ...]) -> Iterator[RunLayout]:
                 yield layout
 
 
+def other_runs(layout: RunLayout) -> list[RunLayout]:
+    """The planned runs beside one; none where their folder is not there yet."""
+    own = layout.root.resolve()
+    beside = runs_beside((own,)) if own.parent.is_dir() else ()
+    return [run for run in beside if run.root.resolve() != own]
+
+
 def needed_artifacts(layout: RunLayout, *, intermediates: bool = True) -> set[tuple[str, str]]:
     """Stage and key of everything a run wants, whether it is there or not.
 

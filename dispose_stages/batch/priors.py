@@ -18,10 +18,10 @@ from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.unit import stage_of
 from dispose_stages.config import Parameters
 from dispose_stages.errors import StoreError
+from dispose_stages.geometry.frames import sampled_frames
 from dispose_stages.records import read_record, record_text
 
 _FORM = ("dispose-priors", 1)
-_BASE_FPS = 24
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -93,6 +93,5 @@ def _work_of(stage: str) -> Callable[[Parameters, float, str], float]:
 
 def frames_read(parameters: Parameters, frames: int, fps: float) -> int:
     """How many frames of a driver are read, one at least."""
-    stride = parameters.sample_stride * max(1, int(fps / _BASE_FPS))
-    indices = range(parameters.start_frame, frames, stride)
-    return max(1, len(indices[: parameters.max_frames]))
+    stride, start, most = parameters.sample_stride, parameters.start_frame, parameters.max_frames
+    return max(1, len(sampled_frames(frames, fps, stride, start, most)))

@@ -25,6 +25,7 @@ from dispose_stages.atomic import readable_json, replacing, write_text
 from dispose_stages.config_models import Models
 from dispose_stages.errors import StoreError, WeightsError
 from dispose_stages.records import parse, read_bytes
+from dispose_stages.store.files import file_digest
 from dispose_stages.weights.bundle import MARKER
 from dispose_stages.weights.converted import read_record
 from dispose_stages.weights.verification import stage_files
@@ -147,7 +148,7 @@ def _copy(source: Path, target: Path, known: Known) -> list[int | str]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary:
         with source.open("rb") as reading, temporary.open("wb") as writing:
-            digest = _sha256(reading, writing)
+            digest = _pour(reading, writing)
             writing.flush()
             os.fsync(writing.fileno())
             # Else the comparison would read what is still in memory.
@@ -155,18 +156,17 @@ def _copy(source: Path, target: Path, known: Known) -> list[int | str]:
         wanted = known(source)
         if wanted is not None and read_record(source) is None and wanted[1] != digest:
             raise WeightsError(f"{source} is not the file whose digest is known")
-        with temporary.open("rb") as reading:
-            if _sha256(reading) != digest:
-                raise WeightsError(f"{target}: the copy is not what was copied")
+        if file_digest(temporary) != digest:
+            raise WeightsError(f"{target}: the copy is not what was copied")
     return [before.st_size, before.st_mtime_ns, digest]
 
 
-def _sha256(reading: BinaryIO, writing: BinaryIO | None = None) -> str:
+def _pour(reading: BinaryIO, writing: BinaryIO) -> str:
+    """Copy; returns the SHA-256 of what was copied."""
     digest = hashlib.sha256()
     while block := reading.read(_BLOCK):
         digest.update(block)
-        if writing is not None:
-            writing.write(block)
+        writing.write(block)
     return digest.hexdigest()
 
 
