@@ -248,6 +248,26 @@ def test_every_column_sorts(large: Opened) -> None:
     large.shows("dialog h3", "pair2")
 
 
+def test_what_arrives_late_does_not_draw_over_what_is_newer(large: Opened) -> None:
+    """Pages turned faster than their rows arrive: the last one asked for stays."""
+    large.page.evaluate(
+        """() => {
+          const arrive = window.disposeBlock;
+          window.late = [];
+          window.disposeBlock = (key, text) =>
+            key === "rows1" ? window.late.push(() => arrive(key, text)) : arrive(key, text);
+        }"""
+    )
+    for _ in range(10):
+        large.page.keyboard.press("n")
+    large.tells(260, first=251)
+    large.until("window.late.length === 1")
+    large.page.evaluate("() => window.late[0]()")
+    large.page.wait_for_timeout(100)
+    large.tells(260, first=251)
+    assert large.ids()[0] == "pair250"
+
+
 def test_frames_are_stepped_by_number(small: Opened) -> None:
     """All panels show the frame whose number is told, by keys and by the slider."""
     page = small.page

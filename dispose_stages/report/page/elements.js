@@ -26,3 +26,17 @@ const folded = (title, entries) => entries && entries.length
   : null;
 
 const note = (text) => make("p", { class: "note" }, text);
+
+// What is loaded arrives in any order: of calls that overlap, only the newest draws, or says what it lacked.
+const newestOnly = (element, prepare, draw) => {
+  let newest = 0;
+  return async () => {
+    const mine = ++newest;
+    try {
+      const found = await prepare();
+      if (mine === newest) await draw(found);
+    } catch (error) {
+      if (mine === newest) element.replaceChildren(note(error.message));
+    }
+  };
+};

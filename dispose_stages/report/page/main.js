@@ -12,17 +12,16 @@ const fillColumns = () => {
   byId("sort").value = "line";
 };
 
-const offerValues = async () => {
+const wordsOfColumn = async () => {
   const column = columnNamed(byId("column").value);
   byId("value").disabled = !column;
   byId("value").value = "";
   byId("value").placeholder = column?.number ? "> 0.5" : "";
-  byId("values").replaceChildren();
-  if (column && !column.number) {
-    const [words] = await load(column.key);
-    byId("values").append(...words.filter(Boolean).slice(0, 200).map((word) => make("option", { value: word })));
-  }
+  return column && !column.number ? (await load(column.key))[0] : [];
 };
+
+const offerValues = newestOnly(byId("values"), wordsOfColumn, (words) =>
+  byId("values").replaceChildren(...words.filter(Boolean).slice(0, 200).map((word) => make("option", { value: word }))));
 
 const focusPair = (step) => {
   const cards = [...byId("rows").querySelectorAll(".pair")];
@@ -86,7 +85,7 @@ const soon = () => {
 };
 for (const id of ["find", "value"]) byId(id).addEventListener("input", soon);
 for (const id of ["status", "reason", "sort", "order"]) byId(id).addEventListener("change", refresh);
-for (const id of ["view", "size"]) byId(id).addEventListener("change", () => show());
+for (const id of ["view", "size"]) byId(id).addEventListener("change", show);
 byId("column").addEventListener("change", () => offerValues().then(update));
 fillColumns();
 update();

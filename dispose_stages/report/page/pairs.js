@@ -1,6 +1,5 @@
 // The list of pairs: what is wanted, page by page, as cards or as a table.
 const state = { found: [], page: 0, down: false };
-let asked = 0;
 
 const wantedTests = () => {
   const tests = (byId("find").value.match(TERM) ?? []).map(termTest);
@@ -13,18 +12,15 @@ const wantedTests = () => {
   return tests;
 };
 
-const update = async () => {
-  const number = ++asked;
-  try {
-    const found = await search(wantedTests(), byId("sort").value, byId("order").value === "down");
-    if (number !== asked) return;
+const update = newestOnly(
+  byId("rows"),
+  () => search(wantedTests(), byId("sort").value, byId("order").value === "down"),
+  (found) => {
     state.found = found;
     state.page = 0;
-    await show();
-  } catch (error) {
-    byId("rows").replaceChildren(note(error.message));
-  }
-};
+    return show();
+  },
+);
 
 const turn = (label, target, attributes = {}) => {
   const button = make("button", { type: "button", ...attributes }, label);
@@ -57,18 +53,19 @@ const showPager = () => {
   pager.append(turn("Next", state.page + 1, state.page < count - 1 ? {} : { disabled: "" }));
 };
 
-const show = async () => {
-  const number = asked;
+const rowsOfPage = () => {
   const size = Number(byId("size").value);
   state.page = Math.min(Math.max(state.page, 0), pages() - 1);
-  const first = state.page * size;
-  const rows = await Promise.all(state.found.slice(first, first + size).map(rowAt));
-  if (number !== asked) return;
+  return Promise.all(state.found.slice(state.page * size, (state.page + 1) * size).map(rowAt));
+};
+
+const show = newestOnly(byId("rows"), rowsOfPage, (rows) => {
+  const first = state.page * Number(byId("size").value);
   byId("rows").replaceChildren(...(byId("view").value === "table" ? [tableOf(rows)] : rows.map((row) => card(row))));
   if (!rows.length) byId("rows").append(note(page.rows ? "No pair fits." : "The run has no pairs."));
   byId("shown").textContent = rows.length ? `${first + 1}–${first + rows.length} of ${state.found.length}` : "";
   showPager();
-};
+});
 
 const openCard = (row) => {
   const dialog = make("dialog", { "aria-label": row.id });

@@ -37,11 +37,12 @@ const end = async (title, found, positions) => {
     ...rows.map((row) => card(row, { level: "h4", only: few(row), lead: `${found.name} ${short(value(row))}` }))));
 };
 
-const showEnds = async () => {
+const bothEnds = () => {
   const found = page.distributions[Number(byId("metric").value)];
-  const ends = await Promise.all([end("Worst", found, found.worst), end("Best", found, found.best)]);
-  byId("ends").replaceChildren(...ends);
+  return Promise.all([end("Worst", found, found.worst), end("Best", found, found.best)]);
 };
+
+const showEnds = newestOnly(byId("ends"), bothEnds, (ends) => byId("ends").replaceChildren(...ends));
 
 const showScores = () => {
   if (!page.distributions.length) return;
