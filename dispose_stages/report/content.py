@@ -5,31 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 from dispose_stages.batch.manifest import RowProblem
-from dispose_stages.batch.outcomes import PairStatus, RowCounts
+from dispose_stages.batch.outcomes import Outcome, RowCounts
+from dispose_stages.batch.scores import variant_of
 from dispose_stages.report.columns import Table
 from dispose_stages.report.metrics import Distribution
-from dispose_stages.report.panels import Preview
-
-
-@dataclass(frozen=True, slots=True)
-class Video:
-    """A delivered video.
-
-    Attributes:
-        link: Path relative to the page.
-        fps: Frame rate.
-        width: Pixels.
-        height: Pixels.
-    """
-
-    link: str
-    frames: int
-    fps: float
-    width: int
-    height: int
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,49 +19,36 @@ class PairReport:
     """One row.
 
     Attributes:
-        reference_image: Path as in the manifest.
-        driving_video: Path as in the manifest.
-        variant: Full DisPose or which ablation.
+        outcome: The row, and how it stands.
         parameters: Name to value as text, of everything a row may set.
-        extra: Cells of the manifest's columns that decide nothing.
         seconds: Role to seconds that its unit took; other pairs may share the unit.
         facts: Numbers about detection and alignment.
         scores: Metric to value of the clip.
         missing: Metric to the reason why it has none.
         warnings: Codes of what is to be looked at.
-        reason: Typed reason of a failure.
-        message: One line about a failure.
-        failed_in: Stage in which it failed.
         log: Of the job that failed, relative to the page.
+        video: Of what was delivered, as the page's script takes it.
     """
 
-    pair_id: str
-    line: int
-    reference_image: str
-    driving_video: str
-    status: PairStatus
-    variant: str = ""
+    outcome: Outcome
     parameters: Mapping[str, str] = field(default_factory=dict)
-    extra: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, float] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
-    reason: str = ""
-    message: str = ""
-    failed_in: str = ""
     log: str = ""
-    video: Video | None = None
+    video: Mapping[str, Any] | None = None
 
+    @property
+    def variant(self) -> str:
+        """Full DisPose or which ablation."""
+        return variant_of(self.outcome.pair.parameters)
 
-@dataclass(frozen=True, slots=True)
-class Failures:
-    """Pairs that failed for one reason."""
-
-    reason: str
-    count: int
-    examples: Sequence[PairReport]
+    @property
+    def failed_in(self) -> str:
+        """Stage in which it failed."""
+        return self.outcome.stage if self.outcome.reason else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,21 +87,6 @@ class StageTiming:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Rows that differ in their variant only.
-
-    Attributes:
-        label: Reference and driver.
-        rows: Variant to position among the pairs.
-        preview: Results of all of them side by side.
-    """
-
-    label: str
-    rows: Mapping[str, int]
-    preview: Preview
-
-
-@dataclass(frozen=True, slots=True)
 class RunReport:
     """The page, without its rows.
 
@@ -142,11 +96,13 @@ class RunReport:
         rows: How the rows of the manifest stand.
         table: What pairs can be found and sorted by.
         common: Parameters that are the same for all pairs.
-        failures: The commonest reason first.
+        failures: Reason to number of pairs, the commonest first.
+        examples: Reason to the first of these pairs.
         warned: Warnings with the numbers of their pairs, the commonest first.
         distributions: Of scores, and of what detection and alignment gave.
         unscored: Metrics without a single value, and groups that failed as a whole: why, how often.
-        comparable: Groups of pairs that differ in their variant only: variant to position.
+        comparable: Groups of pairs that differ in their variant only: what they have in common, and
+            variant to position.
         timings: In the order of the data flow.
         rejects: Why the other rows were set aside.
         configuration: The run's settings as text.
@@ -159,11 +115,12 @@ class RunReport:
     rows: RowCounts
     table: Table
     common: Mapping[str, str] = field(default_factory=dict)
-    failures: Sequence[Failures] = ()
+    failures: Mapping[str, int] = field(default_factory=dict)
+    examples: Mapping[str, Sequence[PairReport]] = field(default_factory=dict)
     warned: Sequence[tuple[str, int]] = ()
     distributions: Sequence[Distribution] = ()
     unscored: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    comparable: Sequence[Mapping[str, int]] = ()
+    comparable: Sequence[tuple[str, Mapping[str, int]]] = ()
     timings: Sequence[StageTiming] = ()
     rejects: Sequence[RowProblem] = ()
     configuration: str = ""

@@ -14,6 +14,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -26,10 +27,10 @@ from dispose_stages.errors import Reason, WarningCode
 from dispose_stages.explanations import REASONS, WARNINGS, Explanation
 from dispose_stages.missing import why_missing
 from dispose_stages.report.columns import NumberColumn, rounded
-from dispose_stages.report.content import Comparison, PairReport, RunReport, Video
+from dispose_stages.report.content import PairReport, RunReport
 from dispose_stages.report.data import BLOCK, PageFiles, script_json
 from dispose_stages.report.metrics import MAIN, Distribution
-from dispose_stages.report.panels import Preview, as_record, legend
+from dispose_stages.report.panels import Preview, legend
 from dispose_stages.wording import duration
 
 _SCRIPTS = ("elements", "data", "query", "player", "card", "pairs", "scores", "variants", "main")
@@ -74,25 +75,11 @@ def _lacking(report: RunReport) -> dict[str, Explanation]:
     return {reason: said for reason in reasons if (said := why_missing(reason))}
 
 
-def _size(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size / 1e3, 0.1):.0f} kB"
-
-
-def _video(video: Video) -> dict[str, Any]:
-    return {
-        "link": quote(video.link),
-        "text": f"{video.frames} frames · {video.width} x {video.height} · {video.fps:g} fps"
-        f" · {_size(video.size_bytes)}",
-        "frames": video.frames,
-        "ratio": [video.width, video.height],
-    }
-
-
 def preview_data(preview: Preview | None) -> dict[str, Any] | None:
     """A preview for the page's script."""
     if preview is None:
         return None
-    return as_record(preview) | {"link": quote(preview.link), "limit": rounded(preview.limit)}
+    return asdict(preview) | {"link": quote(preview.link), "limit": rounded(preview.limit)}
 
 
 def row_data(
@@ -110,27 +97,28 @@ def row_data(
         reference: Link of its picture.
     """
     scores = [pair.scores.get(name) for name in metrics]
+    outcome, own = pair.outcome, pair.outcome.pair
     row = {
-        "id": pair.pair_id,
-        "line": pair.line,
-        "status": str(pair.status),
+        "id": own.pair_id,
+        "line": own.line,
+        "status": str(outcome.status),
         "variant": pair.variant,
-        "image": pair.reference_image,
-        "video": pair.driving_video,
+        "image": own.reference_image,
+        "video": own.driving_video,
         "own": [[k, v] for k, v in pair.parameters.items() if k not in common],
-        "extra": [[k, v] for k, v in pair.extra.items() if v],
+        "extra": [[k, v] for k, v in own.extra.items() if v],
         "times": [[role, duration(value, exact=True)] for role, value in pair.seconds.items()],
         "facts": [[name, rounded(value)] for name, value in pair.facts.items()],
         "scores": [None if v is None else rounded(v) for v in scores] if pair.scores else None,
         "missing": [[name, reason] for name, reason in pair.missing.items()],
         "warnings": list(pair.warnings),
-        "reason": pair.reason,
-        "message": pair.message,
+        "reason": outcome.reason,
+        "message": outcome.message,
         "stage": pair.failed_in,
         "log": quote(pair.log),
         "reference": quote(reference) if reference else None,
         "preview": preview_data(preview),
-        "result": _video(pair.video) if pair.video is not None else None,
+        "result": pair.video,
     }
     return {name: value for name, value in row.items() if value}
 
@@ -152,7 +140,7 @@ def _distribution(found: Distribution) -> dict[str, Any]:
 
 
 def _page_data(
-    report: RunReport, comparisons: Sequence[Comparison], page: PageFiles
+    report: RunReport, previews: Mapping[int, Preview], page: PageFiles
 ) -> dict[str, Any]:
     metrics = [column.name for column in report.table.numbers("score")]
     return {
@@ -168,21 +156,22 @@ def _page_data(
         "distributions": [_distribution(found) for found in report.distributions],
         "comparisons": [
             {
-                "label": comparison.label,
-                "rows": [[variant, row] for variant, row in comparison.rows.items()],
-                "preview": preview_data(comparison.preview),
+                "label": label,
+                "rows": [[variant, row] for variant, row in rows.items()],
+                "preview": preview_data(previews[group]),
             }
-            for comparison in comparisons
+            for group, (label, rows) in enumerate(report.comparable)
+            if group in previews
         ],
         "wheel": data_uri(legend(), "image/png"),
     }
 
 
-def render(report: RunReport, comparisons: Sequence[Comparison], page: PageFiles) -> str:
+def render(report: RunReport, previews: Mapping[int, Preview], page: PageFiles) -> str:
     """The page's text; equal reports give equal pages.
 
     Args:
-        comparisons: Variants side by side.
+        previews: Variants side by side, by position of their group in the report.
     """
     folder = files("dispose_stages.report") / "page"
 
@@ -205,8 +194,8 @@ def render(report: RunReport, comparisons: Sequence[Comparison], page: PageFiles
         lacking=_lacking(report),
         rejects=report.rejects[:MAX_REJECTS],
         longest=max((timing.total for timing in report.timings), default=0.0) or 1.0,
-        compared=len(comparisons),
-        data=script_json(_page_data(report, comparisons, page)),
+        compared=len(previews),
+        data=script_json(_page_data(report, previews, page)),
         # These are part of the package, not of any run.
         style=Markup(style),  # noqa: S704
         script=Markup(script),  # noqa: S704

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -42,29 +42,13 @@ Pixels = UInt8[np.ndarray, "h w 3"]
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """Where something is in the frames of a preview.
-
-    Attributes:
-        left: First column, pixels.
-        width: Pixels.
-        height: Pixels, from the top.
-    """
-
-    name: str
-    left: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
 class Preview:
-    """A video of panels side by side.
+    """A video of panels side by side; its fields are also those of the record beside it.
 
     Attributes:
         fps: Frame rate.
         step: Each is so many frames of the result after the one before.
-        panels: From left to right.
+        panels: Name, first column, width and height of each, from left to right.
         limit: Pixels of motion that have full colour; 0 where there is no field.
     """
 
@@ -72,7 +56,7 @@ class Preview:
     fps: float
     frames: int
     step: int
-    panels: Sequence[Panel]
+    panels: Sequence[tuple[str, int, int, int]]
     limit: float = 0.0
 
 
@@ -225,37 +209,18 @@ def dense_motion(
 
 def side_by_side(
     panels: Mapping[str, Sequence[Pixels]],
-) -> tuple[list[Pixels], tuple[Panel, ...]]:
+) -> tuple[list[Pixels], list[tuple[str, int, int, int]]]:
     """Panels of equally many frames in one row, and where each is; black below the lower ones."""
-    places: list[Panel] = []
+    places: list[tuple[str, int, int, int]] = []
     left = 0
     for name, frames in panels.items():
         height, width = frames[0].shape[:2]
-        places.append(Panel(name, left, width, height))
+        places.append((name, left, width, height))
         left += width
-    shape = (max(place.height for place in places), left, 3)
+    shape = (max(height for *_, height in places), left, 3)
     count = min(len(frames) for frames in panels.values())
     strip = [np.zeros(shape, np.uint8) for _ in range(count)]
-    for place, frames in zip(places, panels.values(), strict=True):
-        columns = slice(place.left, place.left + place.width)
-        for image, frame in zip(strip, frames, strict=False):
-            image[: place.height, columns] = frame
-    return strip, tuple(places)
-
-
-def as_record(preview: Preview) -> dict[str, Any]:
-    """A preview as JSON."""
-    return {
-        "link": preview.link,
-        "fps": preview.fps,
-        "frames": preview.frames,
-        "step": preview.step,
-        "limit": preview.limit,
-        "panels": [[p.name, p.left, p.width, p.height] for p in preview.panels],
-    }
-
-
-def from_record(record: Mapping[str, Any]) -> Preview:
-    """Undoes `as_record`."""
-    panels = tuple(Panel(*fields) for fields in record["panels"])
-    return Preview(**{**record, "panels": panels})
+    for name, left, width, height in places:
+        for image, frame in zip(strip, panels[name], strict=False):
+            image[:height, left : left + width] = frame
+    return strip, places

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcome
 from dispose_stages.batch.scores import group_of, score_results, suffix_of, variant_of
 from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.report.columns import Group, Table
-from dispose_stages.report.content import Failures, PairReport, StageTiming, Video
+from dispose_stages.report.content import PairReport, StageTiming
 from dispose_stages.report.metrics import Distribution, distributions, in_order
 
 EXAMPLES = 20
@@ -33,27 +34,17 @@ class PairReader:
     def read(self, outcome: Outcome) -> PairReport:
         """One pair."""
         pair = outcome.pair
-        failed = outcome.status is PairStatus.FAILED
         scores, missing = _scores(self._outcomes, pair)
         facts = pair_facts(self._outcomes.result(pair, "motion"))
-        log = self._outcomes.log(outcome.stage, outcome.unit) if failed else None
+        log = self._outcomes.log(outcome.stage, outcome.unit) if outcome.reason else None
         return PairReport(
-            pair_id=pair.pair_id,
-            line=pair.line,
-            reference_image=pair.reference_image,
-            driving_video=pair.driving_video,
-            status=outcome.status,
-            variant=variant_of(pair.parameters),
+            outcome,
             parameters=_parameters(pair),
-            extra=pair.extra,
             seconds=self._times(pair),
             facts={name: value for name, value in facts.items() if value is not None},
             scores=scores,
             missing=missing,
             warnings=self._outcomes.warnings(pair),
-            reason=outcome.reason if failed else "",
-            message=outcome.message if failed else "",
-            failed_in=outcome.stage if failed else "",
             log=str(log.relative_to(self._outcomes.layout.root)) if log else "",
             video=self._video(outcome),
         )
@@ -64,25 +55,36 @@ class PairReader:
         }
         return {role: value for role, value in found.items() if value is not None}
 
-    def _video(self, outcome: Outcome) -> Video | None:
+    def _video(self, outcome: Outcome) -> dict[str, Any] | None:
         if outcome.status is not PairStatus.DELIVERED:
             return None
         result = self._outcomes.result(outcome.pair, "mux")
-        facts = result.facts if result is not None else {}
-        return Video(
-            link=f"videos/{outcome.pair.pair_id}.{self._container}",
-            frames=int(_number(facts.get("frames"))),
-            fps=_number(facts.get("fps")),
-            width=int(_number(facts.get("width"))),
-            height=int(_number(facts.get("height"))),
-            size_bytes=int(_number(facts.get("size_bytes"))),
+        return video_data(
+            f"videos/{outcome.pair.pair_id}.{self._container}", result.facts if result else {}
         )
 
 
-def _number(value: Any) -> float:
-    """A fact of a ledger, which may be anything; 0 for what is no number that a file has."""
-    usable = isinstance(value, int | float) and 0 <= value < 2**63
-    return value if usable else 0
+def video_data(link: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A delivered video for the page's script.
+
+    Args:
+        link: Path relative to the page.
+        facts: Of a ledger, which may be anything.
+    """
+
+    def number(name: str) -> float:
+        value = facts.get(name)
+        return value if isinstance(value, int | float) and 0 <= value < 2**63 else 0
+
+    frames, width, height = (int(number(name)) for name in ("frames", "width", "height"))
+    size = int(number("size_bytes"))
+    return {
+        "link": quote(link),
+        "text": f"{frames} frames · {width} x {height} · {number('fps'):g} fps"
+        f" · {f'{size / 1e6:.1f} MB' if size >= 1e6 else f'{max(size / 1e3, 0.1):.0f} kB'}",
+        "frames": frames,
+        "ratio": [width, height],
+    }
 
 
 def _parameters(pair: Row) -> dict[str, str]:
@@ -120,17 +122,18 @@ class Overview:
     Attributes:
         table: What pairs can be found and sorted by.
         common: Parameters that are the same for all.
-        failures: By reason.
+        failures: Reason to number of pairs.
+        examples: Reason to the first of these pairs.
         missing: Metric to reasons why pairs have no value.
         delivered: Positions of the pairs with a video.
     """
 
     table: Table = field(default_factory=Table)
     common: dict[str, str] = field(default_factory=dict)
-    failures: dict[str, list[PairReport]] = field(default_factory=lambda: defaultdict(list))
+    failures: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[PairReport]] = field(default_factory=lambda: defaultdict(list))
     missing: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     delivered: list[int] = field(default_factory=list)
-    _failed: Counter[str] = field(default_factory=Counter)
 
     def add(self, pair: PairReport) -> None:
         """Count a pair."""
@@ -141,18 +144,13 @@ class Overview:
             del self.common[name]
         if pair.video is not None:
             self.delivered.append(self.table.rows)
-        if pair.reason:
-            self._failed[pair.reason] += 1
-            if len(examples := self.failures[pair.reason]) < EXAMPLES:
+        if reason := pair.outcome.reason:
+            self.failures[reason] += 1
+            if len(examples := self.examples[reason]) < EXAMPLES:
                 examples.append(pair)
         for name, reason in pair.missing.items():
             self.missing[name][reason] += 1
         self.table.append(_cells(pair))
-
-    def by_reason(self) -> list[Failures]:
-        """Failures, the commonest reason first."""
-        counted = self._failed.most_common()
-        return [Failures(reason, count, self.failures[reason]) for reason, count in counted]
 
     def unscored(self) -> dict[str, dict[str, int]]:
         """Metrics without a single value, and groups that failed as a whole: why, how often."""
@@ -166,34 +164,35 @@ class Overview:
 
 
 def _cells(pair: PairReport) -> dict[tuple[Group, str], str | float]:
+    outcome, row = pair.outcome, pair.outcome.pair
     cells: dict[tuple[Group, str], str | float] = {
-        ("pair", "pair_id"): pair.pair_id,
-        ("pair", "line"): pair.line,
-        ("pair", "status"): str(pair.status),
+        ("pair", "pair_id"): row.pair_id,
+        ("pair", "line"): row.line,
+        ("pair", "status"): str(outcome.status),
         ("pair", "variant"): pair.variant,
-        ("pair", "reason"): pair.reason,
+        ("pair", "reason"): outcome.reason,
         ("pair", "stage"): pair.failed_in,
         ("pair", "warnings"): " ".join(pair.warnings),
-        ("pair", "reference"): pair.reference_image,
-        ("pair", "driver"): pair.driving_video,
-        ("pair", "message"): pair.message,
+        ("pair", "reference"): row.reference_image,
+        ("pair", "driver"): row.driving_video,
+        ("pair", "message"): outcome.message,
         ("pair", "seconds"): sum(pair.seconds.values()),
     }
     if pair.video is not None:
-        cells["pair", "frames"] = pair.video.frames
+        cells["pair", "frames"] = pair.video["frames"]
     cells |= {("score", name): value for name, value in pair.scores.items()}
     cells |= {("fact", name): value for name, value in pair.facts.items()}
     cells |= {("parameter", name): value for name, value in pair.parameters.items()}
-    cells |= {("manifest", name): value for name, value in pair.extra.items()}
+    cells |= {("manifest", name): value for name, value in row.extra.items()}
     return cells
 
 
-def comparable(outcomes: Iterable[Outcome]) -> Iterator[dict[str, int]]:
-    """Rows that differ in their variant only: variant to position, ``full`` first.
+def comparable(outcomes: Iterable[Outcome]) -> Iterator[tuple[str, dict[str, int]]]:
+    """Rows that differ in their variant only: their clip, and variant to position, ``full`` first.
 
     Only delivered pairs; groups of one are no comparison.
     """
-    groups: dict[object, dict[str, int]] = {}
+    groups: dict[object, tuple[str, dict[str, int]]] = {}
     switches = {"motion_guidance": True, "correspondence_guidance": True}
     for position, outcome in enumerate(outcomes):
         if outcome.status is PairStatus.DELIVERED:
@@ -201,10 +200,10 @@ def comparable(outcomes: Iterable[Outcome]) -> Iterator[dict[str, int]]:
             rest = pair.parameters.model_copy(update=switches)
             key = pair.clip, pair.reference_frame, rest.model_dump_json()
             variant = variant_of(pair.parameters)
-            groups.setdefault(key, {}).setdefault(variant, position)
-    for group in groups.values():
+            groups.setdefault(key, (pair.label, {}))[1].setdefault(variant, position)
+    for label, group in groups.values():
         if len(group) > 1:
-            yield {variant: group[variant] for variant in in_order(group)}
+            yield label, {variant: group[variant] for variant in in_order(group)}
 
 
 def stage_timings(outcomes: RunOutcomes) -> Iterator[StageTiming]:

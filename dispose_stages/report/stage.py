@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +30,6 @@ from dispose_stages.geometry.colour_wheel import flow_limit
 from dispose_stages.geometry.dense_field import from_fixed_point
 from dispose_stages.geometry.frames import BASE_FPS, cover_resize, paced_rate, target_size
 from dispose_stages.report import panels
-from dispose_stages.report.content import Comparison
 from dispose_stages.report.data import PageFiles, alone
 from dispose_stages.report.gathering import chosen, gather, pair_reports
 from dispose_stages.report.html import render, row_data
@@ -107,15 +107,10 @@ class Pictures:
                 _logger.info("pictures of %d of %d pairs", done, len(positions))
         return found
 
-    def of_groups(self, groups: Sequence[Mapping[str, int]]) -> list[Comparison]:
-        """Groups of pairs that differ in their variant only, as far as there are pictures."""
-        found = []
-        for rows in groups:
-            first = self._outcomes.pairs[next(iter(rows.values()))]
-            preview = _attempt(partial(self._group, rows))
-            if preview is not None:
-                found.append(Comparison(first.label, rows, preview))
-        return found
+    def of_groups(self, groups: Sequence[tuple[str, Mapping[str, int]]]) -> dict[int, Preview]:
+        """Results of pairs that differ in their variant only, by position of the group."""
+        made = (_attempt(partial(self._group, rows)) for _, rows in groups)
+        return {number: preview for number, preview in enumerate(made) if preview is not None}
 
     def _reference(self, pair: Row) -> str:
         """Cut to the target's proportions, as the networks see it."""
@@ -214,7 +209,7 @@ class Pictures:
             link = f"{self._folder.name}/{path.name}"
             kept = Preview(link, fps / step, len(strip), step, places, limit)
             if len(made) == len(make):
-                write_text(record, readable_json(panels.as_record(kept)))
+                write_text(record, readable_json(asdict(kept)))
         self.used |= {path, record}
         return kept
 
@@ -262,7 +257,7 @@ def _truth(pair: Row) -> str:
 def _kept(record: Path) -> Preview | None:
     """What an earlier report made, if it was complete and is still to be read."""
     try:
-        return panels.from_record(json.loads(record.read_text(encoding="utf-8")))
+        return Preview(**json.loads(record.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

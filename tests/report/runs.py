@@ -4,46 +4,63 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from dispose_stages.batch.manifest import RowProblem
-from dispose_stages.batch.outcomes import PairStatus, RowCounts
-from dispose_stages.report.content import Comparison, PairReport, RunReport, Video
+from dispose_stages.batch.manifest import Row, RowProblem
+from dispose_stages.batch.outcomes import Outcome, PairStatus, RowCounts
+from dispose_stages.batch.scores import VARIANTS
+from dispose_stages.config import Parameters
+from dispose_stages.report.content import PairReport, RunReport
 from dispose_stages.report.data import PageFiles
 from dispose_stages.report.html import render, row_data
-from dispose_stages.report.panels import Panel, Preview
-from dispose_stages.report.rows import Overview
+from dispose_stages.report.panels import Preview
+from dispose_stages.report.rows import Overview, video_data
 
 PREVIEW = Preview(
     "report_files/x.mp4",
     15.0,
     12,
     1,
-    (Panel("driver", 0, 180, 320), Panel("result", 180, 180, 320)),
+    (("driver", 0, 180, 320), ("result", 180, 180, 320)),
 )
 
 
-def pair(number: int = 0, status: PairStatus = PairStatus.DELIVERED, **other: Any) -> PairReport:
+def pair(
+    number: int = 0,
+    status: PairStatus = PairStatus.DELIVERED,
+    *,
+    row: Mapping[str, Any] = MappingProxyType({}),
+    failure: Mapping[str, str] = MappingProxyType({}),
+    variant: str = "full",
+    **other: Any,
+) -> PairReport:
     """A row with everything in it."""
-    values: dict[str, Any] = {
-        "pair_id": f"pair{number}",
+    motion, correspondence = VARIANTS[variant]
+    cells: dict[str, Any] = {
         "line": number + 2,
+        "pair_id": f"pair{number}",
         "reference_image": "a.png",
         "driving_video": "b.mp4",
-        "status": status,
-        "variant": "full",
+        "parameters": Parameters(motion_guidance=motion, correspondence_guidance=correspondence),
+    }
+    values: dict[str, Any] = {
         "parameters": {"seed": str(number), "fps": "15.0"},
         "seconds": {"motion": 2.5, "sample": 60.0},
         "facts": {"driver_score": 0.75},
     }
+    why: dict[str, str] = {}
     if status is PairStatus.DELIVERED:
-        values["video"] = Video(f"videos/pair{number}.mp4", 12, 15.0, 96, 64, 2_345_678)
+        facts = {"frames": 12, "fps": 15.0, "width": 96, "height": 64, "size_bytes": 2_345_678}
+        values["video"] = video_data(f"videos/pair{number}.mp4", facts)
         values["scores"] = {"psnr": 20.0 + number, "seam_flicker": 0.1}
     if status is PairStatus.FAILED:
-        values |= {"reason": "person_lost", "message": "nobody is there", "failed_in": "motion"}
-    return PairReport(**{**values, **other})
+        why = {"stage": "motion", "reason": "person_lost", "message": "nobody is there", **failure}
+    outcome = Outcome(Row(**{**cells, **row}), status, **why)
+    return PairReport(outcome, **{**values, **other})
 
 
 def counted(
@@ -59,10 +76,11 @@ def counted(
         "folder": "results/spring",
         "version": "1.2.3",
         "bundle": "official",
-        "rows": RowCounts.of((row.status for row in pairs), rejects or []),
+        "rows": RowCounts.of((row.outcome.status for row in pairs), rejects or []),
         "table": overview.table,
         "common": overview.common,
-        "failures": overview.by_reason(),
+        "failures": dict(overview.failures.most_common()),
+        "examples": overview.examples,
         "distributions": overview.distributions(),
         "unscored": overview.unscored(),
         "rejects": rejects or [],
@@ -73,7 +91,7 @@ def counted(
 def write_page(
     where: Path,
     *pairs: PairReport,
-    comparisons: tuple[Comparison, ...] = (),
+    compared: Sequence[Preview] = (),
     reference: str | None = None,
     preview: Preview | None = None,
     **other: Any,
@@ -85,7 +103,7 @@ def write_page(
     files.add_columns(report.table)
     metrics = [column.name for column in report.table.numbers("score")]
     files.add_rows(row_data(row, report.common, metrics, reference, preview) for row in pairs)
-    text = render(report, comparisons, files)
+    text = render(report, dict(enumerate(compared)), files)
     (where / "report.html").write_text(text, encoding="utf-8")
     files.sweep(set())
     return Page(text, where)

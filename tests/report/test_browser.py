@@ -19,8 +19,7 @@ from playwright import sync_api
 
 from dispose_stages.batch.outcomes import PairStatus
 from dispose_stages.config_encoding import Encoding
-from dispose_stages.report.content import Comparison
-from dispose_stages.report.panels import Panel, Preview, still
+from dispose_stages.report.panels import Preview, still
 from dispose_stages.store.video_writer import VideoWriter
 from tests.report.runs import pair, write_page
 
@@ -35,7 +34,7 @@ PREVIEW = Preview(
     15.0,
     FRAMES,
     1,
-    tuple(Panel(name, 64 * n, 64, 96) for n, name in enumerate(("driver", "truth", "result"))),
+    tuple((name, 64 * n, 64, 96) for n, name in enumerate(("driver", "truth", "result"))),
     7.5,
 )
 HOSTILE = '</script><img src=x onerror="window.hacked=1"><b>bold</b>\''
@@ -64,18 +63,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = root / name
         folder.mkdir()
         extra = {"caption": HOSTILE, "__proto__": "odd", "split": "train"}
-        pairs = [pair(n, extra=extra | {"take": f"take {n % 7}"}) for n in range(count)]
-        pairs[1] = pair(1, PairStatus.FAILED, message=HOSTILE)
-        pairs[2] = pair(2, PairStatus.FAILED, reason="no_frames", warnings=["fit_without_person"])
-        pairs[3] = pair(3, variant="base", extra={"split": "test"})
+        pairs = [pair(n, row={"extra": extra | {"take": f"take {n % 7}"}}) for n in range(count)]
+        pairs[1] = pair(1, PairStatus.FAILED, failure={"message": HOSTILE})
+        pairs[2] = pair(
+            2, PairStatus.FAILED, failure={"reason": "no_frames"}, warnings=["fit_without_person"]
+        )
+        pairs[3] = pair(3, variant="base", row={"extra": {"split": "test"}})
         compared = Preview(
             **{n: getattr(PREVIEW, n) for n in ("link", "fps", "frames", "step")},
-            panels=(Panel("full", 0, 64, 96), Panel("base", 64, 64, 96)),
+            panels=(("full", 0, 64, 96), ("base", 64, 64, 96)),
         )
         write_page(
             folder,
             *pairs,
-            comparisons=(Comparison("a + b", {"full": 0, "base": 3}, compared),),
+            comparable=[("a + b", {"full": 0, "base": 3})],
+            compared=[compared],
             reference="report_files/r.webp",
             preview=PREVIEW,
             warned=[("fit_without_person", 1)],

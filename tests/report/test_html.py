@@ -12,9 +12,10 @@ from dispose_stages.batch.outcomes import PairStatus
 from dispose_stages.errors import Reason
 from dispose_stages.explanations import REASONS
 from dispose_stages.missing import MISSING, Missing
-from dispose_stages.report.content import Comparison, StageTiming, Video
+from dispose_stages.report.content import StageTiming
 from dispose_stages.report.data import script_json
 from dispose_stages.report.html import with_code
+from dispose_stages.report.rows import video_data
 from tests.report.runs import PREVIEW, pair, write_page
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>&\u2028\"'"
@@ -40,7 +41,7 @@ def test_rows_carry_everything(tmp_path) -> None:
 
 def test_every_column_of_the_manifest_can_be_asked_for(tmp_path) -> None:
     """Also those that this program does not know, under their own names."""
-    page = write_page(tmp_path, pair(0, extra={"caption": HOSTILE, "split": ""}), pair(1))
+    page = write_page(tmp_path, pair(0, row={"extra": {"caption": HOSTILE, "split": ""}}), pair(1))
     assert page.rows[0]["extra"] == [["caption", HOSTILE]]
     assert page.column("caption") == [HOSTILE, ""]
     assert page.column("psnr") == [20.0, 21.0]
@@ -59,10 +60,16 @@ def test_parameters_of_all_pairs_are_said_once(tmp_path) -> None:
 
 def test_nothing_from_a_manifest_becomes_markup(tmp_path) -> None:
     """Hostile text in every field is text, in the page and in the data."""
-    names = ("pair_id", "reference_image", "driving_video", "reason", "message", "log")
-    own = dict.fromkeys(names, HOSTILE)
-    maps = {"parameters": {HOSTILE: HOSTILE}, "extra": {HOSTILE: HOSTILE, "__proto__": HOSTILE}}
-    hostile = pair(0, PairStatus.FAILED, **own, **maps, missing={HOSTILE: HOSTILE})
+    cells = dict.fromkeys(("pair_id", "reference_image", "driving_video"), HOSTILE)
+    hostile = pair(
+        0,
+        PairStatus.FAILED,
+        row={**cells, "extra": {HOSTILE: HOSTILE, "__proto__": HOSTILE}},
+        failure=dict.fromkeys(("reason", "message"), HOSTILE),
+        log=HOSTILE,
+        parameters={HOSTILE: HOSTILE},
+        missing={HOSTILE: HOSTILE},
+    )
     bad = [RowProblem(1, HOSTILE, HOSTILE, HOSTILE, HOSTILE)]
     texts = dict.fromkeys(("run", "folder", "version", "configuration"), HOSTILE)
     clean = write_page(tmp_path, pair(0, PairStatus.FAILED), rejects=[RowProblem(1, "a", "b")])
@@ -81,7 +88,7 @@ def test_blocks_of_a_large_run_lie_beside_the_page(tmp_path) -> None:
     old = tmp_path / "report_files" / "rows0-0123456789ab.js"
     old.parent.mkdir()
     old.write_text("old")
-    page = write_page(tmp_path, *(pair(n, extra={"note": HOSTILE}) for n in range(250)))
+    page = write_page(tmp_path, *(pair(n, row={"extra": {"note": HOSTILE}}) for n in range(250)))
     assert not page.data["inline"]
     assert [row["id"] for row in page.rows] == [f"pair{n}" for n in range(250)]
     assert page.column("note") == [HOSTILE] * 250
@@ -97,7 +104,7 @@ def test_a_page_hardly_grows_with_the_pairs(tmp_path) -> None:
     for count in (1000, 3000):
         folder = tmp_path / str(count)
         folder.mkdir()
-        pairs = (pair(n, extra={"caption": f"take {n}"}) for n in range(count))
+        pairs = (pair(n, row={"extra": {"caption": f"take {n}"}}) for n in range(count))
         sizes[count] = len(write_page(folder, *pairs).source.encode())
     assert sizes[1000] < 200_000
     assert sizes[3000] - sizes[1000] < 2 * 2000
@@ -105,7 +112,7 @@ def test_a_page_hardly_grows_with_the_pairs(tmp_path) -> None:
 
 def test_the_page_needs_nothing_from_elsewhere(tmp_path) -> None:
     """No address outside the run's folder, and every one is relative."""
-    video = Video("videos/a b?#.mp4", 1, 1.0, 2, 2, 3)
+    video = video_data("videos/a b?#.mp4", {"frames": 1})
     page = write_page(tmp_path, pair(0, video=video), pair(1, PairStatus.FAILED, log="logs/a b"))
     for tag, attributes in page.elements:
         assert tag not in {"link", "iframe", "object", "embed", "base", "img", "video"}
@@ -130,7 +137,7 @@ def test_weights_that_are_not_the_published_ones_are_announced(tmp_path, bundle,
 def test_failures_are_grouped_by_reason(tmp_path) -> None:
     """The commonest first, each with what it means, what to do, and the first of its pairs."""
     pairs = [
-        pair(0, PairStatus.FAILED, reason="no_frames", log="logs/pose/0-of-1.log"),
+        pair(0, PairStatus.FAILED, failure={"reason": "no_frames"}, log="logs/pose/0-of-1.log"),
         *(pair(n, PairStatus.FAILED) for n in range(1, 251)),
         pair(300),
         pair(301, PairStatus.PENDING),
@@ -157,7 +164,7 @@ def test_failures_are_grouped_by_reason(tmp_path) -> None:
 
 def test_a_reason_of_another_version_stands_by_itself(tmp_path) -> None:
     """What this program cannot explain is shown all the same."""
-    page = write_page(tmp_path, pair(0, PairStatus.FAILED, reason="of_tomorrow"))
+    page = write_page(tmp_path, pair(0, PairStatus.FAILED, failure={"reason": "of_tomorrow"}))
     assert "of_tomorrow" in page.text
     assert "What to do" not in page.text
 
@@ -186,8 +193,8 @@ def test_distributions_and_missing_values(tmp_path) -> None:
 
 def test_variants_stand_side_by_side(tmp_path) -> None:
     """Groups come with the rows they are made of."""
-    comparison = Comparison("a + b", {"full": 0, "base": 1}, PREVIEW)
-    page = write_page(tmp_path, pair(0), pair(1), comparisons=(comparison,))
+    groups = [("a + b", {"full": 0, "base": 1}), ("without pictures", {"full": 0, "base": 1})]
+    page = write_page(tmp_path, pair(0), pair(1), comparable=groups, compared=[PREVIEW])
     (found,) = page.data["comparisons"]
     assert found["rows"] == [["full", 0], ["base", 1]]
     assert 'id="grid"' in page.source
@@ -224,7 +231,7 @@ def test_script_json_is_json() -> None:
     assert "<" not in text
 
 
-@pytest.mark.parametrize("pairs", [(), (pair(),), (pair(reference_image=HOSTILE),)])
+@pytest.mark.parametrize("pairs", [(), (pair(),), (pair(row={"reference_image": HOSTILE}),)])
 def test_the_page_allows_its_own_script_and_style_and_no_other(tmp_path, pairs) -> None:
     """The policy names the digests of what stands between the tags, and nothing inline at large."""
     text = write_page(tmp_path, *pairs).source
