@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -64,23 +63,10 @@ class Sampling(Section):
     outermost level only, with what was below it then."""
 
 
-@dataclass(frozen=True, slots=True)
-class EffortPoint:
-    """What an effort stands for.
-
-    Attributes:
-        steps: Share of the bundle's denoising steps.
-        sampling: Keys of `Sampling`.
-    """
-
-    steps: float
-    sampling: Mapping[str, Any]
-
-
-EFFORTS: Mapping[str, EffortPoint] = {
-    "fast": EffortPoint(0.48, {}),
-    "draft": EffortPoint(0.48, {"cache_interval": 2}),
-}
+EFFORTS: Mapping[str, Mapping[str, Any]] = {"fast": {}, "draft": {"cache_interval": 2}}
+"""Keys of `Sampling` that each sets."""
+EFFORT_STEPS = 0.48
+"""Share of the bundle's denoising steps that is left of them by each."""
 
 
 def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,10 +76,10 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     sampling = values.get("sampling", {})
     effort = sampling.get("effort") if isinstance(sampling, Mapping) else None
     if isinstance(effort, str) and effort in EFFORTS:
-        point, parameters = EFFORTS[effort], defaults.setdefault("parameters", {})
+        parameters = defaults.setdefault("parameters", {})
         steps = parameters.get("num_inference_steps", STEPS)
-        parameters["num_inference_steps"] = math.ceil(steps * point.steps)
-        defaults.setdefault("sampling", {}).update(point.sampling)
+        parameters["num_inference_steps"] = math.ceil(steps * EFFORT_STEPS)
+        defaults.setdefault("sampling", {}).update(EFFORTS[effort])
     for section, part in defaults.items():
         given = merged.get(section, {})
         if isinstance(given, Mapping):  # anything else is an error that validation names

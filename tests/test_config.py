@@ -95,7 +95,7 @@ def test_the_generated_file_says_what_the_program_says():
     assert load_config(values) == load_config({})
     assert VALIDATOR.is_valid(values)
     full = load_config({}).model_dump(mode="json")
-    parts = [*BUNDLE_DEFAULTS.values(), *({"sampling": e.sampling} for e in EFFORTS.values())]
+    parts = [*BUNDLE_DEFAULTS.values(), *({"sampling": own} for own in EFFORTS.values())]
     own = {(s, k) for part in parts for s, p in part.items() for k in p}
     for section, keys in full.items():
         if isinstance(keys, dict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dispose_stages.batch.audit import ShardId
@@ -52,55 +52,46 @@ class Verdict:
         return self.why not in {CACHED, KEPT}
 
 
-@dataclass(slots=True)
 class Former:
-    """What earlier commands left of a run.
+    """What earlier commands left of a run, as far as it can be read; damaged files count as absent.
 
     Attributes:
         units: (stage, id) to the unit as it was planned, with the revision of that plan.
         results: (stage, id) to what came of it.
-        roles: Pair to its units.
-        weights: Stage to digest of its checkpoints.
-        signature: Of the sizes and times of their files.
-        plans: Jobs as they were planned.
         looked: File of ``ingest`` to when its ledger was written, nanoseconds.
+        roles: Pair to its units.
+        signature: Of the sizes and times of the checkpoint files.
+        plans: Jobs as they were planned.
+        weights: Stage to digest of its checkpoints.
     """
 
-    units: dict[tuple[str, str], tuple[Unit, int]] = field(default_factory=dict)
-    results: dict[tuple[str, str], Result] = field(default_factory=dict)
-    roles: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    weights: dict[str, str] = field(default_factory=dict)
-    signature: str = ""
-    plans: dict[ShardId, str] = field(default_factory=dict)
-    looked: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, layout: RunLayout) -> Former:
-        """Everything that can be read; damaged files count as absent."""
-        former = cls()
-        for stage in STAGES:
-            for path in layout.existing(layout.shard, stage):
-                with suppress(StoreError):
-                    shard = Shard.read(path)
-                    former.units |= {(stage, u.id): (u, shard.revision) for u in shard.units}
+    def __init__(self, layout: RunLayout) -> None:
+        self.units: dict[tuple[str, str], tuple[Unit, int]] = {}
+        for path in layout.existing(layout.shard, *STAGES):
+            with suppress(StoreError):
+                shard = Shard.read(path)
+                self.units |= {(shard.stage, u.id): (u, shard.revision) for u in shard.units}
         ledgers = layout.existing(layout.ledger, *STAGES)
-        former.results = results_in(ledgers)
+        self.results = results_in(ledgers)
+        self.looked: dict[str, int] = {}
         for path in (path for path in ledgers if path.parent.name == "ingest"):
-            former.looked |= dict.fromkeys(
-                (unit for _, unit in results_in([path])), path.stat().st_mtime_ns
-            )
+            written = path.stat().st_mtime_ns
+            self.looked |= {unit: written for _, unit in results_in([path])}
+        self.roles: dict[str, Mapping[str, str]] = {}
+        self.signature = ""
+        self.plans: dict[ShardId, str] = {}
         with suppress(StoreError):
-            former.roles = {row.pair_id: row.units for row in read_pairs(layout)}
+            self.roles = {row.pair_id: row.units for row in read_pairs(layout)}
             summary = PlanSummary.read(layout.summary)
-            former.signature = summary.weights
-            former.plans = {
+            self.signature = summary.weights
+            self.plans = {
                 (stage, name): shard.plan
                 for stage, shards in summary.shards.items()
                 for name, shard in shards.items()
             }
+        self.weights: dict[str, str] = {}
         with suppress(StoreError):
-            former.weights = {s: read_stage_weights(layout, s) for s in GPU_STAGES}
-        return former
+            self.weights = {s: read_stage_weights(layout, s) for s in GPU_STAGES}
 
 
 def forecast(prepared: PreparedRun) -> dict[str, dict[str, Verdict]]:
@@ -111,7 +102,7 @@ def forecast(prepared: PreparedRun) -> dict[str, dict[str, Verdict]]:
 class _Forecast:
     def __init__(self, prepared: PreparedRun) -> None:
         self._run = prepared
-        self._former = Former.read(prepared.layout)
+        self._former = Former(prepared.layout)
         self._store = ArtifactStore(Path(prepared.config.store))
         self._shelf = VideoShelf(prepared.layout.videos)
         same = self._former.signature == prepared.summary.weights and self._former.weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from dispose_stages.batch.layout import RunLayout
@@ -28,29 +28,10 @@ ENOUGH_UNITS = 4
 CPU = "cpu"
 _MEASURED = tuple(stage for stage in STAGES if stage != "ingest")
 
-Drivers = Mapping[str, tuple[int, float]]
-
-
-@dataclass(slots=True)
-class Measured:
-    """Sums over the units of a stage that one kind of GPU computed."""
-
-    units: int = 0
-    seconds: float = 0.0
-    work: float = 0.0
-
-
-@dataclass(slots=True)
-class Seen:
-    """What runs tell.
-
-    Attributes:
-        costs: (Kind of GPU, stage) to what its units took.
-        drivers: Driving video to its frames and their rate.
-    """
-
-    costs: dict[tuple[str, str], Measured] = field(default_factory=dict)
-    drivers: dict[str, tuple[int, float]] = field(default_factory=dict)
+Drivers = dict[str, tuple[int, float]]
+"""Driving video to its frames and their rate."""
+Costs = dict[tuple[str, str], list[tuple[float, float]]]
+"""(Kind of GPU, stage) to seconds and work of each unit that it computed."""
 
 
 def settle_priors(config: Config, layout: RunLayout, manifest: Manifest) -> Priors:
@@ -95,20 +76,23 @@ def _has_begun(layout: RunLayout) -> bool:
 
 def _learn(config: Config, layout: RunLayout, manifest: Manifest) -> Priors:
     wanted = {row.driving_video for row in manifest.rows}
-    seen = Seen()
+    costs: Costs = {}
+    seen: Drivers = {}
     for run in _runs(layout):
         with suppress(DisposeError):  # of another version, or damaged: it teaches nothing
-            _look_at(run, seen)
-    kind = config.shards.gpu or _commonest(seen, cpu=config.compute.device == CPU)
+            _look_at(run, costs, seen)
+    kind = config.shards.gpu or _commonest(costs, cpu=config.compute.device == CPU)
     seconds = {
-        stage: sums.seconds / sums.work
-        for (gpu, stage), sums in sorted(seen.costs.items())
-        if gpu == kind and sums.units >= ENOUGH_UNITS and sums.seconds > 0
+        stage: taken / sum(amount for _, amount in units)
+        for (gpu, stage), units in sorted(costs.items())
+        if gpu == kind
+        and len(units) >= ENOUGH_UNITS
+        and (taken := sum(each for each, _ in units)) > 0
     }
     if not seconds:
         return Priors()
-    drivers = {path: seen.drivers[path] for path in sorted(wanted & seen.drivers.keys())}
-    known = [frames_read(config.parameters, *each) for each in (drivers or seen.drivers).values()]
+    drivers = {path: seen[path] for path in sorted(wanted & seen.keys())}
+    known = [frames_read(config.parameters, *each) for each in (drivers or seen).values()]
     return Priors(seconds, kind, drivers, sum(known) / len(known) if known else 1.0)
 
 
@@ -121,18 +105,19 @@ def _runs(layout: RunLayout) -> Iterator[RunLayout]:
     yield from others[:LATEST_RUNS]
 
 
-def _commonest(seen: Seen, *, cpu: bool) -> str:
+def _commonest(costs: Costs, *, cpu: bool) -> str:
     """The kind that computed most units; a GPU where there is one and none is ruled out."""
     units: Counter[str] = Counter()
-    for (gpu, _), sums in seen.costs.items():
-        units[gpu] += sums.units
+    for (gpu, _), computed in costs.items():
+        units[gpu] += len(computed)
     kinds = [gpu for gpu in units if (gpu == CPU) == cpu] or ([] if cpu else [*units])
     return max(kinds, key=lambda gpu: (units[gpu], gpu), default="")
 
 
-def _look_at(run: RunLayout, seen: Seen) -> None:
+def _look_at(run: RunLayout, costs: Costs, seen: Drivers) -> None:
     drivers = dict(_drivers(run))
-    seen.drivers = drivers | seen.drivers
+    for video, facts in drivers.items():
+        seen.setdefault(video, facts)
     rows = read_pairs(run)
     works: dict[tuple[str, str], float] = {}
     for row in rows:
@@ -141,7 +126,7 @@ def _look_at(run: RunLayout, seen: Seen) -> None:
                 works.setdefault((stage_of(role), unit), work(row, role, drivers, 1.0))
     for stage in _MEASURED:
         for path in run.existing(run.stats, stage):
-            _add(JobStats.read(path), stage, works, seen)
+            _add(JobStats.read(path), stage, works, costs)
 
 
 def _drivers(run: RunLayout) -> Iterator[tuple[str, tuple[int, float]]]:
@@ -156,17 +141,16 @@ def _drivers(run: RunLayout) -> Iterator[tuple[str, tuple[int, float]]]:
                     yield unit.sources["media"], (int(facts["frames"]), float(facts["fps"]))
 
 
-def _add(stats: JobStats, stage: str, works: Mapping[tuple[str, str], float], seen: Seen) -> None:
+def _add(stats: JobStats, stage: str, works: Mapping[tuple[str, str], float], costs: Costs) -> None:
     """A shard that several kinds of GPU worked on tells of none."""
     kinds = _kinds(stats)
     if len(kinds) != 1:
         return
-    sums = seen.costs.setdefault((kinds.pop(), stage), Measured())
-    for unit, seconds in stats.seconds.items():
-        if amount := works.get((stage, unit)):
-            sums.units += 1
-            sums.seconds += seconds
-            sums.work += amount
+    costs.setdefault((kinds.pop(), stage), []).extend(
+        (seconds, amount)
+        for unit, seconds in stats.seconds.items()
+        if (amount := works.get((stage, unit)))
+    )
 
 
 def _kinds(stats: JobStats) -> set[str]:

@@ -14,8 +14,7 @@ from dispose_stages.cli.options import FILE, FOLDER, config_option, settings_opt
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
-    from dispose_stages.clips.pieces import Limits
-    from dispose_stages.clips.survey import Survey
+    from dispose_stages.clips.pieces import Limits, Piece
     from dispose_stages.config import Config
 
 
@@ -69,7 +68,6 @@ def clips(
     from dispose_stages.batch.folders import clip_rows, video_files
     from dispose_stages.clips.page import contact_page
     from dispose_stages.clips.pieces import Limits, Verdict
-    from dispose_stages.clips.survey import Survey
     from dispose_stages.config import load_config
     from dispose_stages.config_text import read_config_files
     from dispose_stages.errors import ManifestError
@@ -80,10 +78,10 @@ def clips(
     names = video_files(videos, output.parent)
     surveys = _surveys([output.parent / name for name in names], names, limits, config)
     found = [
-        (name, piece.first, survey.counts[piece])
-        for name, survey in surveys.items()
-        if isinstance(survey, Survey)
-        for piece in survey.pieces
+        (name, piece.first, piece.count)
+        for name, pieces in surveys.items()
+        if not isinstance(pieces, str)
+        for piece in pieces
         if piece.verdict is Verdict.CLIP
     ]
     page = output.with_name(f"{output.stem}.clips.html")
@@ -99,7 +97,7 @@ def clips(
 
 def _surveys(
     paths: list[Path], names: list[str], limits: Limits, config: Config
-) -> dict[str, Survey | str]:
+) -> dict[str, list[Piece] | str]:
     """What every video holds, or why it cannot be used."""
     from dispose_stages.batch.machine import granted_threads, settle_device
     from dispose_stages.clips.survey import survey_video
@@ -116,7 +114,7 @@ def _surveys(
         threads=granted_threads(config.compute.threads, os.environ),
         batch_size=config.pose.batch_size,
     )
-    surveys: dict[str, Survey | str] = {}
+    surveys: dict[str, list[Piece] | str] = {}
     stride = config.parameters.sample_stride
     with click.progressbar(
         list(zip(names, paths, strict=True)),
@@ -132,7 +130,7 @@ def _surveys(
     return surveys
 
 
-def _left_out(surveys: dict[str, Survey | str]) -> list[str]:
+def _left_out(surveys: dict[str, list[Piece] | str]) -> list[str]:
     """A line per piece or video that is no clip, and how many there are of each reason."""
     lines, reasons = [], Counter[str]()
     for name, found in surveys.items():
@@ -140,8 +138,8 @@ def _left_out(surveys: dict[str, Survey | str]) -> list[str]:
             lines.append(f"{name}: {found}")
             reasons[found.partition(":")[0]] += 1
             continue
-        for piece in found.pieces:
-            if piece not in found.counts:
+        for piece in found:
+            if piece.verdict != "clip":
                 what = f"{piece.seconds:.1f} s" + f", motion {piece.motion:.2f}" * (
                     piece.motion > 0
                 )

@@ -89,7 +89,7 @@ def _other_defaults(section: str, name: str) -> str:
     """Which bundles and efforts have another default for a key, e.g. ``tiny: 128``."""
     values = {bundle: parts.get(section, {}) for bundle, parts in BUNDLE_DEFAULTS.items()}
     if section == "sampling":
-        values |= {effort: point.sampling for effort, point in EFFORTS.items()}
+        values |= EFFORTS
     return ", ".join(f"{b}: {_scalar(part[name])}" for b, part in values.items() if name in part)
 
 

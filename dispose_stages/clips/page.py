@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from dispose_stages.clips.pieces import Limits, Verdict
-from dispose_stages.clips.survey import Survey, shown_frames
+from dispose_stages.clips.pieces import Limits, Piece, Verdict
 
 
-def contact_page(surveys: Mapping[str, Survey | str], limits: Limits) -> str:
+def contact_page(surveys: Mapping[str, Sequence[Piece] | str], limits: Limits) -> str:
     """The page as HTML; it holds its pictures.
 
     Args:
@@ -22,10 +21,7 @@ def contact_page(surveys: Mapping[str, Survey | str], limits: Limits) -> str:
         limits: What a clip must have.
     """
     verdicts = Counter(
-        piece.verdict
-        for found in surveys.values()
-        if isinstance(found, Survey)
-        for piece in found.pieces
+        piece.verdict for found in surveys.values() if not isinstance(found, str) for piece in found
     )
     pieces = verdicts.total()
     clips = verdicts.pop(Verdict.CLIP, 0)
@@ -39,19 +35,18 @@ def contact_page(surveys: Mapping[str, Survey | str], limits: Limits) -> str:
     )
 
 
-def _video(name: str, found: Survey | str) -> dict[str, Any]:
+def _video(name: str, found: Sequence[Piece] | str) -> dict[str, Any]:
     if isinstance(found, str):
         return {"name": name, "problem": found, "pieces": []}
-    frames = sorted(found.pictures)
     pieces = [
         {
             "verdict": str(piece.verdict),
             **{field: getattr(piece, field) for field in ("first", "last", "seconds", "motion")},
             "pictures": [
-                (index, base64.b64encode(found.pictures[index]).decode())
-                for index in shown_frames(piece, frames)
+                (index, base64.b64encode(picture).decode())
+                for index, picture in piece.pictures.items()
             ],
         }
-        for piece in found.pieces
+        for piece in found
     ]
     return {"name": name, "problem": "", "pieces": pieces}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -33,18 +33,6 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One frame that was looked at.
-
-    Attributes:
-        pose: All persons.
-    """
-
-    index: int
-    pose: Frame
-
-
-@dataclass(frozen=True, slots=True)
 class Piece:
     """Frames of one scene that show the same number of persons.
 
@@ -54,6 +42,8 @@ class Piece:
         verdict: What it is good for.
         seconds: How long it is.
         motion: Of its one person, in body sizes; 0 where there is none.
+        count: How many frames a row reads of it, if it is a clip.
+        pictures: Some of its frames with the persons that were found, as JPEG.
     """
 
     first: int
@@ -61,6 +51,8 @@ class Piece:
     verdict: Verdict
     seconds: float
     motion: float = 0.0
+    count: int = 0
+    pictures: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +78,23 @@ def scene_samples(frames: int, cuts: Sequence[int], fps: float) -> list[list[int
 
 
 def find_pieces(
-    samples: Sequence[Sample], size: tuple[int, int], fps: float, limits: Limits
+    samples: Sequence[tuple[int, Frame]], size: tuple[int, int], fps: float, limits: Limits
 ) -> Iterator[Piece]:
     """Pieces of one scene, in order.
 
     Args:
-        samples: Frames of the scene that were looked at, ascending.
+        samples: Index and persons of the frames of the scene that were looked at, ascending.
         size: Height and width of the frames, pixels.
         limits: What a clip must have.
     """
-    for seen, run in itertools.groupby(samples, lambda sample: _seen(sample.pose)):
-        poses = list(run)
-        first, last = poses[0].index, poses[-1].index
+    for seen, run in itertools.groupby(samples, lambda sample: _seen(sample[1])):
+        indices, poses = zip(*run, strict=True)
+        first, last = indices[0], indices[-1]
         seconds = (last + 1 - first) / fps
         if seen is not Verdict.CLIP:
             yield Piece(first, last, seen, seconds)
             continue
-        motion = _motion([sample.pose for sample in poses], size)
+        motion = _motion(poses, size)
         verdict = Verdict.CLIP
         if seconds < limits.seconds:
             verdict = Verdict.TOO_SHORT

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dispose_stages.artifacts import Frame
-from dispose_stages.clips.pieces import Limits, Piece, Sample, Verdict, find_pieces, scene_samples
+from dispose_stages.clips.pieces import Limits, Piece, Verdict, find_pieces, scene_samples
 from dispose_stages.config import Compute
 from dispose_stages.geometry.frames import frames_by_time, sampled_frames
 from dispose_stages.geometry.persons import is_found
@@ -31,38 +31,19 @@ _JPEG_QUALITY = 70
 Picture = UInt8[np.ndarray, "h w 3"]
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What a video was found to hold.
-
-    Attributes:
-        pieces: All of it, in order.
-        counts: Per clip among them, how many frames are read of it at the stride.
-        pictures: Frame to JPEG of it, with the persons that were found.
-    """
-
-    pieces: tuple[Piece, ...]
-    counts: Mapping[Piece, int]
-    pictures: Mapping[int, bytes]
-
-
-def shown_frames(piece: Piece, frames: Sequence[int]) -> list[int]:
-    """Those of a piece that are pictured, of the frames that were looked at."""
-    inside = [index for index in frames if piece.first <= index <= piece.last]
-    places = np.linspace(0, len(inside) - 1, min(_SHOWN, len(inside)))
-    return [inside[round(place)] for place in places]
-
-
 def survey_video(
-    path: Path, networks: PoseNetworks, limits: Limits, compute: Compute, sample_stride: int
-) -> Survey:
+    path: Path, networks: PoseNetworks, limits: Limits, compute: Compute, stride: int
+) -> list[Piece]:
     """Decode a video, find its scenes, and look at a frame of every half second.
 
     Args:
         networks: Detector and estimator.
         limits: What a clip must have.
         compute: What decoding may take.
-        sample_stride: With which the rows will be read.
+        stride: With which the rows will be read.
+
+    Returns:
+        All of the video, in order.
 
     Raises:
         UnitError: The video cannot be used.
@@ -77,21 +58,27 @@ def survey_video(
         with closing(extract_poses(frames, networks)) as found:
             poses = dict(found)
         size = video.height, video.width
-        pieces = tuple(
-            piece
+        pieces = [
+            piece if piece.verdict is not Verdict.CLIP else _counted(piece, probe, video, stride)
             for scene in scenes
             for piece in find_pieces(
-                [Sample(index, poses[index]) for index in scene], size, probe.fps, limits
+                [(index, poses[index]) for index in scene], size, probe.fps, limits
             )
+        ]
+    return [
+        replace(
+            piece,
+            pictures={i: _jpeg(small[i], poses[i], size) for i in _shown_frames(piece, wanted)},
         )
-        counts = {
-            piece: _count(piece, probe, video, sample_stride)
-            for piece in pieces
-            if piece.verdict is Verdict.CLIP
-        }
-    shown = {index for piece in pieces for index in shown_frames(piece, wanted)}
-    pictures = {index: _jpeg(small[index], poses[index], size) for index in sorted(shown)}
-    return Survey(pieces, counts, pictures)
+        for piece in pieces
+    ]
+
+
+def _shown_frames(piece: Piece, frames: Sequence[int]) -> list[int]:
+    """Those of a piece that are pictured, of the frames that were looked at."""
+    inside = [index for index in frames if piece.first <= index <= piece.last]
+    places = np.linspace(0, len(inside) - 1, min(_SHOWN, len(inside)))
+    return [inside[round(place)] for place in places]
 
 
 def _kept_small(
@@ -105,13 +92,13 @@ def _kept_small(
         yield index, image
 
 
-def _count(piece: Piece, probe: MediaProbe, video: VideoReader, stride: int) -> int:
-    """How many frames are read of a piece, none of them beyond it."""
+def _counted(piece: Piece, probe: MediaProbe, video: VideoReader, stride: int) -> Piece:
+    """A clip with the number of frames that are read of it, none of them beyond it."""
     end = piece.last + 1
     if probe.variable_rate:
         read = frames_by_time(video.times, probe.fps, stride, piece.first)
-        return sum(index < end for index in read)
-    return len(sampled_frames(end, probe.fps, stride, piece.first))
+        return replace(piece, count=sum(index < end for index in read))
+    return replace(piece, count=len(sampled_frames(end, probe.fps, stride, piece.first)))
 
 
 def _jpeg(image: Picture, pose: Frame, size: tuple[int, int]) -> bytes:

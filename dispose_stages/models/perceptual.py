@@ -6,8 +6,7 @@ Backbones are plain stacks of convolutions under the names of their published fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -15,50 +14,34 @@ from torch import Tensor, nn
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _EPSILON = 1e-8
-_POOL = "pool"
 Conv = tuple[int, int, int, int]
 """Output channels, kernel, stride, padding."""
+Pool = tuple[int, int]
+"""Kernel, stride."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Backbone:
-    """Layers in order (a convolution brings its rectifier), and after which ones features count."""
-
-    layers: Sequence[Conv | str]
-    pool: tuple[int, int]
-    taps: Sequence[int]
-    channels: Sequence[int]
-
-
-def _vgg(*widths: Sequence[int]) -> list[Conv | str]:
-    layers: list[Conv | str] = []
+def _vgg(*widths: Sequence[int]) -> list[Conv | Pool]:
+    layers: list[Conv | Pool] = []
     for block in widths:
-        layers += [(width, 3, 1, 1) for width in block] + [_POOL]
+        layers += [(width, 3, 1, 1) for width in block] + [(2, 2)]
     return layers
 
 
-_BACKBONES: Mapping[str, _Backbone] = {
-    "vgg": _Backbone(
-        layers=_vgg([64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3)[:-1],
-        pool=(2, 2),
-        taps=(3, 8, 15, 22, 29),
-        channels=(64, 128, 256, 512, 512),
-    ),
-    "alex": _Backbone(
-        layers=[
-            (64, 11, 4, 2),
-            _POOL,
-            (192, 5, 1, 2),
-            _POOL,
-            (384, 3, 1, 1),
-            (256, 3, 1, 1),
-            (256, 3, 1, 1),
-        ],
-        pool=(3, 2),
-        taps=(1, 4, 7, 9, 11),
-        channels=(64, 192, 384, 256, 256),
-    ),
+_LAYERS: Mapping[str, Sequence[Conv | Pool]] = {
+    "vgg": _vgg([64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3)[:-1],
+    "alex": [
+        (64, 11, 4, 2),
+        (3, 2),
+        (192, 5, 1, 2),
+        (3, 2),
+        (384, 3, 1, 1),
+        (256, 3, 1, 1),
+        (256, 3, 1, 1),
+    ],
 }
+"""In order; a convolution brings its rectifier."""
+_TAPS: Mapping[str, Sequence[int]] = {"vgg": (3, 8, 15, 22, 29), "alex": (1, 4, 7, 9, 11)}
+"""After which ones, rectifiers included, features count."""
 
 
 class _Lins(nn.Module):
@@ -84,9 +67,15 @@ class Lpips(nn.Module):
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
-        self._taps = frozenset(_BACKBONES[backbone].taps)
-        self.features = _stack(_BACKBONES[backbone])
-        self.heads = _Lins(_BACKBONES[backbone].channels)
+        self._taps = _TAPS[backbone]
+        self.features = _stack(_LAYERS[backbone])
+        self.heads = _Lins(
+            [
+                layer.out_channels
+                for index, layer in enumerate(self.features, start=1)
+                if index in self._taps and isinstance(layer, nn.Conv2d)
+            ]
+        )
 
     def forward(
         self, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]
@@ -111,14 +100,14 @@ class Lpips(nn.Module):
         return levels
 
 
-def _stack(backbone: _Backbone) -> nn.Sequential:
-    layers: list[nn.Module] = []
+def _stack(layers: Iterable[Conv | Pool]) -> nn.Sequential:
+    modules: list[nn.Module] = []
     channels = 3
-    for layer in backbone.layers:
-        if isinstance(layer, str):
-            layers.append(nn.MaxPool2d(*backbone.pool))
-            continue
-        width, kernel, stride, padding = layer
-        layers += [nn.Conv2d(channels, width, kernel, stride, padding), nn.ReLU()]
-        channels = width
-    return nn.Sequential(*layers)
+    for layer in layers:
+        if len(layer) == 2:
+            modules.append(nn.MaxPool2d(*layer))
+        else:
+            width, kernel, stride, padding = layer
+            modules += [nn.Conv2d(channels, width, kernel, stride, padding), nn.ReLU()]
+            channels = width
+    return nn.Sequential(*modules)

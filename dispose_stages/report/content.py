@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from dispose_stages.batch.manifest import RowProblem
-from dispose_stages.batch.outcomes import Outcome, RowCounts
+from dispose_stages.batch.outcomes import Outcome
 from dispose_stages.batch.scores import variant_of
-from dispose_stages.report.columns import Table
-from dispose_stages.report.metrics import Distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,43 +81,3 @@ class StageTiming:
     def median(self) -> float | None:
         """Seconds of the unit in the middle."""
         return median(self.seconds) if self.seconds else None
-
-
-@dataclass(frozen=True, slots=True)
-class RunReport:
-    """The page, without its rows.
-
-    Attributes:
-        folder: Of the run, as commands take it.
-        bundle: Which checkpoints were used.
-        rows: How the rows of the manifest stand.
-        table: What pairs can be found and sorted by.
-        common: Parameters that are the same for all pairs.
-        failures: Reason to number of pairs, the commonest first.
-        examples: Reason to the first of these pairs.
-        warned: Warnings with the numbers of their pairs, the commonest first.
-        distributions: Of scores, and of what detection and alignment gave.
-        unscored: Metrics without a single value, and groups that failed as a whole: why, how often.
-        comparable: Groups of pairs that differ in their variant only: what they have in common, and
-            variant to position.
-        timings: In the order of the data flow.
-        rejects: Why the other rows were set aside.
-        configuration: The run's settings as text.
-    """
-
-    run: str
-    folder: str
-    version: str
-    bundle: str
-    rows: RowCounts
-    table: Table
-    common: Mapping[str, str] = field(default_factory=dict)
-    failures: Mapping[str, int] = field(default_factory=dict)
-    examples: Mapping[str, Sequence[PairReport]] = field(default_factory=dict)
-    warned: Sequence[tuple[str, int]] = ()
-    distributions: Sequence[Distribution] = ()
-    unscored: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    comparable: Sequence[tuple[str, Mapping[str, int]]] = ()
-    timings: Sequence[StageTiming] = ()
-    rejects: Sequence[RowProblem] = ()
-    configuration: str = ""

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import yaml
 
 from dispose_stages import __version__
-from dispose_stages.batch.outcomes import RunOutcomes
+from dispose_stages.batch.manifest import RowProblem
+from dispose_stages.batch.outcomes import RowCounts, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
-from dispose_stages.report.content import PairReport, RunReport
+from dispose_stages.report.content import PairReport, StageTiming
 from dispose_stages.report.rows import Overview, PairReader, comparable, stage_timings
 
 _FIRST = 25
 """Pairs of the first page, which get pictures before any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """The page, without its rows.
+
+    Attributes:
+        folder: Of the run, as commands take it.
+        bundle: Which checkpoints were used.
+        rows: How the rows of the manifest stand.
+        overview: What is counted over its pairs.
+        warned: Warnings with the numbers of their pairs, the commonest first.
+        comparable: Groups of pairs that differ in their variant only: what they have in common, and
+            variant to position.
+        timings: In the order of the data flow.
+        rejects: Why the other rows were set aside.
+        configuration: The run's settings as text.
+    """
+
+    run: str
+    folder: str
+    version: str
+    bundle: str
+    rows: RowCounts
+    overview: Overview
+    warned: Sequence[tuple[str, int]] = ()
+    comparable: Sequence[tuple[str, Mapping[str, int]]] = ()
+    timings: Sequence[StageTiming] = ()
+    rejects: Sequence[RowProblem] = ()
+    configuration: str = ""
 
 
 def pair_reports(outcomes: RunOutcomes) -> Iterator[PairReport]:
@@ -25,23 +57,14 @@ def pair_reports(outcomes: RunOutcomes) -> Iterator[PairReport]:
 def gather(outcomes: RunOutcomes) -> RunReport:
     """Content of the page, without its rows and pictures."""
     config = read_run_config(outcomes.layout)
-    overview = Overview()
-    for pair in pair_reports(outcomes):
-        overview.add(pair)
-    overview.table.finish()
     return RunReport(
         run=config.run,
         folder=str(outcomes.layout.root),
         version=__version__,
         bundle=config.models.bundle,
         rows=outcomes.counts(),
-        table=overview.table,
-        common=overview.common,
-        failures=dict(overview.failures.most_common()),
-        examples=overview.examples,
+        overview=Overview(pair_reports(outcomes)),
         warned=outcomes.warned().most_common(),
-        distributions=overview.distributions(),
-        unscored=overview.unscored(),
         comparable=list(comparable(outcomes.pair_outcomes())),
         timings=list(stage_timings(outcomes)),
         rejects=outcomes.rejects,
@@ -54,8 +77,8 @@ def chosen(report: RunReport, count: int) -> list[int]:
 
     Those of the first page, then the worst and the best by each metric, then the others.
     """
-    wanted = dict.fromkeys(range(min(_FIRST, report.table.rows)))
-    for found in report.distributions:
+    wanted = dict.fromkeys(range(min(_FIRST, report.overview.table.rows)))
+    for found in report.overview.distributions:
         wanted |= dict.fromkeys([*found.worst, *found.best])
-    wanted |= dict.fromkeys(range(min(count, report.table.rows)))
+    wanted |= dict.fromkeys(range(min(count, report.overview.table.rows)))
     return sorted(list(wanted)[:count])

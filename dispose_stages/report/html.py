@@ -27,8 +27,9 @@ from dispose_stages.errors import Reason, WarningCode
 from dispose_stages.explanations import REASONS, WARNINGS, Explanation
 from dispose_stages.missing import why_missing
 from dispose_stages.report.columns import NumberColumn, rounded
-from dispose_stages.report.content import PairReport, RunReport
+from dispose_stages.report.content import PairReport
 from dispose_stages.report.data import BLOCK, PageFiles, script_json
+from dispose_stages.report.gathering import RunReport
 from dispose_stages.report.metrics import MAIN, Distribution
 from dispose_stages.report.panels import Preview, legend
 from dispose_stages.wording import duration
@@ -70,7 +71,10 @@ def explain_warning(code: str) -> Explanation:
 
 def _lacking(report: RunReport) -> dict[str, Explanation]:
     """Every reason for which a score of the run has no value, and what it means."""
-    counted = [*(found.missing for found in report.distributions), *report.unscored.values()]
+    counted = [
+        *(found.missing for found in report.overview.distributions),
+        *report.overview.unscored.values(),
+    ]
     reasons = sorted({reason for each in counted for reason in each})
     return {reason: said for reason in reasons if (said := why_missing(reason))}
 
@@ -142,18 +146,19 @@ def _distribution(found: Distribution) -> dict[str, Any]:
 def _page_data(
     report: RunReport, previews: Mapping[int, Preview], page: PageFiles
 ) -> dict[str, Any]:
-    metrics = [column.name for column in report.table.numbers("score")]
+    metrics = [column.name for column in report.overview.table.numbers("score")]
     return {
-        "rows": report.table.rows,
+        "rows": report.overview.table.rows,
         "block": BLOCK,
         "columns": [
-            [column.name, column.group, isinstance(column, NumberColumn)] for column in report.table
+            [column.name, column.group, isinstance(column, NumberColumn)]
+            for column in report.overview.table
         ],
         "metrics": metrics,
         "main": [name for name in MAIN if name in metrics],
         "links": page.links,
         "inline": page.inline,
-        "distributions": [_distribution(found) for found in report.distributions],
+        "distributions": [_distribution(found) for found in report.overview.distributions],
         "comparisons": [
             {
                 "label": label,

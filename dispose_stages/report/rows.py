@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ from dispose_stages.batch.scores import group_of, score_results, suffix_of, vari
 from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.report.columns import Group, Table
 from dispose_stages.report.content import PairReport, StageTiming
-from dispose_stages.report.metrics import Distribution, distributions, in_order
+from dispose_stages.report.metrics import distributions, in_order
 
 EXAMPLES = 20
 """Pairs that are named per reason of failure; the page finds all of them."""
@@ -115,52 +114,49 @@ def _scores(outcomes: RunOutcomes, pair: Row) -> tuple[dict[str, float], dict[st
     return values, missing
 
 
-@dataclass(slots=True)
 class Overview:
     """What is counted over all pairs.
 
     Attributes:
         table: What pairs can be found and sorted by.
         common: Parameters that are the same for all.
-        failures: Reason to number of pairs.
+        failures: Reason to number of pairs, the commonest first.
         examples: Reason to the first of these pairs.
-        missing: Metric to reasons why pairs have no value.
-        delivered: Positions of the pairs with a video.
+        distributions: Of scores, and of what detection and alignment gave.
+        unscored: Metrics without a single value, and groups that failed as a whole: why, how often.
     """
 
-    table: Table = field(default_factory=Table)
-    common: dict[str, str] = field(default_factory=dict)
-    failures: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[PairReport]] = field(default_factory=lambda: defaultdict(list))
-    missing: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    delivered: list[int] = field(default_factory=list)
+    def __init__(self, pairs: Iterable[PairReport]) -> None:
+        self.table = Table()
+        self.common: dict[str, str] = {}
+        self.examples: dict[str, list[PairReport]] = defaultdict(list)
+        self._failures: Counter[str] = Counter()
+        self._missing: dict[str, Counter[str]] = defaultdict(Counter)
+        self._delivered: list[int] = []
+        for pair in pairs:
+            self._add(pair)
+        self.table.finish()
+        self.failures = dict(self._failures.most_common())
+        delivered = np.array(self._delivered, dtype=np.int64)
+        self.distributions = list(distributions(self.table, self._missing, delivered))
+        named = {column.name for column in self.table.numbers("score")}
+        self.unscored = {n: dict(why) for n, why in self._missing.items() if n not in named}
 
-    def add(self, pair: PairReport) -> None:
-        """Count a pair."""
+    def _add(self, pair: PairReport) -> None:
         if self.table.rows == 0:
             self.common = dict(pair.parameters)
         differing = [n for n, value in self.common.items() if pair.parameters.get(n) != value]
         for name in differing:
             del self.common[name]
         if pair.video is not None:
-            self.delivered.append(self.table.rows)
+            self._delivered.append(self.table.rows)
         if reason := pair.outcome.reason:
-            self.failures[reason] += 1
+            self._failures[reason] += 1
             if len(examples := self.examples[reason]) < EXAMPLES:
                 examples.append(pair)
         for name, reason in pair.missing.items():
-            self.missing[name][reason] += 1
+            self._missing[name][reason] += 1
         self.table.append(_cells(pair))
-
-    def unscored(self) -> dict[str, dict[str, int]]:
-        """Metrics without a single value, and groups that failed as a whole: why, how often."""
-        named = {column.name for column in self.table.numbers("score")}
-        return {name: dict(why) for name, why in self.missing.items() if name not in named}
-
-    def distributions(self) -> list[Distribution]:
-        """Of scores, and of what detection and alignment gave."""
-        positions = np.array(self.delivered, dtype=np.int64)
-        return list(distributions(self.table, self.missing, positions))
 
 
 def _cells(pair: PairReport) -> dict[tuple[Group, str], str | float]:

@@ -64,10 +64,10 @@ def _write(outcomes: RunOutcomes, previews: int) -> None:
     shown = pictures.of_pairs(chosen(report, previews))
     compared = pictures.of_groups(report.comparable[: min(previews, COMPARISONS)])
     files = PageFiles(layout.report_files)
-    files.add_columns(report.table)
-    metrics = [column.name for column in report.table.numbers("score")]
+    files.add_columns(report.overview.table)
+    metrics = [column.name for column in report.overview.table.numbers("score")]
     files.add_rows(
-        row_data(pair, report.common, metrics, *shown.get(position, (None, None)))
+        row_data(pair, report.overview.common, metrics, *shown.get(position, (None, None)))
         for position, pair in enumerate(pair_reports(outcomes))
     )
     write_text(layout.report, render(report, compared, files))

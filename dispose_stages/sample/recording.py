@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,13 +31,6 @@ def cuda_graph(call: Callable[[], Results]) -> tuple[Results, Callable[[], None]
     return results, graph.replay
 
 
-@dataclass(frozen=True, slots=True)
-class _Recording:
-    inputs: Sequence[Tensor]
-    results: Results
-    replay: Callable[[], None]
-
-
 class Recorder:
     """Runs a function plainly the first time, records it the second, and replays it after.
 
@@ -51,7 +43,7 @@ class Recorder:
 
     def __init__(self, capture: Capture | None) -> None:
         self._capture = capture
-        self._recordings: dict[Hashable, _Recording | None] = {}
+        self._recordings: dict[Hashable, Callable[..., Results] | None] = {}
         self.failure = ""
 
     def __call__(self, key: Hashable, function: Callable[..., Results], *inputs: Tensor) -> Results:
@@ -70,14 +62,11 @@ class Recorder:
         recording = self._recordings[key] or self._record(key, function, inputs)
         if recording is None:
             return function(*inputs)
-        for kept, value in zip(recording.inputs, inputs, strict=True):
-            kept.copy_(value)
-        recording.replay()
-        return tuple(result.clone() for result in recording.results)
+        return recording(*inputs)
 
     def _record(
         self, key: Hashable, function: Callable[..., Results], inputs: Sequence[Tensor]
-    ) -> _Recording | None:
+    ) -> Callable[..., Results] | None:
         kept = [value.clone() for value in inputs]
         try:
             results, replay = (self._capture or cuda_graph)(lambda: function(*kept))
@@ -89,5 +78,12 @@ class Recorder:
             _logger.warning("steps are not recorded, but run plainly: %s", self.failure)
             self._recordings.clear()
             return None
-        self._recordings[key] = recording = _Recording(kept, results, replay)
-        return recording
+
+        def replayed(*inputs: Tensor) -> Results:
+            for place, value in zip(kept, inputs, strict=True):
+                place.copy_(value)
+            replay()
+            return tuple(result.clone() for result in results)
+
+        self._recordings[key] = replayed
+        return replayed

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dispose_stages.artifacts import Frame
-from dispose_stages.clips.pieces import Limits, Sample, Verdict, find_pieces, scene_samples
+from dispose_stages.clips.pieces import Limits, Verdict, find_pieces, scene_samples
 
 LIMITS = Limits(seconds=2.0, motion=0.02)
 FPS, SIZE = 10.0, (200, 100)
@@ -20,7 +20,7 @@ def pose(persons=1, *, visible=18, lift=0.0):
 
 
 def verdicts(*poses, step=5):
-    samples = [Sample(step * number, each) for number, each in enumerate(poses)]
+    samples = [(step * number, each) for number, each in enumerate(poses)]
     return [(p.first, p.last, p.verdict) for p in find_pieces(samples, SIZE, FPS, LIMITS)]
 
 

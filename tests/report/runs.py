@@ -14,8 +14,9 @@ from dispose_stages.batch.manifest import Row, RowProblem
 from dispose_stages.batch.outcomes import Outcome, PairStatus, RowCounts
 from dispose_stages.batch.scores import VARIANTS
 from dispose_stages.config import Parameters
-from dispose_stages.report.content import PairReport, RunReport
+from dispose_stages.report.content import PairReport
 from dispose_stages.report.data import PageFiles
+from dispose_stages.report.gathering import RunReport
 from dispose_stages.report.html import render, row_data
 from dispose_stages.report.panels import Preview
 from dispose_stages.report.rows import Overview, video_data
@@ -67,22 +68,13 @@ def counted(
     pairs: tuple[PairReport, ...], rejects: list[RowProblem] | None = None, **other: Any
 ) -> RunReport:
     """A run of some pairs."""
-    overview = Overview()
-    for row in pairs:
-        overview.add(row)
-    overview.table.finish()
     values: dict[str, Any] = {
         "run": "spring",
         "folder": "results/spring",
         "version": "1.2.3",
         "bundle": "official",
         "rows": RowCounts.of((row.outcome.status for row in pairs), rejects or []),
-        "table": overview.table,
-        "common": overview.common,
-        "failures": dict(overview.failures.most_common()),
-        "examples": overview.examples,
-        "distributions": overview.distributions(),
-        "unscored": overview.unscored(),
+        "overview": Overview(pairs),
         "rejects": rejects or [],
     }
     return RunReport(**{**values, **other})
@@ -100,9 +92,11 @@ def write_page(
     report = counted(pairs, **other)
     (where / "report_files").mkdir(exist_ok=True)
     files = PageFiles(where / "report_files")
-    files.add_columns(report.table)
-    metrics = [column.name for column in report.table.numbers("score")]
-    files.add_rows(row_data(row, report.common, metrics, reference, preview) for row in pairs)
+    files.add_columns(report.overview.table)
+    metrics = [column.name for column in report.overview.table.numbers("score")]
+    files.add_rows(
+        row_data(row, report.overview.common, metrics, reference, preview) for row in pairs
+    )
     text = render(report, dict(enumerate(compared)), files)
     (where / "report.html").write_text(text, encoding="utf-8")
     files.sweep(set())

@@ -57,10 +57,10 @@ def variants() -> dict[str, Changes]:
 def named() -> dict[str, Changes]:
     """The points that have a name, with the published models' number of steps."""
     points = {}
-    for effort, point in EFFORTS.items():
+    for effort, own in EFFORTS.items():
         settled = load_config({"models": "official", "sampling": {"effort": effort}})
         steps = settled.parameters.num_inference_steps
-        points[effort] = {"num_inference_steps": steps, **point.sampling}
+        points[effort] = {"num_inference_steps": steps, **own}
     return points
 
 
