@@ -155,7 +155,9 @@ class Job:
         told: deque[tuple[str, str, str]] = deque(maxlen=_TOLD)
 
         def report(counts: Counter[Status], unit: Unit, result: Result) -> None:
-            self.switch.unit_ended(max(self.stats.seconds.values(), default=0.0))
+            # A job that has computed nothing yet has as much time as any later one would have.
+            known = self.stats.seconds.values() if self.attempt.computed else ()
+            self.switch.unit_ended(max(known, default=0.0))
             if result.status is Status.FAILED:
                 told.append((unit.id, str(result.reason), result.message[:_LONGEST_TOLD]))
             lease.say(

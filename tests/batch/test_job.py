@@ -9,8 +9,10 @@ from dispose_stages.batch.job import EXIT_DONE, EXIT_FAILED, EXIT_UNFINISHED, pe
 from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.runner import ARTIFACT_LOST
 from dispose_stages.batch.stage import InterruptedUnitError
+from dispose_stages.batch.stats import JobStats
 from dispose_stages.batch.unit import Status
 from dispose_stages.errors import ArtifactCorruptError, DisposeError, Reason, StoreError, UnitError
+from tests.batch.test_stopping import Clock
 from tests.toy_run import CountingStage, plan_run
 
 SHARED = {"ingest": 9, "pose": 9, "correspondence": 4, "motion": 20, "sample": 20, "mux": 20}
@@ -296,6 +298,41 @@ def test_a_job_stops_before_its_time_limit(tmp_path):
     run.perform_all("ingest")
     assert run.perform("pose", deadline=1.0) == [EXIT_UNFINISHED]
     assert run.stages["pose"].calls.total() == 0
+
+
+def test_a_unit_longer_than_a_job_is_done_by_several(tmp_path):
+    """Each job ends before its time limit with a part of the unit done, and the next goes on."""
+    run, clock, steps, begun = plan_run(tmp_path), Clock(), [], []
+    run.perform_all("ingest")
+
+    def long_unit(unit):
+        begun.append(len(steps))
+        while len(steps) < 10:
+            if stage.context.stop_requested():
+                raise InterruptedUnitError("its steps are kept")
+            steps.append(unit.id)
+            clock.time += 20
+
+    run.stages["pose"] = stage = CountingStage("pose", long_unit)
+    codes = [run.perform("pose", deadline=clock.time + 100, now=clock)[0] for _ in range(3)]
+    assert codes == [EXIT_UNFINISHED, EXIT_UNFINISHED, EXIT_DONE]
+    assert [first for first in begun if first < 10] == [0, 5]
+    assert (len(steps), len(set(steps))) == (10, 1)
+
+
+def test_a_unit_that_took_a_whole_job_keeps_no_other_from_beginning(tmp_path):
+    """What is known to take long would not fit into a later job either."""
+    run = plan_run(tmp_path)
+    run.perform_all("ingest")
+    (shard,) = run.plan.shards("pose")
+    stats = run.layout.stats("pose", shard)
+    run.stages["pose"] = stage = CountingStage(
+        "pose", lambda unit: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    assert run.perform("pose") == [EXIT_UNFINISHED]
+    JobStats(seconds=dict.fromkeys(stage.calls, 99.0)).write(stats)
+    assert run.perform("pose", deadline=1100.0, now=Clock()) == [EXIT_UNFINISHED]
+    assert len(stage.calls) == 2
 
 
 def test_statistics_add_up_over_attempts(tmp_path):
