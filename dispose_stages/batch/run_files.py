@@ -85,10 +85,17 @@ def read_pairs(layout: RunLayout) -> list[Row]:
     Raises:
         StoreError: The file cannot be used.
     """
+    known: dict[str, Parameters] = {}  # most rows have those of others
+
+    def parameters(values: Mapping[str, Any]) -> Parameters:
+        text = repr(values)
+        if text not in known:
+            known[text] = Parameters.model_validate(values)
+        return known[text]
 
     def rows(content: dict[str, Any]) -> list[Row]:
         return [
-            Row(**{**pair, "parameters": Parameters.model_validate(pair["parameters"])})
+            Row(**{**pair, "parameters": parameters(pair["parameters"])})
             for pair in content["pairs"]
         ]
 

@@ -137,8 +137,10 @@ class Members(Mapping[str, bytes]):
 
 
 @contextmanager
-def opened(path: Path, *, max_bytes: int) -> Iterator[Members]:
-    """All members, while the file is open; nothing is extracted to disk.
+def opened(
+    path: Path, *, max_bytes: int, wanted: Callable[[str], bool] = lambda _: True
+) -> Iterator[Members]:
+    """Members with a wanted name, while the file is open; nothing is extracted to disk.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -154,15 +156,15 @@ def opened(path: Path, *, max_bytes: int) -> Iterator[Members]:
             raise ArtifactCorruptError(f"{path}: {error}") from error
         except OSError as error:
             raise _foreign(path, error) from error
-        yield Members(archive, members)
+        yield Members(archive, (member for member in members if wanted(member.filename)))
 
 
 def unpack(
     path: Path, *, max_bytes: int, wanted: Callable[[str], bool] = lambda _: True
 ) -> dict[str, bytes]:
-    """All members with a wanted name, in memory; errors as in `opened`."""
-    with opened(path, max_bytes=max_bytes) as members:
-        return {name: members[name] for name in members if wanted(name)}
+    """The same, in memory."""
+    with opened(path, max_bytes=max_bytes, wanted=wanted) as members:
+        return dict(members)
 
 
 def unpack_member(path: Path, name: str, *, max_bytes: int) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,20 +128,27 @@ class ArtifactStore:
         """
         path = self._path(stage, key, SUFFIX)
         try:
-            return decode(self._read(path, stage, key), artifact_type)
+            return decode(self._read(path, stage, key)[0], artifact_type)
         except ArtifactCorruptError as error:
             raise ArtifactCorruptError(f"{path}: {error}") from error
 
-    def _read(self, path: Path, stage: str, key: str) -> Tree:
+    def _read(self, path: Path, stage: str, key: str) -> tuple[Tree, str]:
+        """All of a file, and its digest."""
+        tree, recorded = self._unpacked(path, stage, key)
+        if content_digest(tree) != recorded:
+            raise ArtifactCorruptError("the content does not match its digest")
+        return tree, recorded
+
+    def _unpacked(
+        self, path: Path, stage: str, key: str, wanted: Callable[[str], bool] = lambda _: True
+    ) -> tuple[Tree, str]:
+        """What members with a wanted name hold, and the digest that the file records."""
         try:
-            with archive.opened(path, max_bytes=self._max_bytes) as files:
+            with archive.opened(path, max_bytes=self._max_bytes, wanted=wanted) as files:
                 head = _checked_head(files.get("zarr.json", b""), stage, key)
-                tree = zarr_group.from_files(files, max_bytes=self._max_bytes)
+                return zarr_group.from_files(files, max_bytes=self._max_bytes), head["digest"]
         except FileNotFoundError:
             raise ArtifactMissingError(f"no artifact of {stage} with key {key}") from None
-        if content_digest(tree) != head["digest"]:
-            raise ArtifactCorruptError("the content does not match its digest")
-        return tree
 
     def read_part(self, stage: str, key: str, *names: str) -> Tree:
         """Some arrays and groups of an artifact, and the values of its root.
@@ -157,15 +164,9 @@ class ArtifactStore:
         path = self._path(stage, key, SUFFIX)
         parts = {"zarr.json", *(f"{name}/" for name in names)}
         try:
-            files = archive.unpack(
-                path,
-                max_bytes=self._max_bytes,
-                wanted=lambda name: name[: name.find("/") + 1] in parts or name in parts,
-            )
-            _checked_head(files.get("zarr.json", b""), stage, key)
-            return zarr_group.parts_from_files(files, max_bytes=self._max_bytes)
-        except FileNotFoundError:
-            raise ArtifactMissingError(f"no artifact of {stage} with key {key}") from None
+            return self._unpacked(
+                path, stage, key, lambda name: name[: name.find("/") + 1] in parts or name in parts
+            )[0]
         except ArtifactCorruptError as error:
             raise ArtifactCorruptError(f"{path}: {error}") from error
 
@@ -190,7 +191,7 @@ class ArtifactStore:
             ArtifactMissingError: There is none.
             ArtifactCorruptError: It is damaged, or its arrays do not match the digest it records.
         """
-        return content_digest(self._read(self._path(stage, key, SUFFIX), stage, key))
+        return self._read(self._path(stage, key, SUFFIX), stage, key)[1]
 
     def is_intact(self, stage: str, key: str) -> bool:
         """Whether an artifact is there and its arrays match its digest; reads all of it."""
@@ -253,7 +254,7 @@ class ArtifactStore:
         """Arrays and attributes of `write_partial`; None where nothing usable is there."""
         path = self._path(stage, key, PARTIAL_SUFFIX)
         try:
-            tree = self._read(path, stage, key)
+            tree, _ = self._read(path, stage, key)
         except ArtifactMissingError:
             return None
         except ArtifactCorruptError as error:

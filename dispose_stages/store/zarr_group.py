@@ -1,7 +1,7 @@
 """Trees of arrays as the files of a zarr v3 group, in memory.
 
-Written for zarr-python's high-level interface, so that any zarr reader opens the result; what is
-read is checked before anything is allocated, since an artifact may come from anywhere.
+Written through zarr-python's high-level interface, so that any zarr reader opens the result; what
+is read is checked before anything is allocated, since an artifact may come from anywhere.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ CHUNK_BYTES = 4 << 20
 """A chunk holds whole leading rows up to about this size before compression."""
 _CODECS = ["bytes", "blosc"]
 _BLOSC_HEADER = 16  # bytes; uncompressed size at offset 4, little-endian
+_UNUSABLE = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError)
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -38,8 +39,8 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 class _Buffers(MutableMapping[str, Any]):
     """Files as zarr's buffers."""
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._files: Any = files
+    def __init__(self, files: MutableMapping[str, bytes]) -> None:
+        self._files = files
 
     def __getitem__(self, name: str) -> Any:
         from zarr.buffer import cpu
@@ -97,133 +98,83 @@ def _write_group(group: zarr.Group, tree: Tree, attributes: Mapping[str, Json]) 
 def from_files(files: Mapping[str, bytes], *, max_bytes: int) -> Tree:
     """Inverse of `to_files`, without the additional attributes.
 
+    Without zarr, whose machinery takes ten times as long for a small array and hands every call to
+    another thread.
+
     Args:
-        files: Members of the archive.
+        files: Members of the archive, all of them or the root and some arrays and groups; a chunk
+            is asked for when its turn comes.
         max_bytes: Limit on all arrays together after decompression.
 
     Raises:
         ArtifactCorruptError: Anything else than what `to_files` writes.
     """
-    import zarr
-    from zarr.storage import MemoryStore
-
-    budget = max_bytes
-    for name in files:
-        if name.endswith("zarr.json"):
-            budget -= _declared_bytes(name, _parsed(name, files[name]), files)
-    if budget < 0:
-        raise ArtifactCorruptError(f"the arrays would take more than {max_bytes} bytes")
     try:
-        store = MemoryStore(_Buffers(files), read_only=True)
-        return _read_group(zarr.open_group(store, mode="r", zarr_format=3))
-    except (ValueError, TypeError, KeyError, RuntimeError, OSError, NotImplementedError) as error:
+        heads = {name: parse(files[name]) for name in files if name.endswith("zarr.json")}
+        if sum(map(_declared_bytes, heads.values())) > max_bytes:
+            raise ArtifactCorruptError(f"the arrays would take more than {max_bytes} bytes")
+        return _read_group(files, heads, "")
+    except _UNUSABLE as error:
         raise ArtifactCorruptError(f"not a readable zarr group: {error}") from error
 
 
-def _parsed(name: str, content: bytes) -> Any:
-    try:
-        return parse(content)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactCorruptError(f"{name}: {error}") from error
+def _declared(head: Any) -> tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...]]:
+    """Type, shape and shape of a chunk, as the metadata of an array declare them."""
+    dtype, shape = np.dtype(head["data_type"]).newbyteorder("<"), tuple(head["shape"])
+    chunk = tuple(head["chunk_grid"]["configuration"]["chunk_shape"])
+    codecs = [codec["name"] for codec in head["codecs"]]
+    if dtype.kind not in "biuf" or codecs != _CODECS or head["fill_value"] != 0:
+        raise ArtifactCorruptError(f"an array of {dtype} with codecs {codecs}")
+    counts = all(type(size) is int and size >= 0 for size in shape + chunk)
+    split = chunk[1:] == tuple(max(1, size) for size in shape[1:]) and 0 not in chunk
+    if not counts or len(chunk) != len(shape) or not split:
+        raise ArtifactCorruptError(f"an array of shape {shape} in chunks of {chunk}")
+    return dtype, shape, chunk
 
 
-def _declared_bytes(name: str, metadata: Any, files: Mapping[str, bytes]) -> int:
-    """Size of the array that a metadata file declares; its chunks must not decode to more."""
-    try:
-        if metadata["node_type"] == "group":
-            return 0
-        itemsize = np.dtype(metadata["data_type"]).itemsize
-        size: int = itemsize * math.prod(int(n) for n in metadata["shape"])
-        chunk = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-        chunk_size: int = itemsize * math.prod(int(n) for n in chunk)
-        codecs = [codec["name"] for codec in metadata["codecs"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ArtifactCorruptError(f"{name}: {error}") from error
-    too_large = bool(size) and chunk_size > max(size, CHUNK_BYTES)
-    if codecs != _CODECS or size < 0 or too_large:
-        raise ArtifactCorruptError(f"{name}: unexpected codecs {codecs} or chunks of {chunk_size}")
-    prefix = name.removesuffix("zarr.json") + "c"
-    for chunk_name in files:
-        if not chunk_name.startswith(prefix):
-            continue
-        data = files[chunk_name]
-        if len(data) < _BLOSC_HEADER or int.from_bytes(data[4:8], "little") != chunk_size:
-            raise ArtifactCorruptError(f"{chunk_name}: does not decode to {chunk_size} bytes")
+def _declared_bytes(head: Any) -> int:
+    """Of an array after decompression; a chunk of it must not take more."""
+    if head["node_type"] == "group":
+        return 0
+    dtype, shape, chunk = _declared(head)
+    size, chunk_size = (dtype.itemsize * math.prod(each) for each in (shape, chunk))
+    if size and chunk_size > max(size, CHUNK_BYTES):
+        raise ArtifactCorruptError(f"chunks of {chunk_size} bytes")
     return size
 
 
-def _read_group(group: zarr.Group) -> Tree:
-    import zarr
-
-    attributes = check_values(dict(group.attrs))
-    tree = Tree(
-        kind=str(attributes.get("kind", "")), values=dict(check_values(attributes["values"]))
-    )
-    for name, member in sorted(group.members()):
-        if isinstance(member, zarr.Group):
-            tree.groups[name] = _read_group(member)
-        else:
-            tree.arrays[name] = _read_array(member)
-    return tree
-
-
-def _read_array(stored: Any) -> np.ndarray:
-    """All of it, chunk by chunk."""
-    if not stored.shape:
-        return np.asarray(stored[...])
-    array = room(stored.shape, stored.dtype)
-    for start in range(0, len(array), stored.chunks[0]):
-        block = slice(start, start + stored.chunks[0])
-        array[block] = stored[block]
-        let_go(array)
-    return array
-
-
-def parts_from_files(files: Mapping[str, bytes], *, max_bytes: int) -> Tree:
-    """As `from_files`, for few small arrays: without zarr, whose machinery takes ten times as long.
-
-    Raises:
-        ArtifactCorruptError: Anything else than what `to_files` writes.
-    """
-    try:
-        tree = _plain_group(files, "", max_bytes)
-    except (ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise ArtifactCorruptError(f"not a readable zarr group: {error}") from error
-    return tree
-
-
-def _plain_group(files: Mapping[str, bytes], prefix: str, max_bytes: int) -> Tree:
-    head = f"{prefix}zarr.json"
-    attributes = check_values(_parsed(head, files[head])["attributes"])
+def _read_group(files: Mapping[str, bytes], heads: Mapping[str, Any], folder: str) -> Tree:
+    attributes = check_values(heads[f"{folder}zarr.json"]["attributes"])
     tree = Tree(kind=str(attributes["kind"]), values=dict(check_values(attributes["values"])))
-    ending = "/zarr.json"
-    inside = (name.removeprefix(prefix) for name in files if name.startswith(prefix))
-    members = (name for name in inside if name.count("/") == 1 and name.endswith(ending))
-    for name in sorted(member.removesuffix(ending) for member in members):
-        path = f"{prefix}{name}{ending}"
-        metadata = _parsed(path, files[path])
-        if metadata["node_type"] == "group":
-            tree.groups[name] = _plain_group(files, f"{prefix}{name}/", max_bytes)
+    inside = (path.removeprefix(folder) for path in heads if path.startswith(folder))
+    for name in sorted(path.split("/")[0] for path in inside if path.count("/") == 1):
+        head = heads[f"{folder}{name}/zarr.json"]
+        if head["node_type"] == "group":
+            tree.groups[name] = _read_group(files, heads, f"{folder}{name}/")
         else:
-            tree.arrays[name] = _plain_array(files, path, metadata, max_bytes)
+            tree.arrays[name] = _read_array(files, f"{folder}{name}/c", head)
     return tree
 
 
-def _plain_array(
-    files: Mapping[str, bytes], name: str, metadata: Any, max_bytes: int
-) -> np.ndarray:
-    """Chunks split the first axis only; an absent one is zero."""
+def _read_array(files: Mapping[str, bytes], prefix: str, head: Any) -> np.ndarray:
+    """Chunk by chunk; one that is absent is zero."""
+    dtype, shape, chunk = _declared(head)
+    rows, *rest = chunk or (1,)
+    array = room(shape or (1,), dtype)
+    for index, start in enumerate(range(0, len(array), rows) if array.size else ()):
+        place = (index, *(0 for _ in rest)) if shape else ()
+        name = "/".join([prefix, *map(str, place)])
+        block = array[start : start + rows]
+        block[...] = _decoded(name, files[name], dtype, chunk)[: len(block)] if name in files else 0
+        let_go(array)
+    return array.reshape(shape)
+
+
+def _decoded(name: str, content: bytes, dtype: np.dtype[Any], chunk: tuple[int, ...]) -> np.ndarray:
+    """A chunk, unless it would unfold to another size."""
     from numcodecs import blosc
 
-    if _declared_bytes(name, metadata, files) > max_bytes:
-        raise ArtifactCorruptError(f"{name}: would take more than {max_bytes} bytes")
-    array = np.zeros(metadata["shape"], np.dtype(metadata["data_type"]).newbyteorder("<"))
-    rows, *rest = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-    if [max(1, size) for size in array.shape[1:]] != rest or metadata["fill_value"] != 0:
-        raise ArtifactCorruptError(f"{name}: not chunked along the first axis")
-    for index, start in enumerate(range(0, len(array), rows) if array.size else ()):
-        chunk = "/".join([name.removesuffix("zarr.json") + "c", str(index), *("0" for _ in rest)])
-        if chunk in files:
-            values = np.frombuffer(blosc.decompress(files[chunk]), array.dtype)
-            array[start : start + rows] = values.reshape(rows, *rest)[: len(array) - start]
-    return array
+    size = dtype.itemsize * math.prod(chunk)
+    if len(content) < _BLOSC_HEADER or int.from_bytes(content[4:8], "little") != size:
+        raise ArtifactCorruptError(f"{name}: does not decode to {size} bytes")
+    return np.frombuffer(blosc.decompress(content), dtype).reshape(chunk or (1,))

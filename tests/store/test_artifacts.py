@@ -378,6 +378,42 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
     refused("more than 1048576 bytes")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data_type", "object"),
+        ("data_type", "no type"),
+        ("shape", [-2, -4, 8, 8]),
+        ("shape", [10**30, 0, 8, 8]),
+        ("shape", [2.0, 4, 8, 8]),
+        ("shape", "2488"),
+        ("shape", [2, 4, 64]),
+        ("chunk_grid", {"configuration": {"chunk_shape": [0, 4, 8, 8]}}),
+        ("chunk_grid", {"configuration": {"chunk_shape": [-2, 4, 8, 8]}}),
+        ("chunk_grid", {"configuration": {"chunk_shape": [2, 4, 8, 4]}}),
+        ("chunk_grid", {"configuration": {"chunk_shape": [1 << 20, 4, 8, 8]}}),
+        ("chunk_grid", []),
+        ("fill_value", 1),
+        ("codecs", [{"name": "bytes"}, {"name": "gzip"}]),
+        ("codecs", None),
+        ("node_type", "group"),
+    ],
+)
+def test_arrays_that_are_never_written_are_refused(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    """With a typed error, whole and in part; nothing is allocated by what metadata say."""
+    store = ArtifactStore(tmp_path)
+    store.write("sample", KEY, Latents(np.ones((2, 4, 8, 8), np.float32)))
+    path = store.path("sample", KEY)
+    head = json.loads(archive.unpack(path, max_bytes=1 << 30)["latents/zarr.json"])
+    _repack(path, {"latents/zarr.json": json.dumps(head | {name: value}).encode()})
+    with pytest.raises(ArtifactCorruptError):
+        store.read("sample", KEY, Latents)
+    with pytest.raises(ArtifactCorruptError):
+        store.read_part("sample", KEY, "latents")
+
+
 def test_replaced_content_does_not_match_its_digest(tmp_path: Path) -> None:
     """A chunk of another artifact of the same shape is found out."""
     store = ArtifactStore(tmp_path)
@@ -443,9 +479,12 @@ def test_partial_state(tmp_path: Path) -> None:
     assert store.read_partial("sample", KEY) is None
     store.write_partial("sample", KEY, {"latents": np.zeros((2, 3))}, {"step": 4})
     latents = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float16)
-    store.write_partial("sample", KEY, {"latents": latents}, {"step": 8, "rung": "small"})
+    kept = {"latents": latents, "level": np.array(0.5), "first": np.array(False)}
+    store.write_partial("sample", KEY, kept, {"step": 8, "rung": "small"})
     arrays, attributes = store.read_partial("sample", KEY) or ({}, {})
-    np.testing.assert_array_equal(arrays["latents"], latents)
+    assert arrays.keys() == kept.keys()
+    for name, array in kept.items():
+        np.testing.assert_array_equal(arrays[name], array, strict=True)
     assert attributes == {"step": 8, "rung": "small"}
     assert store.digest("sample", KEY) is None
     (partial,) = tmp_path.rglob("*.partial.zarr.zip")
