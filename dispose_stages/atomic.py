@@ -1,7 +1,8 @@
-"""Files that are either there whole or not at all."""
+"""Files that are either there whole or not at all, and files that one process holds."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dispose_stages.errors import StoreError
 
@@ -19,6 +20,22 @@ TEMPORARY_SUFFIX = ".tmp"
 _CANONICAL = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )
+
+
+def try_lock(file: int | IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
+    """Take the lock of an open file, until it is closed; False where another process has it.
+
+    Args:
+        kind: ``fcntl.LOCK_EX`` or ``fcntl.LOCK_SH``.
+
+    Raises:
+        OSError: The file system knows no locks.
+    """
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def temporary_name(path: Path) -> Path:

@@ -12,20 +12,26 @@ from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Status
 from dispose_stages.errors import StoreError
+from dispose_stages.wording import counted
 
 
 def delivery_lines(outcomes: RunOutcomes) -> Iterator[str]:
     """How the rows stand, and where everything lies."""
-    layout, rows = outcomes.layout, outcomes.counts()
-    yield str(rows)
+    yield str(outcomes.counts())
     for reason, failed in sorted(outcomes.failures().items()):
         yield f"  {len(failed)} failed: {reason}"
+    yield from ending_lines(outcomes)
+
+
+def ending_lines(outcomes: RunOutcomes) -> Iterator[str]:
+    """What is to be looked at beside failures, and where everything lies."""
+    layout = outcomes.layout
     for message, count in waiting_units(layout, outcomes.summary).items():
-        yield f"  {count} units wait: {message}"
-    if rows.rejected:
-        yield f"  {rows.rejected} rejected: {layout.rejects}"
+        yield f"  {counted(count, 'unit')} left: {message}"
+    if rejected := outcomes.counts().rejected:
+        yield f"  {rejected} rejected, with line and reason in {layout.rejects}"
     for code, count in sorted(outcomes.warned().items()):
-        yield f"  {count} with a warning: {code}"
+        yield f"  {count} with a warning: {code} (`dispose explain {code}`)"
     yield f"videos: {layout.videos}"
     if layout.report.exists():
         yield f"report: {layout.report}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from dispose_stages.atomic import try_lock
 from dispose_stages.errors import DeviceError
 
 _logger = logging.getLogger(__name__)
@@ -68,12 +68,10 @@ def _try_lock(folder: int, name: str) -> int | None:
     """Descriptor that holds the lock as long as it is open; None where another process has it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(name, flags, 0o600, dir_fd=folder)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    if try_lock(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 @contextmanager

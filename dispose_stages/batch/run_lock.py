@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Self, TextIO
 
+from dispose_stages.atomic import try_lock
 from dispose_stages.errors import DisposeError
 
 logger = logging.getLogger(__name__)
@@ -25,14 +26,6 @@ _LOOK_SECONDS = 0.2
 
 class RunBusyError(DisposeError):
     """Another process works on the run."""
-
-
-def _lock(stream: TextIO) -> None:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        time.sleep(_LOOK_SECONDS)
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def last_holder(path: Path) -> int | None:
@@ -48,13 +41,18 @@ def holder(path: Path) -> str:
     """Who holds a lock now, on whatever machine, for people; empty for nobody."""
     try:
         with path.open("rb") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(stream, fcntl.LOCK_SH):
                 return stream.read(200).decode(errors="replace") or "another process"
     except OSError:  # never planned, or a file system without locks
         return ""
     return ""
+
+
+def _busy(path: Path, stream: TextIO) -> RunBusyError:
+    with stream:
+        stream.seek(0)
+        holder = stream.read().strip() or "another process"
+    return RunBusyError(f"{path.parent.parent}: {holder} works on this run; wait for it or stop it")
 
 
 class RunLock:
@@ -88,15 +86,11 @@ class RunLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         stream = self.path.open("a+", encoding="utf-8")
         try:
-            _lock(stream)
+            if not try_lock(stream):
+                time.sleep(_LOOK_SECONDS)
+                if not try_lock(stream):
+                    raise _busy(self.path, stream)
             self.exclusive = True
-        except BlockingIOError:
-            stream.seek(0)
-            holder = stream.read().strip() or "another process"
-            stream.close()
-            raise RunBusyError(
-                f"{self.path.parent.parent}: {holder} works on this run; wait for it or stop it"
-            ) from None
         except OSError as error:
             # Some network file systems know no locks; Snakemake's own lock remains.
             logger.warning("%s: the file system offers no locks (%s)", self.path, error)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dispose_stages.batch.delivery import waiting_units
+from dispose_stages.batch.delivery import ending_lines
 from dispose_stages.batch.outcomes import Outcome, RunOutcomes
 from dispose_stages.errors import Reason
 from dispose_stages.explanations import REASONS
-from dispose_stages.wording import counted, duration, named, one_line, wrapped
+from dispose_stages.wording import duration, named, one_line, wrapped
 
 _WIDEST = 100
 _INDENT = "    "
@@ -24,23 +24,13 @@ def closing_lines(
         since: Unix time at which it began.
         width: Of what shows them; paths and names may be longer.
     """
-    layout = outcomes.layout
     hours = gpu_hours(outcomes, since)
     used = f", {hours:.2f} GPU hours" if hours else ""
     yield f"{outcomes.counts()} in {duration(seconds)}{used}"
     for reason, failed in outcomes.failures().items():
-        again = f"dispose retry {layout.root} --reason {reason}"
+        again = f"dispose retry {outcomes.layout.root} --reason {reason}"
         yield from _group(reason, failed, again, min(width, _WIDEST))
-    for message, count in waiting_units(layout, outcomes.summary).items():
-        yield f"  {counted(count, 'unit')} left: {message}"
-    rejected = len({problem.line for problem in outcomes.rejects})
-    if rejected:
-        yield f"  {rejected} rejected, with line and reason in {layout.rejects}"
-    for code, count in sorted(outcomes.warned().items()):
-        yield f"  {count} with a warning: {code} (`dispose explain {code}`)"
-    yield f"videos: {layout.videos}"
-    if layout.report.exists():
-        yield f"report: {layout.report}"
+    yield from ending_lines(outcomes)
 
 
 def _group(reason: str, failed: list[Outcome], again: str, width: int) -> Iterator[str]:

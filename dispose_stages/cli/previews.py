@@ -19,16 +19,18 @@ from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.config import person_rules
 from dispose_stages.correspondence.preview import preview_similarity
+from dispose_stages.geometry.colour_wheel import add_legend, flow_limit
+from dispose_stages.geometry.dense_field import from_fixed_point
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.persons import select_reference_person
 from dispose_stages.motion.overlay import preview_alignment
-from dispose_stages.motion.preview import preview_motion
 from dispose_stages.pose.preview import (
     contact_sheet,
     overlay_pose,
     preview_frames,
     sheet_positions,
 )
+from dispose_stages.report import panels
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_still
 from dispose_stages.store.video import VideoReader
@@ -104,7 +106,7 @@ class Previews:
         track = self._read(role, PoseTrack)
         return None if track is None else overlay_pose(self._reference(track), track[0])
 
-    def _reference(self, track: PoseTrack) -> Picture:
+    def _reference(self, track: PoseTrack | MotionField) -> Picture:
         path, frame = Path(self._pair.reference_image), self._pair.reference_frame
         image = read_still(path, frame, self._config.compute)
         return cover_resize(image, track.height, track.width)
@@ -119,11 +121,20 @@ class Previews:
             return contact_sheet(list(preview_frames(video.frames(shown), track)))
 
     def _motion(self, role: str) -> Picture | None:
+        """What moves in the report: aligned pose, trajectories and dense field, a row per frame."""
         motion = self._read(role, MotionField)
         if motion is None:
             return None
-        frames = sheet_positions(len(motion.cmp_flow), TILES)
-        return preview_motion(motion, frames, compat=self._pair.parameters.compat)
+        positions = sheet_positions(len(motion.cmp_flow), TILES)
+        flow = panels.target_flow(from_fixed_point(motion.cmp_flow[positions]), motion)
+        limit = flow_limit(flow)
+        fields = panels.dense_motion(flow, motion, limit)
+        columns = [
+            panels.aligned_poses(motion, positions),
+            panels.trajectories(self._reference(motion), motion, positions),
+            [add_legend(field, limit) for field in fields],
+        ]
+        return np.concatenate([np.concatenate(column) for column in columns], axis=1)
 
     def _alignment(self, _: str) -> Picture | None:
         """Of pairs with `align: proportions`: what they were fitted from and to."""

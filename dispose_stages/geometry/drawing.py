@@ -242,8 +242,16 @@ def draw_pose(frame: Frame, height: int, width: int) -> UInt8[np.ndarray, "3 h w
     Returns:
         uint8 image, equal in every pixel to drawing the whole canvas and resizing it.
     """
-    raster = Raster.for_target(height, width)
+    return _drawn(Raster.for_target(height, width), frame).resized()
+
+
+def draw_skeletons(frame: Frame, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """All persons of a frame on black, RGB, with lines as wide at every size; for people."""
+    return _drawn(Raster.plain(height, width), frame).image[..., ::-1]
+
+
+def _drawn(raster: Raster, frame: Frame) -> Raster:
     draw_body(raster, frame)
     draw_hands(raster, frame)
     draw_faces(raster, frame)
-    return raster.resized()
+    return raster

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dispose_stages.artifacts import Frame, PoseTrack
-from dispose_stages.geometry.drawing import Raster, draw_body, draw_faces, draw_hands
+from dispose_stages.geometry.drawing import draw_skeletons
 from dispose_stages.geometry.tracking import follow_persons
 
 Image = UInt8[np.ndarray, "h w 3"]
@@ -51,11 +51,7 @@ def overlay_pose(
     """
     shown = _shrunk(image, max_height)
     height, width = shown.shape[:2]
-    raster = Raster.plain(height, width)
-    draw_body(raster, frame)
-    draw_hands(raster, frame)
-    draw_faces(raster, frame)
-    skeleton = raster.image[..., ::-1]
+    skeleton = draw_skeletons(frame, height, width)
     drawn = skeleton.any(axis=-1, keepdims=True)
     out = np.ascontiguousarray(np.where(drawn, skeleton, shown // 2))
     scale = np.tile([width / image.shape[1], height / image.shape[0]], 2)

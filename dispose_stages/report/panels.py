@@ -18,7 +18,7 @@ from PIL import Image
 
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
 from dispose_stages.geometry.colour_wheel import flow_colours, wheel
-from dispose_stages.geometry.drawing import Raster, draw_body, draw_faces, draw_hands
+from dispose_stages.geometry.drawing import draw_skeletons
 from dispose_stages.geometry.frames import cover_resize, cover_size, crop_offset
 from dispose_stages.geometry.skeleton import BODY_COLOURS
 
@@ -134,11 +134,8 @@ def legend() -> bytes:
 
 def skeleton(frame: Frame, height: int, width: int) -> Pixels:
     """Body, hands and faces of all persons on black."""
-    raster = Raster.plain(height * _FINE, width * _FINE)
-    draw_body(raster, frame)
-    draw_hands(raster, frame)
-    draw_faces(raster, frame)
-    return resized(np.ascontiguousarray(raster.image[..., ::-1]), height, width)
+    fine = draw_skeletons(frame, height * _FINE, width * _FINE)
+    return resized(np.ascontiguousarray(fine), height, width)
 
 
 def dimmed(image: Pixels) -> Pixels:
@@ -146,7 +143,9 @@ def dimmed(image: Pixels) -> Pixels:
     return np.asarray(image * np.float32(_DIM), dtype=np.uint8)
 
 
-def found_poses(frames: Sequence[Pixels], track: PoseTrack, positions: range) -> list[Pixels]:
+def found_poses(
+    frames: Sequence[Pixels], track: PoseTrack, positions: Sequence[int]
+) -> list[Pixels]:
     """Poses of all persons as they were found, over the dimmed driver."""
     return [
         np.maximum(dimmed(image), skeleton(track[position], *image.shape[:2]))
@@ -154,13 +153,13 @@ def found_poses(frames: Sequence[Pixels], track: PoseTrack, positions: range) ->
     ]
 
 
-def aligned_poses(motion: MotionField, positions: range) -> list[Pixels]:
+def aligned_poses(motion: MotionField, positions: Sequence[int]) -> list[Pixels]:
     """Poses as the networks are given them, in the reference's place."""
     size = panel_size(motion.height, motion.width)
     return [skeleton(motion.poses[position + 1], *size) for position in positions]
 
 
-def trajectories(reference: Pixels, motion: MotionField, positions: range) -> list[Pixels]:
+def trajectories(reference: Pixels, motion: MotionField, positions: Sequence[int]) -> list[Pixels]:
     """Where the driving person's keypoints came from, over the dimmed reference."""
     height, width = panel_size(motion.height, motion.width)
     ground = dimmed(cover_resize(reference, height, width))

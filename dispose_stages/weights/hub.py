@@ -6,7 +6,6 @@ Mirrors, tokens, proxies and offline mode are that library's own settings (``HF_
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # at run time
 from tqdm import tqdm
 
+from dispose_stages.atomic import try_lock
 from dispose_stages.errors import WeightsError
 from dispose_stages.weights.layout import CheckpointFile, Place
 from dispose_stages.weights.verification import Problem
@@ -147,10 +147,8 @@ def fetch(published: Published, part: Path, bar: type[tqdm[Any]] | None = None) 
 
 def _take(stream: BinaryIO, part: Path) -> None:
     """Two processes that append to one file would spoil it for both."""
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise HubError(f"{part}: another process is bringing this file") from None
+    if not try_lock(stream):
+        raise HubError(f"{part}: another process is bringing this file")
 
 
 def stated_digest(published: Published, path: Path) -> str | None:

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dispose_stages.atomic import readable_json, replacing, write_text
+from dispose_stages.atomic import readable_json, replacing, try_lock, write_text
 from dispose_stages.config_models import Models
 from dispose_stages.errors import StoreError, WeightsError
 from dispose_stages.records import parse, read_bytes
@@ -110,11 +110,9 @@ def _locked(tree: Path, *, wait: bool) -> Iterator[None]:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(tree.with_name(f"{tree.name}.lock"), flags, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(descriptor):
             if not wait:
-                raise
+                raise BlockingIOError
             _logger.info("another process copies checkpoints to this node; waiting for it")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -9,8 +9,10 @@ from dispose_stages.artifacts import Correspondence, Frame, PoseTrack
 from dispose_stages.batch.unit import Result, Status
 from dispose_stages.cli import previews
 from dispose_stages.config import Compute, Config, Parameters
+from dispose_stages.report.panels import panel_size
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_still
+from tests.report.test_panels import field
 
 KEY = "0" * 40
 SHOWN, HIDDEN = 0, 5
@@ -28,7 +30,7 @@ def pair(tmp_path):
     )
 
 
-def make(tmp_path, pair, monkeypatch, feature_map, keypoint):
+def make(tmp_path, pair, monkeypatch, feature_map, keypoint, motion=None):
     store = ArtifactStore(tmp_path / "store")
     frame = Frame(
         np.full((1, 134, 2), 0.5), np.ones((1, 134)), np.array([[0.0, 0, 64, 64]]), np.ones(1)
@@ -39,6 +41,9 @@ def make(tmp_path, pair, monkeypatch, feature_map, keypoint):
     store.write("correspondence", KEY, Correspondence(embedding, feature_map))
     done = {role: Result(Status.DONE, key=KEY) for role in ("pose_image", "correspondence")}
     outcomes = SimpleNamespace(result=lambda _, role: done.get(role), layout=None)
+    if motion is not None:
+        store.write("motion", KEY, motion)
+        done["motion"] = Result(Status.DONE, key=KEY)
     config = Config(compute=Compute(decode_timeout=77.0))
     monkeypatch.setattr(previews, "read_run_config", lambda _: config)
     return previews.Previews(outcomes, pair, store, keypoint)
@@ -53,6 +58,19 @@ def test_correspondence_is_pictured_where_its_map_was_kept(tmp_path, pair, monke
     with Image.open(tmp_path / "out" / "p.correspondence.png") as picture:
         assert picture.size == (64, 64)
     assert not pictures.remarks
+
+
+def test_motion_is_pictured_as_in_the_report(tmp_path, pair, monkeypatch):
+    """A row per frame: aligned pose, trajectories, dense field."""
+    pictures = make(tmp_path, pair, monkeypatch, None, SHOWN, motion=field(12))
+    assert tmp_path / "out/p.motion.png" in pictures.write(tmp_path / "out")
+    with Image.open(tmp_path / "out/p.motion.png") as picture:
+        height, width = panel_size(field(12).height, field(12).width)
+        assert picture.size == (3 * width, previews.TILES * height)
+        shown = np.asarray(picture)
+    columns = [shown[:, n * width : (n + 1) * width] for n in range(3)]
+    assert all(column[:height].std() > 0 for column in columns)
+    assert not pictures.failed
 
 
 @pytest.mark.parametrize(
