@@ -50,6 +50,10 @@ def test_the_defaults_are_those_of_the_original():
         ({"models": "large"}, "models.bundle"),
         ({"sampling": {"precision": "fp8"}}, "sampling.precision"),
         ({"motion": {"person": "second"}}, "motion.person"),
+        ({"compute": {"gpus_per_job": 0}}, "compute.gpus_per_job"),
+        ({"limits": {"confirm_gpu_hours": -1}}, "limits.confirm_gpu_hours"),
+        ({"shards": {"measured": "perhaps"}}, "shards.measured"),
+        ({"pilot": {"first": 0}}, "pilot.first"),
     ],
 )
 def test_wrong_values_name_their_key(values, where):

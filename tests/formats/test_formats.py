@@ -111,11 +111,18 @@ def test_files_of_a_run_are_read(kept):
     assert damages == []
 
 
-def compute_again():
-    """All jobs of the run, by stages of the revisions it was made with."""
-    RUN.control.unlink()
-    with mock.patch("dispose_stages.batch.prepare.revision", return_value=1):
-        compute(SETTINGS, code=KeptStage)
+class LaterStage(KeptStage):
+    def __init__(self, name):
+        super().__init__(name)
+        self.revision = 2
+
+
+def compute_again(code=KeptStage, **settings):
+    """All jobs of a run, by stages of the revisions that the kept one was made with, or later."""
+    RUN.control.unlink(missing_ok=True)
+    number = code("pose").revision
+    with mock.patch("dispose_stages.batch.prepare.revision", return_value=number):
+        compute(SETTINGS | settings, code=code)
 
 
 def test_a_store_of_an_earlier_version_is_used(kept):
@@ -123,6 +130,23 @@ def test_a_store_of_an_earlier_version_is_used(kept):
     compute_again()
     computed = [line for line in calls() if not line.startswith("ingest")]
     assert computed == []
+
+
+def test_two_versions_on_one_store_do_not_harm_each_other(kept):
+    """A later one computes its own artifacts; each then finds its own, and none was touched."""
+    before = contents(kept / "store") | contents(RUN.videos)
+    compute_again(LaterStage, run="later")
+    assert {line.split()[0] for line in calls()} == set(STAGES)
+    both = contents(kept / "store") | contents(RUN.videos)
+    stages = {path.parents[1].name for path in both.keys() - before.keys()}
+    assert stages == {*TYPES, "correspondence"}
+    assert before.items() <= both.items()
+    compute_again()
+    compute_again(LaterStage, run="later")
+    assert [line for line in calls() if not line.startswith("ingest")] == []
+    assert both == contents(kept / "store") | contents(RUN.videos)
+    for layout in (RUN, RunLayout(Path("results/later"))):
+        assert list(Verification(layout, repair=False).damages()) == []
 
 
 def test_this_version_writes_what_is_kept(tmp_path):
