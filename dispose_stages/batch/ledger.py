@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dispose_stages.atomic import canonical_json
+from dispose_stages.batch.planned_text import unit_text
 from dispose_stages.batch.unit import Result, Status, Unit
 from dispose_stages.errors import Reason, StoreError, WarningCode
 from dispose_stages.records import read_record, record_text
@@ -22,7 +23,6 @@ from dispose_stages.records import read_record, record_text
 _LEDGER = ("dispose-ledger", 2)
 _SHARD = ("dispose-shard", 1)
 _RESULT_FIELDS = Result.__match_args__
-_PLANNED_FIELDS = ("stage", "id", "label", "route", "params", "sources", "upstream", "stamp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +96,12 @@ class Shard:
     def to_json(self) -> str:
         """The file's text."""
         form, version = _SHARD
-        content = {
-            "format": form,
-            "version": version,
-            "stage": self.stage,
-            "shard": self.name,
-            "revision": self.revision,
-            "upstream": self.upstream,
-            "units": [
-                {name: getattr(unit, name) for name in _PLANNED_FIELDS} for unit in self.units
-            ],
-        }
-        return canonical_json(content) + "\n"
+        before = {"format": form, "revision": self.revision, "shard": self.name}
+        before["stage"] = self.stage
+        after = {"upstream": self.upstream, "version": version}
+        params: dict[int, str] = {}  # many units share the object
+        units = ",".join([unit_text(unit, params) for unit in self.units])
+        return f'{canonical_json(before)[:-1]},"units":[{units}],{canonical_json(after)[1:]}\n'
 
     @classmethod
     def read(cls, path: Path) -> Shard:

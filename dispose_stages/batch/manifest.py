@@ -34,7 +34,7 @@ from dispose_stages.wording import one_line
 
 REJECT_COLUMNS = ("line", "pair_id", "column", "file", "reason")
 _IMAGE = "reference_image"
-_IDENTITY = tuple(column for column in COLUMNS if column != "truth_video")
+_IDENTITY = frozenset(COLUMNS) - {"truth_video"}
 """Of a row; what it is compared with does not change its video."""
 
 _NOTHING: Mapping[str, str] = {}
@@ -150,7 +150,7 @@ def _derived_id(row: Mapping[str, str]) -> str:
     """A readable id that depends on the row's own content only, not on its place in the file."""
     paths = (row.get(column) or row["driving_video"] for column in REQUIRED_COLUMNS)
     words = "_".join(map(_stem, paths))
-    content = canonical_json({name: row[name] for name in _IDENTITY if row.get(name)})
+    content = canonical_json({name: row[name] for name in row.keys() & _IDENTITY if row[name]})
     return f"{words}_{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
@@ -166,6 +166,7 @@ class _RowReader:
     def __init__(self, header: list[str], folder: Path, defaults: Parameters) -> None:
         self.header = header
         self.extra_columns = [column for column in header if column not in COLUMNS]
+        self.parameter_columns = [column for column in PARAMETER_COLUMNS if column in header]
         self.folder = folder
         self.here = Path.cwd()
         self.defaults = defaults
@@ -227,7 +228,7 @@ class _RowReader:
         return replace(problem, pair_id=pair_id, file=self._resolve(cell) if cell else "")
 
     def _parameters(self, values: Mapping[str, str]) -> Parameters:
-        overrides = {c: values[c] for c in PARAMETER_COLUMNS if values.get(c)}
+        overrides = {c: values[c] for c in self.parameter_columns if values.get(c)}
         if not overrides:
             return self.defaults
         return Parameters.model_validate(self.default_values | overrides)

@@ -38,31 +38,40 @@ def pairs_text(rows: Iterable[Row], rejects: Iterable[RowProblem] = ()) -> Itera
         rejects: Why the others cannot.
     """
     form, version = _PAIRS
-    pairs = (
-        {
-            "pair_id": row.pair_id,
-            "line": row.line,
-            "reference_image": row.reference_image,
-            "driving_video": row.driving_video,
-            "reference_frame": row.reference_frame,
-            "truth_video": row.truth_video,
-            "parameters": row.parameters.model_dump(),
-            "units": row.units,
-            "extra": row.extra,
-            **({"held": True} if row.held else {}),
-        }
-        for row in rows
-    )
     yield f'{{"format":"{form}","version":{version},"pairs":[\n'
-    yield from _lines(pairs)
+    yield from _lines(_row_texts(rows))
     yield '\n],"rejects":[\n'
-    yield from _lines(map(asdict, rejects))
+    yield from _lines(canonical_json(asdict(problem)) for problem in rejects)
     yield "\n]}\n"
 
 
-def _lines(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    for number, item in enumerate(items):
-        yield f",\n{canonical_json(item)}" if number else canonical_json(item)
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    for number, text in enumerate(texts):
+        yield f",\n{text}" if number else text
+
+
+def _row_texts(rows: Iterable[Row]) -> Iterator[str]:
+    """Canonical JSON of every row; the parameters of rows that share them are written once."""
+    last, parameters = None, ""
+    for row in rows:
+        if row.parameters is not last:
+            last, parameters = row.parameters, canonical_json(row.parameters.model_dump())
+        before = {
+            "pair_id": row.pair_id,
+            "line": row.line,
+            "driving_video": row.driving_video,
+            "extra": row.extra,
+            **({"held": True} if row.held else {}),
+        }
+        after = {
+            "reference_image": row.reference_image,
+            "reference_frame": row.reference_frame,
+            "truth_video": row.truth_video,
+            "units": row.units,
+        }
+        yield (
+            f'{canonical_json(before)[:-1]},"parameters":{parameters},{canonical_json(after)[1:]}'
+        )
 
 
 def read_rejects(layout: RunLayout) -> list[RowProblem]:

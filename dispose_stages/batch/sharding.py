@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 
 ROUTE_BITS = 64
 """Length of the number that decides a unit's shard."""
@@ -21,9 +22,12 @@ Prefix = tuple[int, int]
 def shard_name(route: int, count: int) -> str:
     """Shard of a route: the leading bits decide, so that splitting shards nests."""
     bits = count.bit_length() - 1
-    index = route >> (ROUTE_BITS - bits) if bits else 0
-    width = len(str(count))
-    return f"{index:0{width}d}-of-{count}"
+    return _shard_name(route >> (ROUTE_BITS - bits) if bits else 0, count)
+
+
+@lru_cache(4096)
+def _shard_name(index: int, count: int) -> str:
+    return f"{index:0{len(str(count))}d}-of-{count}"
 
 
 def shard_count(units: int, seconds_per_unit: float, minutes: float, maximum: int) -> int:

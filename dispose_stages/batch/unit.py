@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.planned_text import sources_text, upstream_text
 from dispose_stages.config import Config
 from dispose_stages.config_section import Section
 from dispose_stages.errors import Reason, WarningCode
@@ -29,6 +30,7 @@ _REMEMBERED = 4096
 _NOTHING: Mapping[str, Any] = {}
 
 
+@cache
 def stage_of(role: str) -> str:
     """The stage of one of a pair's units; roles are called `pose`, `pose_image`, `pose_video`."""
     return role.partition("_")[0]
@@ -197,8 +199,7 @@ UnitReference = tuple[str, str]
 def _identity(
     stage: str, params: Params, read: Mapping[str, str], above: Mapping[str, UnitReference]
 ) -> str:
-    # The text of [stage, params, read, above], of which that of `params` is known already.
-    text = f'["{stage}",{params.text()},{canonical_json([read, above])[1:]}'
+    text = f'["{stage}",{params.text()},{sources_text(read)},{upstream_text(above)}]'
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -232,7 +233,7 @@ def unit_maker(
             id=unit_id,
             label=label,
             route=near if isinstance(near, int) else route(near, apart),
-            params=params.plain(),
+            params={**params.plain(), "pair_id": name} if name else params.plain(),
             sources=read,
             upstream=above,
             stamp=tokens.get(unit_id, tokens.get("*", "")),
@@ -285,7 +286,7 @@ class RowPlan:
             apart: Tells units with the same `near` from one another.
             sources: Role to path of the files it reads.
             reads: Role to role of the row's unit whose result it reads.
-            name: The unit's id where it has a name of its own.
+            name: The pair's id where the unit goes by it; its parameters hold it too.
         """
         self.units[role], self._references[role] = self._make_unit(
             stage_of(role),
@@ -294,6 +295,6 @@ class RowPlan:
             near,
             apart,
             tuple(sources.items()),
-            tuple((of, self._references[read]) for of, read in reads.items()),
+            tuple([(of, self._references[read]) for of, read in reads.items()]),
             name,
         )

@@ -51,7 +51,8 @@ def work(parameters: Parameters, frames: float, _role: str) -> float:
 def plan(row: RowPlan) -> None:
     """The video of a row."""
     config, pair_id = row.config, row.row.pair_id
-    params = MuxParams.of(row.row.parameters, config.encoding, config.sampling, pair_id=pair_id)
+    # Rows that share all else share the object; their names are added to its values.
+    params = MuxParams.of(row.row.parameters, config.encoding, config.sampling, pair_id="")
     with_sound = config.encoding.copy_audio
     with_driver = with_sound or params.paced
     row.add(

@@ -1,10 +1,14 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from dispose_stages.atomic import canonical_json
 from dispose_stages.batch.ledger import Ledger, Shard, artifact_key
+from dispose_stages.batch.manifest import Row
+from dispose_stages.batch.run_files import pairs_text
 from dispose_stages.batch.unit import Result, Status, Unit
+from dispose_stages.config import Parameters
 from dispose_stages.errors import Reason, StoreError
 
 UNIT = Unit(
@@ -46,6 +50,45 @@ def test_shard_comes_back_as_written(tmp_path):
     """Units keep their order and every field, a 64-bit route included."""
     shard = Shard("motion", "1-of-2", 3, (UNIT, replace(UNIT, id="u0")), {"pose": ("0-of-1",)})
     assert Shard.read(write(tmp_path, shard.to_json())) == shard
+
+
+ODD = 'a"b\\c\nd\x1f\u2028é😀/\x7f'
+
+
+def test_shard_text_is_canonical_json():
+    """Written field by field, as the one encoder would write it; whatever a path may hold."""
+    odd = replace(UNIT, id=ODD, label=ODD, stamp=ODD, sources={ODD: ODD, "z": "", "b": ODD})
+    odd = replace(odd, upstream={ODD: (ODD, ODD), "b": ("m", "u"), "a": ("m", "u")})
+    text = Shard(ODD, ODD, 3, (UNIT, odd, replace(UNIT, sources={}, upstream={})), {}).to_json()
+    assert canonical_json(json.loads(text)) + "\n" == text
+    planned = ("stage", "id", "label", "route", "params", "sources", "stamp")
+    assert [[each[name] for name in planned] for each in json.loads(text)["units"][:2]] == [
+        [getattr(unit, name) for name in planned] for unit in (UNIT, odd)
+    ]
+
+
+def test_text_of_pairs_is_canonical_json():
+    """A row to a line; rows share the text of their parameters only where these are one object."""
+    first, second = Parameters(seed=1), Parameters(seed=2)
+    rows = [
+        Row(2, "a", ODD, ODD, first, {"note": ODD}, {"pose": "u"}),
+        Row(3, "b", "i", "v", first, reference_frame=0, truth_video=ODD),
+        Row(4, "c", "i", "v", second, held=True),
+        Row(5, "d", "i", "v", first),
+    ]
+    lines = [line.removesuffix(",") for line in "".join(pairs_text(rows)).split("\n")[1:5]]
+    assert lines == [
+        canonical_json(
+            {
+                name: value
+                for name, value in asdict(row).items()
+                if name not in {"held", "parameters"}
+            }
+            | {"parameters": row.parameters.model_dump()}
+            | ({"held": True} if row.held else {})
+        )
+        for row in rows
+    ]
 
 
 @pytest.mark.parametrize(

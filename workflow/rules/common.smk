@@ -70,8 +70,10 @@ try:
         config.update(load_config(given_config()).model_dump(mode="json"))
         link_folder(config["results"])
         validate(config, "../../config/config.schema.json")
+        gc.disable()
         prepared = prepare_run(config)
         gc.freeze()  # a large plan stays, and the collector would walk it for every graph
+        gc.enable()
         plan = prepared.summary
         batch = RunRules(config, lambda: this_run().summary)
     else:  # a job of a cluster
