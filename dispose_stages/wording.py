@@ -8,6 +8,9 @@ import time
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+_NAMED = 3
+"""Names that a list shows."""
+
 # Controls (but the line feed), the line and paragraph separators, surrogates that stand for
 # undecodable bytes, and what turns the reading direction round. Joiners and spaces of all
 # scripts are text.
@@ -74,10 +77,10 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def named(names: Sequence[str], most: int = 3) -> str:
+def named(names: Sequence[str]) -> str:
     """Some names, and how many more there are."""
-    shown = ", ".join(names[:most]) or "no pair"
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    shown = ", ".join(names[:_NAMED]) or "no pair"
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 def wrapped(text: str, width: int, indent: str, first: str | None = None) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
@@ -23,21 +22,6 @@ from dispose_stages.store.shelf import VideoShelf
 _READERS = 16
 
 ShardId = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What was found.
-
-    Attributes:
-        lost: (stage, shard)s with a finished unit whose result is gone and must not be.
-        stale: (stage, shard)s whose ledger cannot be read or speaks of other units.
-        released: (stage, shard) to what came of units whose artifacts may stay away.
-    """
-
-    lost: list[ShardId]
-    stale: list[ShardId]
-    released: Mapping[ShardId, Mapping[str, Result]] = field(default_factory=dict)
 
 
 class Presence:
@@ -71,13 +55,18 @@ def audit_ledgers(
     store: ArtifactStore,
     units: Mapping[ShardId, Sequence[Unit]],
     keeps: Callable[[str], bool] = lambda _: True,
-) -> Audit:
+) -> tuple[list[ShardId], list[ShardId], dict[ShardId, dict[str, Result]]]:
     """Compare all ledgers of a run with the store and with the plan.
 
     Args:
         store: Where its artifacts are kept.
         units: (stage, shard) to the units the plan gives it.
         keeps: Whether artifacts of a stage are made again whether anything needs them or not.
+
+    Returns:
+        (stage, shard)s with a finished unit whose result is gone and must not be; those whose
+        ledger cannot be read or speaks of other units; and (stage, shard) to what came of units
+        whose artifacts may stay away.
     """
     done, stale = _read_ledgers(layout, units)
     known: dict[UnitId, Result] = {(i[0], u): r for i, found in done.items() for u, r in found}
@@ -103,7 +92,7 @@ def audit_ledgers(
         for i, of_shard in units.items()
         if (found := {u.id: known[i[0], u.id] for u in of_shard if (i[0], u.id) in free})
     }
-    return Audit(lost, stale, released)
+    return lost, stale, released
 
 
 def _read_ledgers(

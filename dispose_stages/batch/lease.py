@@ -79,7 +79,6 @@ class Lease:
         path: Of the first lease; later ones have a number appended.
         facts: Plain values for those who look on.
         renew: Seconds between two renewals.
-        expiry: Seconds without renewal after which it may be taken over.
         clock: Seconds that only ever grow.
     """
 
@@ -89,7 +88,6 @@ class Lease:
         facts: Mapping[str, Any] | None = None,
         *,
         renew: float = RENEW_SECONDS,
-        expiry: float = EXPIRY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
@@ -101,7 +99,6 @@ class Lease:
             "started": time.time(),
         }
         self._renew = renew
-        self._expiry = expiry
         self._clock = clock
         self._seen: tuple[object, float] | None = None
         self._number: int | None = None
@@ -190,7 +187,7 @@ class Lease:
         identity = (number, status.st_ino, status.st_mtime_ns)
         if self._seen is None or self._seen[0] != identity:
             self._seen = (identity, self._clock())
-        return self._clock() - self._seen[1] > self._expiry
+        return self._clock() - self._seen[1] > EXPIRY_SECONDS
 
     def _text(self) -> str:
         return readable_json({**self._content, "updated": time.time()})

@@ -193,8 +193,9 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
     plan, control = _plan(config, manifest, control, forced or Forced(), priors)
     shards = _shard_files(plan)
     units = {shard_id: shard.units for shard_id, shard in shards.items()}
-    audit = audit_ledgers(layout, ArtifactStore(Path(config.store)), units, config.store.keeps)
-    control = control.reopened(audit.lost)
+    store = ArtifactStore(Path(config.store))
+    lost, stale, released = audit_ledgers(layout, store, units, config.store.keeps)
+    control = control.reopened(lost)
     return PreparedRun(
         config=config,
         layout=layout,
@@ -203,10 +204,10 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
         control=control,
         shards=shards,
         summary=_summarize(config, manifest, plan, shards, control),
-        stale=tuple(audit.stale),
+        stale=tuple(stale),
         priors=priors,
         repaired=repaired,
-        released=audit.released,
+        released=released,
         strangers=tuple(stranger_videos(layout, plan.rows)),
     )
 

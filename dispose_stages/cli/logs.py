@@ -44,17 +44,15 @@ def unit_progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
         yield show
 
 
-def _line_progress(
-    title: str, now: Callable[[], float] = time.monotonic
-) -> Callable[[int, int, str], None]:
+def _line_progress(title: str) -> Callable[[int, int, str], None]:
     logger = logging.getLogger(title)
     last = float("-inf")
 
     def show(done: int, total: int, label: str) -> None:
         nonlocal last
-        if done < total and now() - last < _LINE_SECONDS:
+        if done < total and time.monotonic() - last < _LINE_SECONDS:
             return
-        last = now()
+        last = time.monotonic()
         logger.info("%d of %d units (%s)", done, total, label)
 
     return show

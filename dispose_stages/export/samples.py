@@ -27,7 +27,7 @@ from dispose_stages.store.files import file_digest
 from dispose_stages.store.media import read_still
 from dispose_stages.store.shelf import DeliveredVideo, VideoShelf
 
-VIDEO, REFERENCE, POSE, RECORD = "video", "reference.png", "pose.npz", "json"
+REFERENCE, POSE, RECORD = "reference.png", "pose.npz", "json"
 _KEPT_REFERENCES = 64
 _PRIVATE = frozenset({"status", "failed_stage", "reason", "message", "output"})
 _PRIVATE_PREFIXES = ("seconds_", "path_")

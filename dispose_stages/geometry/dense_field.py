@@ -24,8 +24,6 @@ FLOW_LIMIT = 50.0
 """No component of the flow is larger than this, pixels of the 384-pixel frame."""
 FIXED_POINT_STEP = FLOW_LIMIT / 32767
 """Value of one unit of the stored numbers, pixels of the 384-pixel frame."""
-FIXED_POINT_ERROR = FIXED_POINT_STEP / 2
-"""Largest rounding error, pixels of the 384-pixel frame."""
 
 
 def to_fixed_point(flow: Float[np.ndarray, "*axes"]) -> Int16[np.ndarray, "*axes"]:

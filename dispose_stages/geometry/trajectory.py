@@ -32,23 +32,21 @@ def gaussian_weights(size: int = KERNEL_SIZE, sigma: float = SIGMA) -> Float64[n
 
 
 @lru_cache(maxsize=4)
-def spread_weights(
-    length: int, size: int = KERNEL_SIZE, sigma: float = SIGMA
-) -> Float64[np.ndarray, "length length"]:
+def spread_weights(length: int) -> Float64[np.ndarray, "length length"]:
     """How much pixel ``q`` (row) of a line contributes to the filtered pixel ``p`` (column).
 
     Borders are reflected without repeating the edge, as often as the kernel needs when it is
     longer than the line. Kept for the sizes of late (8 MB for 1024 pixels), because a clip asks
     for every chunk of frames; not to be written to.
     """
-    reach = size // 2
-    taps = np.arange(length)[:, None] + np.arange(-reach, size - reach)[None, :]
+    reach = KERNEL_SIZE // 2
+    taps = np.arange(length)[:, None] + np.arange(-reach, KERNEL_SIZE - reach)[None, :]
     period = max(2 * (length - 1), 1)
     folded = np.abs(taps) % period
     source = np.minimum(folded, period - folded)
     matrix = np.zeros((length, length))
     target = np.broadcast_to(np.arange(length)[:, None], taps.shape)
-    weights = np.broadcast_to(gaussian_weights(size, sigma), taps.shape)
+    weights = np.broadcast_to(gaussian_weights(), taps.shape)
     np.add.at(matrix, (source, target), weights)
     matrix.flags.writeable = False
     return matrix

@@ -15,6 +15,8 @@ from dispose_stages.geometry.tracking import follow_persons
 
 Image = UInt8[np.ndarray, "h w 3"]
 BOX_COLOUR = (255, 255, 255)
+_MAX_HEIGHT = 512
+"""Of pictures of a video's frames, pixels."""
 PERSON_COLOURS = (
     *((255, 255, 255), (255, 176, 0), (100, 220, 255), (255, 90, 160), (130, 230, 90)),
     *((180, 140, 255), (255, 240, 110), (90, 160, 255)),
@@ -74,9 +76,7 @@ def persons_of_rows(track: PoseTrack) -> list[list[int]]:
     return who
 
 
-def preview_frames(
-    frames: Iterable[tuple[int, Image]], track: PoseTrack, *, max_height: int | None = 512
-) -> Iterator[Image]:
+def preview_frames(frames: Iterable[tuple[int, Image]], track: PoseTrack) -> Iterator[Image]:
     """Overlays of the frames a track was made from, as a stream for an encoder or a sheet.
 
     Where a frame shows several persons, boxes have the colours of who is followed through them.
@@ -84,14 +84,13 @@ def preview_frames(
     Args:
         frames: Index in the source and RGB frame; indices that the track lacks are passed over.
         track: Poses of all persons.
-        max_height: Of the pictures; None keeps the video's.
     """
     positions = {int(index): position for position, index in enumerate(track.frame_indices)}
     several = bool((np.diff(track.person_offsets) > 1).any())
     who = persons_of_rows(track) if several else [None] * len(track)
     for index, image in frames:
         if (at := positions.get(index)) is not None:
-            yield overlay_pose(image, track[at], max_height=max_height, persons=who[at])
+            yield overlay_pose(image, track[at], max_height=_MAX_HEIGHT, persons=who[at])
 
 
 def sheet_positions(frames: int, tiles: int) -> list[int]:

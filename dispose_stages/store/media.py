@@ -181,14 +181,12 @@ def probe_media(
     *,
     kind: Literal["image", "video"] | None = None,
     compute: Compute = _DEFAULT_COMPUTE,
-    sizes: SizeLimits = _DEFAULT_SIZES,
 ) -> MediaProbe:
     """Decode a file to its end and say what it holds.
 
     Args:
         kind: What it is expected to be; None finds out.
         compute: What decoding may take.
-        sizes: Largest pictures.
 
     Raises:
         UnitError: It cannot be used as that kind.
@@ -196,8 +194,8 @@ def probe_media(
     path = Path(path).absolute()
     check_file(path)
     if kind == "image" or (kind is None and _is_still(path, compute)):
-        return _image_probe(path, *read_image(path, compute, sizes).shape[:2])
-    with VideoReader(path, compute=compute, sizes=sizes) as video:
+        return _image_probe(path, *read_image(path, compute).shape[:2])
+    with VideoReader(path, compute=compute) as video:
         facts, found = video.facts, video.inspect()
     return MediaProbe(
         kind="video",

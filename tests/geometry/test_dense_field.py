@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dispose_stages.geometry.dense_field import (
-    FIXED_POINT_ERROR,
+    FIXED_POINT_STEP,
     FLOW_LIMIT,
     dense_field,
     dense_field_array,
@@ -31,9 +31,9 @@ def test_stored_field_is_within_its_bound() -> None:
     error = np.abs(rebuilt - full_field(flow, height, width)).max(axis=(0, 2, 3))
     # float32 of values up to 50 adds a few of its own units.
     slack = 4 * np.spacing(np.float32(FLOW_LIMIT))
-    assert error[0] <= (FIXED_POINT_ERROR + slack) * width / 384
-    assert error[1] <= (FIXED_POINT_ERROR + slack) * height / 384
-    assert FIXED_POINT_ERROR < 0.0008
+    assert error[0] <= (FIXED_POINT_STEP / 2 + slack) * width / 384
+    assert error[1] <= (FIXED_POINT_STEP / 2 + slack) * height / 384
+    assert FIXED_POINT_STEP / 2 < 0.0008
     half = np.abs(
         full_field(flow.astype(np.float16).astype(np.float32), height, width)
         - full_field(flow, height, width)

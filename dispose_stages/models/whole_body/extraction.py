@@ -6,12 +6,12 @@ held only until their persons are cropped, so memory does not grow with the vide
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import UInt8
 
 from dispose_stages.artifacts import Frame
 from dispose_stages.models.whole_body import detection, estimation
@@ -43,17 +43,9 @@ class PoseNetworks:
     batch_size: int = 8
 
 
-@dataclass(frozen=True, slots=True)
-class _Detected:
-    """A frame whose persons were cropped; the pixels are gone."""
-
-    index: int
-    image_size: tuple[int, int]
-    boxes: Float64[np.ndarray, "n 4"]
-    box_scores: Float64[np.ndarray, "n"]
-    centres: Float64[np.ndarray, "n 2"]
-    sizes: Float64[np.ndarray, "n 2"]
-    crops: list[UInt8[np.ndarray, "h w 3"]]
+Cropped = tuple[list[UInt8[np.ndarray, "h w 3"]], Callable[..., tuple[int, Frame]]]
+"""The persons of a frame, and what makes its pose of what the estimator says of them: locations and
+scores, decoded. The frame's own pixels are gone."""
 
 
 def _batches(frames: Iterable[tuple[int, Image]], size: int) -> Iterator[list[tuple[int, Image]]]:
@@ -67,7 +59,7 @@ def _batches(frames: Iterable[tuple[int, Image]], size: int) -> Iterator[list[tu
         yield batch
 
 
-def _detect_batch(batch: list[tuple[int, Image]], networks: PoseNetworks) -> list[_Detected]:
+def _detect_batch(batch: list[tuple[int, Image]], networks: PoseNetworks) -> list[Cropped]:
     boxed, ratios = zip(
         *(detection.letterbox(image, *networks.detector_size) for _, image in batch), strict=True
     )
@@ -78,9 +70,7 @@ def _detect_batch(batch: list[tuple[int, Image]], networks: PoseNetworks) -> lis
     ]
 
 
-def _detect(
-    frames: Iterator[tuple[int, Image]], networks: PoseNetworks
-) -> Iterator[list[_Detected]]:
+def _detect(frames: Iterator[tuple[int, Image]], networks: PoseNetworks) -> Iterator[list[Cropped]]:
     """Boxes and crops, batch by batch."""
     with closing(prefetch(frames, FRAMES_AHEAD)) as ahead:
         for batch in _batches(ahead, networks.batch_size):
@@ -89,10 +79,10 @@ def _detect(
 
 def _crop(
     index: int, image: Image, output: np.ndarray, ratio: float, networks: PoseNetworks
-) -> _Detected:
+) -> Cropped:
     height, width = networks.estimator_size
     image_size = (image.shape[0], image.shape[1])
-    boxes, scores = detection.find_persons(
+    boxes, box_scores = detection.find_persons(
         output, input_size=networks.detector_size, ratio=ratio, image_size=image_size
     )
     centres, sizes = estimation.box_centre_and_size(boxes, width / height)
@@ -100,12 +90,17 @@ def _crop(
         estimation.crop_person(image, centre, size, height, width)
         for centre, size in zip(centres, sizes, strict=True)
     ]
-    return _Detected(index, image_size, boxes, scores, centres, sizes, crops)
+
+    def pose(locations: np.ndarray, scores: np.ndarray) -> tuple[int, Frame]:
+        keypoints = estimation.to_frame(locations, centres, sizes, (height, width))
+        return index, estimation.frame_pose(keypoints, scores, boxes, box_scores, image_size)
+
+    return crops, pose
 
 
-def _estimate(batch: list[_Detected], networks: PoseNetworks) -> Iterator[tuple[int, Frame]]:
+def _estimate(batch: list[Cropped], networks: PoseNetworks) -> Iterator[tuple[int, Frame]]:
     """Keypoints of all persons of a batch of frames."""
-    crops = [crop for frame in batch for crop in frame.crops]
+    crops = [crop for of_frame, _ in batch for crop in of_frame]
     pieces = []
     for start in range(0, len(crops), networks.batch_size):
         chunk = estimation.network_input(crops[start : start + networks.batch_size])
@@ -113,18 +108,10 @@ def _estimate(batch: list[_Detected], networks: PoseNetworks) -> Iterator[tuple[
     locations = np.concatenate([location for location, _ in pieces])
     scores = np.concatenate([score for _, score in pieces])
     first = 0
-    for frame in batch:
-        rows = slice(first, first + len(frame.crops))
+    for of_frame, pose in batch:
+        rows = slice(first, first + len(of_frame))
         first = rows.stop
-        keypoints = estimation.to_frame(
-            locations[rows], frame.centres, frame.sizes, networks.estimator_size
-        )
-        yield (
-            frame.index,
-            estimation.frame_pose(
-                keypoints, scores[rows], frame.boxes, frame.box_scores, frame.image_size
-            ),
-        )
+        yield pose(locations[rows], scores[rows])
 
 
 def extract_poses(

@@ -19,10 +19,10 @@ def byte_characters() -> list[str]:
     return [chr(byte) for byte in printable] + [chr(0x100 + n) for n in range(len(rest))]
 
 
-def merge_rules(words: tuple[str, ...] = WORDS) -> list[tuple[str, str]]:
+def merge_rules() -> list[tuple[str, str]]:
     """Pairs that build every word from left to right."""
     rules: list[tuple[str, str]] = []
-    for word in words:
+    for word in WORDS:
         pieces = [*word[:-1], word[-1] + WORD_END]
         left = pieces[0]
         for right in pieces[1:]:
