@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dispose_stages.models.conditioning import MotionEmbedding
 from dispose_stages.models.context import GuidanceBatch
-from dispose_stages.models.control_net import ControlNet, ControlResiduals
+from dispose_stages.models.control_net import ControlNet, ControlResiduals, MotionEmbedding
 from dispose_stages.models.point_adapter import PointAdapter
 from dispose_stages.models.pose_net import PoseNet
 from dispose_stages.models.unet import SpatioTemporalUNet

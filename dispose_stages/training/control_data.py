@@ -17,7 +17,7 @@ from dispose_stages.correspondence.features import diffusion_features, draw_nois
 from dispose_stages.geometry.dense_field import dense_field, to_fixed_point
 from dispose_stages.geometry.trajectory import trajectory_field
 from dispose_stages.models.cmp import CmpNetwork
-from dispose_stages.models.conditioning import MotionEmbedding
+from dispose_stages.models.control_net import MotionEmbedding
 from dispose_stages.motion.propagation import propagate_flow, sparse_impulses
 from dispose_stages.training.clip_batches import ClipBatches
 from dispose_stages.training.clip_store import ArrayStore

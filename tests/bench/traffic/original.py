@@ -9,7 +9,7 @@ import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
 
-from dispose_stages.models.conditioning import MotionEmbedding
+from dispose_stages.models.control_net import MotionEmbedding
 
 
 class Original(nn.Module):

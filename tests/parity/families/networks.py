@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dispose_stages.models.conditioning import MotionEmbedding
 from dispose_stages.models.context import ArrangedContext, GuidanceBatch, TemporalOrder
-from dispose_stages.models.control_net import ControlNet, ControlResiduals, build_control_net
+from dispose_stages.models.control_net import (
+    ControlNet,
+    ControlResiduals,
+    MotionEmbedding,
+    build_control_net,
+)
 from dispose_stages.models.encoder import SpatioTemporalEncoder
 from dispose_stages.models.point_adapter import PointAdapter
 from dispose_stages.models.pose_net import PoseNet
