@@ -150,6 +150,17 @@ def test_parts_are_what_the_whole_holds(
         store.read_part("sample", OTHER, "latents")
 
 
+def damage(path: Path, data: st.DataObject) -> None:
+    """Flip some byte of a file, or cut it off there."""
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[position] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[position:]
+    path.write_bytes(bytes(content))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_damage_of_a_part_is_read(
@@ -160,13 +171,7 @@ def test_no_damage_of_a_part_is_read(
     values = np.random.default_rng(0).normal(size=(18, 64)).astype(np.float32)
     store.write("correspondence", KEY, Correspondence(values))
     path = store.path("correspondence", KEY)
-    content = bytearray(path.read_bytes())
-    position = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
-        content[position] ^= data.draw(st.integers(1, 255))
-    else:
-        del content[position:]
-    path.write_bytes(bytes(content))
+    damage(path, data)
     try:
         part = store.read_part("correspondence", KEY, "embedding")
     except ArtifactCorruptError:
@@ -314,13 +319,7 @@ def test_no_damage_goes_unnoticed(
     artifact = Correspondence(np.random.default_rng(0).normal(size=(18, 64)).astype(np.float32))
     store.write("correspondence", KEY, artifact)
     path = store.path("correspondence", KEY)
-    content = bytearray(path.read_bytes())
-    position = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
-        content[position] ^= data.draw(st.integers(1, 255))
-    else:
-        del content[position:]
-    path.write_bytes(bytes(content))
+    damage(path, data)
     store.digest("correspondence", KEY)
     try:
         actual = store.read("correspondence", KEY, Correspondence)

@@ -46,18 +46,24 @@ class Workspace:
 
     def snakemake(self, *arguments, check=True, **options):
         """Run Snakemake and return its output."""
-        done = subprocess.run(
-            self.command(*arguments, **options),
-            cwd=self.root,
+        done = self.call(self.command(*arguments, **options))
+        if check:
+            assert done.returncode == 0, done.stdout + self.logs()
+        return done.stdout
+
+    def call(self, command, *, check=False, cwd=None, timeout=None):
+        """Run a command to its end; both its outputs as one text."""
+        return subprocess.run(
+            command,
+            cwd=cwd or self.root,
             env=os.environ | self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
+            check=check,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
         )
-        if check:
-            assert done.returncode == 0, done.stdout + self.logs()
-        return done.stdout
 
     def logs(self):
         """What the jobs said."""

@@ -24,20 +24,9 @@ def command(workspace, *arguments):
     ]
 
 
-def run(workspace, *arguments, **options):
+def run(workspace, *arguments):
     """`dispose run` to its end."""
-    return subprocess.run(
-        command(workspace, *arguments),
-        cwd=workspace.root,
-        env=os.environ | workspace.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-        stdin=subprocess.DEVNULL,
-        **options,
-    )
+    return workspace.call(command(workspace, *arguments), timeout=PATIENCE)
 
 
 def soon(seconds):

@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import shutil
-import subprocess
 import tarfile
 
 import pyarrow.parquet as pq
@@ -146,15 +144,8 @@ def reproduce(workspace, video, *arguments, models="models=tiny"):
     """`dispose reproduce` in the folder of the run, with as many threads as its jobs had."""
     settings = [models, "compute.device=cpu", "compute.threads=2"]
     given = [word for setting in settings for word in ("--set", setting)]
-    return subprocess.run(
-        [workspace.python, "-m", "dispose_stages.cli", "reproduce", video, *given, *arguments],
-        cwd=workspace.root,
-        env=os.environ | workspace.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    command = [workspace.python, "-m", "dispose_stages.cli", "reproduce", video]
+    return workspace.call([*command, *given, *arguments])
 
 
 @pytest.fixture(scope="module")

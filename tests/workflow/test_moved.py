@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 
 import pytest
 
@@ -92,18 +91,11 @@ def test_a_moved_checkout_has_nothing_to_do(workspace, tmp_path):
     settings = ["manifest=media/pairs.csv", "models=tiny", "run=test"]
 
     def snakemake():
-        return subprocess.run(
-            [
-                *(str(workspace.python), "-m", "snakemake", "--profile", "profiles/local"),
-                *("--cores", "2", "--scheduler", "greedy", "--config", *settings),
-            ],
-            cwd=checkout,
-            env=os.environ | workspace.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=True,
-        ).stdout
+        command = [
+            *(str(workspace.python), "-m", "snakemake", "--profile", "profiles/local"),
+            *("--cores", "2", "--scheduler", "greedy", "--config", *settings),
+        ]
+        return workspace.call(command, cwd=checkout, check=True).stdout
 
     assert "4 of 4 rows delivered" in snakemake()
     (checkout / "calls.log").unlink()
