@@ -142,8 +142,7 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             "failed_stage": outcome.stage if outcome.status is PairStatus.FAILED else None,
             "reason": outcome.reason or None,
             "message": outcome.message or None,
-            **pair_facts(results["motion"]),
-            **_numbers(results["motion"], "reference_persons", *RETARGET_FACTS),
+            **_numbers(results["motion"], *PAIR_FACTS, "reference_persons", *RETARGET_FACTS),
             "scene_cuts": _scene_cuts(results["pose_video"]),
             "warnings": outcomes.warnings(pair),
             **common,
@@ -195,7 +194,7 @@ def _tempo(outcome: Outcome, results: Mapping[str, Result | None]) -> float | No
 
 def pair_facts(motion: Result | None) -> dict[str, float | None]:
     """Detection and alignment; None where the pair did not get so far."""
-    return _numbers(motion, *PAIR_FACTS)
+    return _numbers(motion, *PAIR_FACTS, *RETARGET_FACTS)
 
 
 def _numbers(result: Result | None, *names: str) -> dict[str, float | None]:

@@ -1,7 +1,7 @@
 """Reference, driver, and both alignments of a pair as skeletons over each other.
 
-White is the reference, grey the driver as it is (put where the official fit's middle is, not
-scaled), red the official fit, green the fit by proportions.
+White is the reference, grey the driver as it is (its frame as high as the picture, its middle where
+the official fit's is), red the official fit, green the fit by proportions.
 """
 
 from __future__ import annotations
@@ -73,18 +73,24 @@ def preview_alignment(motion: MotionField, driving: PoseTrack, frames: Sequence[
             reference alone.
     """
     size = motion.height, motion.width
-    still = motion.poses[0]
-    person = int(motion.person[0])
-    reference = _pixels(still.keypoints[person], size), still.scores[person] > VISIBLE_SCORE
-    pictures = []
-    for frame in frames:
-        row = int(motion.person[frame + 1])
-        bodies = [(*reference, REFERENCE)]
-        if row >= 0:
-            bodies += _driver(motion, driving, frame, row)
-        pictures.append(overlay_skeletons(size, bodies))
+    pictures = [overlay_skeletons(size, aligned_bodies(motion, driving, f)) for f in frames]
     sheet = np.concatenate(pictures, axis=1)
     return np.concatenate([sheet, _caption(motion, sheet.shape[1])])
+
+
+def aligned_bodies(
+    motion: MotionField, driving: PoseTrack, frame: int
+) -> list[tuple[Float64[np.ndarray, "18 2"], Bool[np.ndarray, "18"], Colour]]:
+    """What `overlay_skeletons` draws of a driving frame, in pixels of the target.
+
+    The reference alone where the frame lacks the person; without a fit by proportions where that
+    was not followed.
+    """
+    size, still = (motion.height, motion.width), motion.poses[0]
+    person, row = int(motion.person[0]), int(motion.person[frame + 1])
+    seen = still.scores[person, BODY_KEYPOINTS] > VISIBLE_SCORE
+    reference = (_pixels(still.keypoints[person], size), seen, REFERENCE)
+    return [reference, *(_driver(motion, driving, frame, row) if row >= 0 else [])]
 
 
 def _driver(
@@ -94,7 +100,7 @@ def _driver(
     seen = driving[frame].scores[row, BODY_KEYPOINTS] > VISIBLE_SCORE
     raw = driving[frame].keypoints[row, BODY_KEYPOINTS]
     official = _pixels(raw * motion.scale + motion.shift, size)
-    own = _pixels(raw, (driving.height, driving.width))
+    own = _pixels(raw, (motion.height, motion.height / driving.height * driving.width))
     own = own + (official - own).mean(axis=0)
     bodies = [(own, seen, DRIVER), (official, seen, OFFICIAL)]
     if motion.retargeting is not None and motion.retargeting.used:
@@ -102,7 +108,7 @@ def _driver(
     return bodies
 
 
-def _pixels(points: Float64[np.ndarray, "k 2"], size: tuple[int, int]) -> np.ndarray:
+def _pixels(points: Float64[np.ndarray, "k 2"], size: tuple[float, float]) -> np.ndarray:
     return np.asarray(points[BODY_KEYPOINTS] * (size[1], size[0]))
 
 

@@ -25,6 +25,9 @@ class MotionParams(Params):
     allow_no_person: bool = False
     reference_frame: int | None = None
     align: Align = "official"
+    grounded: Literal["line", "feet"] = "line"
+    """How ``align: proportions`` finds the floor; as `tracking` below, it never is the former
+    again."""
     tracking: Literal["overlap", "linked"] = "overlap"
     """How ``person: tracked`` follows. No rule but that one follows, and it never by overlap again:
     the value gives its units keys of their own and leaves all others theirs."""
@@ -46,6 +49,7 @@ def motion_params(
         reference_frame=reference_frame,
         person=driver,
         reference_person=None if reference == driver else reference,
+        grounded="feet" if parameters.align == "proportions" else "line",
         tracking="linked" if driver == "tracked" else "overlap",
         fit_found_persons=corrected,
     )

@@ -38,6 +38,9 @@ _BETTER: Mapping[str, Better] = {
     "driver_score": "higher",
     "reference_keypoints": "higher",
     "no_person_share": "lower",
+    "retarget_uncertain": "lower",
+    "retarget_residual": "lower",
+    "retarget_ground_slip": "lower",
 }
 """By the beginning of its name; all others are neither."""
 MAIN = (

@@ -21,6 +21,7 @@ from dispose_stages.geometry.colour_wheel import flow_colours, wheel
 from dispose_stages.geometry.drawing import draw_skeletons
 from dispose_stages.geometry.frames import cover_resize, cover_size, crop_offset
 from dispose_stages.geometry.skeleton import BODY_COLOURS
+from dispose_stages.motion.overlay import aligned_bodies, overlay_skeletons
 
 if TYPE_CHECKING:
     from dispose_stages.store.shelf import DeliveredVideo
@@ -157,6 +158,25 @@ def aligned_poses(motion: MotionField, positions: Sequence[int]) -> list[Pixels]
     """Poses as the networks are given them, in the reference's place."""
     size = panel_size(motion.height, motion.width)
     return [skeleton(motion.poses[position + 1], *size) for position in positions]
+
+
+def fits(motion: MotionField, driving: PoseTrack, positions: range) -> list[Pixels]:
+    """Reference, driver and both ways to fit it, as skeletons over each other.
+
+    Args:
+        motion: The pair.
+        driving: Poses of the driver, not aligned.
+        positions: Driving frames.
+    """
+    height, width = panel_size(motion.height, motion.width)
+    fine = height * _FINE, width * _FINE
+    scale = fine[0] / motion.height
+    shown = []
+    for position in positions:
+        bodies = aligned_bodies(motion, driving, position)
+        drawn = overlay_skeletons(fine, [(p * scale, seen, colour) for p, seen, colour in bodies])
+        shown.append(resized(drawn, height, width))
+    return shown
 
 
 def trajectories(reference: Pixels, motion: MotionField, positions: Sequence[int]) -> list[Pixels]:

@@ -163,7 +163,9 @@ class Pictures:
     def _moving(
         self, pair: Row, motion: MotionField, positions: range
     ) -> dict[str, Callable[[], Sequence[Pixels]]]:
-        return {
+        driving = motion.retargeting and _attempt(lambda: self._read(pair, "pose_video", PoseTrack))
+        fits = {"fits": lambda: panels.fits(motion, driving, positions)} if driving else {}
+        return fits | {
             "pose": lambda: panels.aligned_poses(motion, positions),
             "trajectories": lambda: panels.trajectories(
                 self._still(pair.reference_image, pair.reference_frame), motion, positions

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
+from dispose_stages.config import Motion, Parameters
 from dispose_stages.errors import Reason, UnitError, WarningCode
 from dispose_stages.motion.alignment import align_pair
 from dispose_stages.motion.facts import pair_facts, pair_warnings
 from dispose_stages.motion.proportions import align_proportions
 from dispose_stages.motion.stage import STAGE
-from dispose_stages.motion.unit import MotionParams
+from dispose_stages.motion.unit import MotionParams, motion_params
 from dispose_stages.store.encoding import content_digest, encode
 from tests.bench.bodies.observing import DETECTORS, observe
 from tests.bench.bodies.pairs import CELLS, HEIGHT, WIDTH, make_pair
@@ -56,6 +57,15 @@ def test_the_default_stands_in_no_unit():
     assert params().plain() == PARAMS
     assert params(align="official").plain() == PARAMS
     assert params(align="proportions").plain() == PARAMS | {"align": "proportions"}
+
+
+def test_only_proportions_say_how_they_find_the_floor():
+    """Their results changed, so their keys do; those of `official` stay."""
+    plain = [
+        motion_params(Parameters(align=align), Motion()).plain()
+        for align in ("official", "proportions")
+    ]
+    assert plain[1].items() - plain[0].items() == {("align", "proportions"), ("grounded", "feet")}
 
 
 def test_the_official_artifact_has_nothing_new(tmp_path):

@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from dispose_stages.artifacts import Frame, MotionField, PoseTrack
+from dispose_stages.motion import overlay
 from dispose_stages.report import panels
 from dispose_stages.report.panels import SIDE
+from tests.motion.test_proportions import aligned, tracks
 
 
 def track(frames: int, *, spread: float = 1.0) -> PoseTrack:
@@ -83,6 +85,24 @@ def test_aligned_poses_are_those_of_the_driving_frames() -> None:
     first, *_ = panels.aligned_poses(motion, range(3))
     np.testing.assert_array_equal(first, panels.skeleton(motion.poses[1], SIDE, 180))
     assert (first != panels.skeleton(motion.poses[0], SIDE, 180)).any()
+
+
+def test_bodies_are_drawn_over_each_other() -> None:
+    """Reference, driver and both fits, each in its colour; the reference where nobody drives."""
+    reference, driving = tracks("unlike, standing")
+    motion = aligned(reference, driving)
+    motion.person[-1] = -1
+    last = len(driving) - 1
+    first, bare = panels.fits(motion, driving, range(0, last + 1, last))
+    assert first.shape == panels.aligned_poses(motion, range(1))[0].shape
+    colours = overlay.REFERENCE, overlay.OFFICIAL, overlay.PROPORTIONS
+    assert [near(first, colour) for colour in colours] == [True, True, True]
+    assert [near(bare, colour) for colour in colours] == [True, False, False]
+
+
+def near(image: np.ndarray, colour: tuple[int, int, int]) -> bool:
+    """Whether a picture that was shrunk shows a colour."""
+    return bool((np.abs(image.astype(int) - colour).max(axis=-1) < 40).any())
 
 
 @pytest.mark.parametrize("size", [(900, 16), (16, 900), (16, 16)])

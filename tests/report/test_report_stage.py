@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dispose_stages.artifacts import Frame, MotionField, PoseTrack
+from dispose_stages.artifacts import Frame, MotionField, PoseTrack, Retargeting
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.manifest import Row, RowProblem
 from dispose_stages.batch.outcomes import ROLES, PairStatus, RunOutcomes, ShardState
+from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.batch.stats import Attempt, JobStats
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status, stage_of
@@ -30,7 +31,7 @@ from dispose_stages.store.video import VideoReader
 from tests.report.runs import Page, counted, pair
 from tests.store.clips import write_clip
 
-KEY = "ab" * 20
+KEY, OTHER = "ab" * 20, "cd" * 20
 
 
 def track_of(visible: list[int]) -> PoseTrack:
@@ -106,6 +107,27 @@ def shown(outcomes: RunOutcomes, previews: int = 100) -> Page:
 def names(row: dict[str, Any]) -> list[str]:
     """Panels of a row's preview."""
     return [name for name, *_ in row["preview"]["panels"]] if "preview" in row else []
+
+
+def test_bodies_are_shown_where_proportions_were_asked_for(outcomes: RunOutcomes) -> None:
+    """Before the pose that came of them."""
+    store = ArtifactStore(Path(read_run_config(outcomes.layout).store))
+    measured = Retargeting(
+        used=True,
+        limbs=("trunk",),
+        ratio=np.ones(1),
+        spread=np.ones(1),
+        seen=np.ones(1),
+        in_reference=np.ones(1, dtype=bool),
+        **dict.fromkeys(("body", "distinct", "residual", "ground_slip", "displacement"), 1.0),
+    )
+    field = store.read("motion", KEY, MotionField)
+    store.write("motion", OTHER, dataclasses.replace(field, retargeting=measured))
+    outcomes.results["motion"]["u0"] = dataclasses.replace(
+        outcomes.results["motion"]["u0"], key=OTHER
+    )
+    panels = ["driver", "fits", "pose", "trajectories", "field", "result"]
+    assert names(shown(outcomes).rows[0]) == panels
 
 
 def test_a_run_becomes_a_report(outcomes: RunOutcomes) -> None:

@@ -21,7 +21,7 @@ from dispose_stages.geometry.retarget.limbs import (
     PELVIS,
 )
 
-_FEET_SEEN = 0.3
+FEET_SEEN = 0.3
 """Share of the frames that must show an ankle for the body to be put on the ground."""
 _FACE, _FACE_WIDTH = NAMES.index("head"), NAMES.index("face width")
 
@@ -52,7 +52,7 @@ def root_path(
     the neck's path counts instead.
     """
     leg = _leg_ratio(points, ratios)
-    if seen[:, ANKLES].any(axis=1).mean() >= _FEET_SEEN:
+    if seen[:, ANKLES].any(axis=1).mean() >= FEET_SEEN:
         path = leg * points[:, PELVIS]
         low = leg * (points[:, ANKLES, 1].max(axis=1) - points[:, PELVIS, 1])
         path[:, 1] += smoothed(low - scaled[:, ANKLES, 1].max(axis=1))
@@ -71,12 +71,3 @@ def _leg_ratio(points: Points, ratios: Float64[np.ndarray, "l"]) -> float:
     names = NAMES.index("thigh"), NAMES.index("shin")
     longer, shorter = ratios[names[0]], ratios[names[1]]
     return float((thigh * longer + shin * shorter) / max(thigh + shin, 1e-9))
-
-
-def ground_line(points: Points, seen: Seen) -> float | None:
-    """Row on which the lower ankle mostly is, pixels; None where too few frames show one."""
-    shown = seen[:, ANKLES].any(axis=1)
-    if shown.mean() < _FEET_SEEN:
-        return None
-    rows = np.where(seen[:, ANKLES], points[:, ANKLES, 1], -np.inf).max(axis=1)
-    return float(np.quantile(rows[shown], 0.75))

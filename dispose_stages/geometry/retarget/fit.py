@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float64
 
 from dispose_stages.artifacts import BODY_KEYPOINTS
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.geometry.retarget.chain import ground_line, root_path, scale_limbs
+from dispose_stages.geometry.retarget.chain import root_path, scale_limbs
+from dispose_stages.geometry.retarget.ground import ground_slip, onto_ground
 from dispose_stages.geometry.retarget.lengths import (
     Evidence,
     body_size,
@@ -22,13 +23,14 @@ from dispose_stages.geometry.retarget.lengths import (
     evidence,
     filled,
 )
-from dispose_stages.geometry.retarget.limbs import ANKLES, LIMBS, Limb, with_centres
+from dispose_stages.geometry.retarget.limbs import LIMBS, NAMES, Limb, with_centres
 from dispose_stages.geometry.retarget.ratios import Ratios, estimate_ratios
 
 LEAST_DISTINCT = 0.7
 """Bodies whose limbs differ less clearly (`Ratios.distinct`) count as alike..."""
 WELL_KNOWN = 0.08
 """... unless the ratios are known so well, as a mean deviation of their logarithms."""
+_LEG = (NAMES.index("thigh"), NAMES.index("shin"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ def retarget(
     found, ratios = _measured(still, still_seen, lengths, noise, fitted)
     scaled = scale_limbs(moving, ratios.limbs)
     scaled += root_path(moving, moving_seen, scaled, ratios.limbs)[:, None]
-    placed = scaled + _place(still, still_seen, scaled, moving_seen, keypoints)
+    leg = sum(lengths[i][0] * ratios.limbs[i] for i in _LEG if i in lengths)
+    down = onto_ground(still, still_seen, scaled, moving_seen, leg)
+    placed = scaled + _place(still[0, list(keypoints)], scaled[:, list(keypoints)], down)
     errors = [item.log_ratio - np.log(ratios.limbs[item.limb]) for item in found]
     size = body_size({i: length for i, (length, _) in lengths.items()}) * ratios.body
     return Retargeted(
@@ -100,7 +104,7 @@ def retarget(
         np.isin(np.arange(len(LIMBS)), [item.limb for item in found]),
         np.asarray([_share(limb, moving_seen) for limb in LIMBS]),
         float(np.sqrt(np.mean(np.square(errors)))),
-        _ground_slip(moving, placed, moving_seen) / size,
+        ground_slip(moving, placed, moving_seen) / size,
     )
 
 
@@ -136,33 +140,11 @@ def _share(limb: Limb, seen: Bool[np.ndarray, "f 136"]) -> float:
 
 
 def _place(
-    still: Float64[np.ndarray, "1 136 2"],
-    still_seen: Bool[np.ndarray, "1 136"],
-    scaled: Float64[np.ndarray, "f 136 2"],
-    seen: Bool[np.ndarray, "f 136"],
-    keypoints: Sequence[int],
+    still: Float64[np.ndarray, "k 2"], moving: Float64[np.ndarray, "f k 2"], down: float | None
 ) -> Float64[np.ndarray, "2"]:
     """Beside where it would be in the picture: the mean of both, or feet on the same ground."""
-    chosen = list(keypoints)
-    shift = still[0, chosen].mean(axis=0) - scaled[:, chosen].mean(axis=(0, 1))
-    grounds = ground_line(still, still_seen), ground_line(scaled, seen)
-    if grounds[0] is not None and grounds[1] is not None:
-        shift[1] = grounds[0] - grounds[1]
-    return np.asarray(shift)
-
-
-def _ground_slip(
-    moving: Float64[np.ndarray, "f 136 2"],
-    placed: Float64[np.ndarray, "f 136 2"],
-    seen: Bool[np.ndarray, "f 136"],
-) -> float:
-    """In pixels, over the half of the frames in which the driver's lower ankle is lowest."""
-    ground = ground_line(placed, seen)
-    if ground is None:
-        return float("nan")
-    driver = moving[:, ANKLES, 1].max(axis=1)
-    standing = driver >= np.median(driver)
-    return float(np.abs(placed[:, ANKLES, 1].max(axis=1) - ground)[standing].mean())
+    shift = still.mean(axis=0) - moving.mean(axis=(0, 1))
+    return np.asarray(shift if down is None else (shift[0], down))
 
 
 def displacement(

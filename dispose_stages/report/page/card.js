@@ -2,6 +2,7 @@
 const CAPTIONS = {
   driver: "Driver",
   "poses found": "Driver, poses found",
+  fits: "Bodies",
   pose: "Pose, aligned",
   trajectories: "Trajectories",
   field: "Motion field",
@@ -15,7 +16,19 @@ const fileName = (path) => make("span", { title: path }, path.split("/").pop());
 const wheel = (limit) => make("span", { class: "wheel" },
   make("img", { src: page.wheel, width: 22, height: 22, alt: "colours by direction" }), ` to ${short(limit)} px`);
 
-const captionOf = (name, preview) => name === "field" ? [CAPTIONS.field, wheel(preview.limit)] : CAPTIONS[name] ?? name;
+// As motion.overlay draws them.
+const BODIES = { reference: "rgb(255 255 255)", driver: "rgb(130 130 130)", official: "rgb(235 70 60)", proportions: "rgb(60 210 90)" };
+
+const bodies = () => Object.entries(BODIES).map(([name, colour]) => {
+  const key = make("span", { class: "body-key" }, name);
+  key.style.setProperty("--colour", colour);
+  return key;
+});
+
+const captionOf = (name, preview) => {
+  if (name === "field") return [CAPTIONS.field, wheel(preview.limit)];
+  return name === "fits" ? bodies() : CAPTIONS[name] ?? name;
+};
 
 const reference = (row) => {
   if (!row.reference) return null;

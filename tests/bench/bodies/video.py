@@ -1,17 +1,21 @@
 """The same pairs through the whole pipeline: where the generated figure really is.
 
-``python -m tests.bench.bodies.video`` animates unlike figures with the shipped bundle, once with
-each alignment, finds the figure in the result, and compares it with the known truth, as the tables
-of ``tests.bench.bodies`` do with the aligned poses.
+``python -m tests.bench.bodies.video --kept FILE`` animates figures with the shipped bundle, once
+with each alignment, finds the figure in the result, and compares it with the known truth, as the
+tables of ``tests.bench.bodies`` do with the aligned poses. Pairs that FILE holds are not made
+again, so it may be stopped; in the end it prints the table of docs/bodies.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
+import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
+from tqdm import tqdm
 
 from dispose_stages.artifacts import VISIBLE_SCORE, PoseTrack
 from dispose_stages.config import load_config
@@ -26,47 +30,56 @@ _EVERY = 4
 """Driving frames that are left out between two, for movement within two of the sampler's tiles."""
 _FIRST = 200_000
 _ALIGN = ("official", "proportions")
+_CELLS = ("unlike, standing", "like")
+HEADER = "| Video | pairs | official | proportions | ratio |\n|---|---|---|---|---|"
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.bodies.video", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--cell", choices=sorted(CELLS), default="unlike, standing")
+    parser.add_argument("--pairs", type=int, default=40, help="per cell")
+    parser.add_argument("--cell", choices=sorted(CELLS), action="append")
+    parser.add_argument("--kept", type=Path, required=True, help="errors of the pairs done so far")
     options = parser.parse_args()
-    animators = {align: Animator(load_config({"parameters": {"align": align}})) for align in _ALIGN}
-    rows = []
-    for seed in range(_FIRST, _FIRST + options.pairs):
-        errors = _errors(animators, CELLS[options.cell], seed)
-        if errors is not None:
-            rows.append(errors)
-            means = np.mean(rows, axis=0)
-            print(f"{len(rows)}: {means[0]:.3f} {means[1]:.3f} heads", file=sys.stderr)
-    print(_summary(np.array(rows), options.pairs))
+    options.kept.touch()
+    lines = options.kept.read_text(encoding="utf-8").splitlines()
+    done = {(cell, seed): errors for cell, seed, errors in map(json.loads, lines)}
+    cells = options.cell or _CELLS
+    wanted = [(cell, _FIRST + number) for cell in cells for number in range(options.pairs)]
+    animators = [Animator(load_config({"parameters": {"align": align}})) for align in _ALIGN]
+    with options.kept.open("a", encoding="utf-8", buffering=1) as file:
+        for cell, seed in tqdm([pair for pair in wanted if pair not in done]):
+            done[cell, seed] = _errors(animators, CELLS[cell], seed)
+            file.write(json.dumps([cell, seed, done[cell, seed]]) + "\n")
+    print(HEADER)
+    for cell in cells:
+        print(row(cell, [done[pair] for pair in wanted if pair[0] == cell]))
 
 
-def _summary(errors: Float64[np.ndarray, "n 2"], wanted: int) -> str:
-    drawn = np.random.default_rng(0).integers(len(errors), size=(2000, len(errors)))
-    sums = errors[drawn].sum(axis=1)
+def row(cell: str, errors: Sequence[Sequence[float] | None]) -> str:
+    """A line of the table: mean errors in head sizes, their ratio with its 95 % interval."""
+    known = np.array([each for each in errors if each is not None])
+    drawn = np.random.default_rng(0).integers(len(known), size=(2000, len(known)))
+    sums = known[drawn].sum(axis=1)
     low, high = np.quantile(sums[:, 1] / sums[:, 0], (0.025, 0.975))
-    ratio, means = errors[:, 1].sum() / errors[:, 0].sum(), errors.mean(axis=0)
+    means = known.mean(axis=0)
     return (
-        f"{len(errors)} of {wanted} pairs: error in the video {means[0]:.3f} heads (official), "
-        f"{means[1]:.3f} (proportions), ratio {ratio:.2f} [{low:.2f}, {high:.2f}]"
+        f"| {cell} | {len(known)} of {len(errors)} | {means[0]:.3f} | {means[1]:.3f} | "
+        f"{means[1] / means[0]:.2f} [{low:.2f}, {high:.2f}] |"
     )
 
 
-def _errors(animators: dict[str, Animator], cell: Cell, seed: int) -> tuple[float, float] | None:
+def _errors(animators: Sequence[Animator], cell: Cell, seed: int) -> tuple[float, float] | None:
     """Of both alignments; None where a pair is refused or the figure is not found."""
     pair = make_pair(seed, cell)
     still, moving = pair.scenes
     reference = cover_resize(still.render(0).image, *_TARGET)
     driver = [moving.render(frame).image for frame in range(0, len(moving), _EVERY)]
-    driving = animators["official"].poses(driver, 3.0)
+    driving = animators[0].poses(driver, 3.0)
     try:
-        found = [_found(animator, reference, driving) for animator in animators.values()]
+        found = [_found(animator, reference, driving) for animator in animators]
     except UnitError as error:
-        print(f"{seed}: {error}", file=sys.stderr)
+        tqdm.write(f"{seed}: {error}")
         return None
     truth, _ = to_openpose(pair.truth[::_EVERY], np.ones((len(driver), 133)))
     scale = max(_TARGET[0] / HEIGHT, _TARGET[1] / WIDTH)
