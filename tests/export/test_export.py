@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import subprocess
-import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -366,16 +365,6 @@ def test_filter_takedown_and_the_manifests_own_split(tmp_path):
         make(run, tmp_path / "e")
     with pytest.raises(ExportError, match="no pair is left"):
         make(run, tmp_path / "e", filter="seed == 41")
-
-
-def test_videos_that_no_row_owns_are_refused(tmp_path):
-    """Of a row that was removed since; nothing is written before `dispose gc --videos`."""
-    run = crossed(tmp_path, 2, 2)
-    for ending in (".mp4", ".json"):
-        shutil.copy(run.layout.videos / f"p1_0{ending}", run.layout.videos / f"gone{ending}")
-    with pytest.raises(ExportError, match=r"1 videos belong to no row of the run \(gone\).*gc"):
-        make(run, tmp_path / "d")
-    assert not (tmp_path / "d").exists()
 
 
 def test_what_has_gone_since_the_index_is_left_out_with_its_reason(tmp_path):
