@@ -1,7 +1,8 @@
 """Replay recorded inputs and outputs of the original code against this package.
 
 ``python -m tests.parity.replay DIR [--only GLOB]`` walks a directory laid out like the recordings,
-dispatches each file on its folder and name, and compares. Every parameter comes from the file.
+dispatches each file on its folder and name, and compares. Every parameter comes from the file. With
+``--arranged`` networks lie in memory as on a GPU: channels last, projections packed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from dispose_stages.models.temporal_convolution import channels_last
+from dispose_stages.models.transformer import pack_projections
 from tests.parity import families
 from tests.parity.case import Case, Check, Family, SkipCase
+from tests.parity.families.networks import arrangements
 
 
 def all_families() -> list[Family]:
@@ -66,8 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--only", default="*", help="glob over case names, e.g. 'dwpose/*'")
+    parser.add_argument("--arranged", action="store_true", help="networks as on a GPU")
     parser.add_argument("-v", "--verbose", action="store_true", help="a line per compared array")
     options = parser.parse_args(arguments)
+    arrangements[:] = [channels_last, pack_projections] if options.arranged else []
     counts = {"ok": 0, "FAIL": 0, "skip": 0}
     for case, family in find_cases(options.directory, options.only):
         start = time.perf_counter()
@@ -82,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.verbose:
             for check in checks:
                 print(f"    {check.name}  {check.error:.3g}  {check.limit:.3g}")
+    arrangements.clear()
     print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
     return 1 if counts["FAIL"] else 0
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dispose_stages.models.transformer import pack_projections
 from tests.parity import replay, subset
 from tests.parity.case import Case, Check, Family, SkipCase
+from tests.parity.families.networks import arrangements
 
 SUBSET = Path(__file__).parent / "golden"
 RECORDINGS = Path(__file__).parents[3] / "shared" / "golden"
@@ -114,3 +116,29 @@ def test_another_directory_is_replayed(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 1 failed, 1 skipped"
     assert replay.main([str(tmp_path), "--only", "pure/*1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 0 failed, 0 skipped"
+
+
+@pytest.mark.parametrize(
+    "only",
+    [
+        "modules/pose_net",
+        *(
+            pytest.param(only, marks=pytest.mark.slow)
+            for only in ("modules/unet", "e2e/*", "pipeline/*")
+        ),
+    ],
+)
+def test_networks_lie_in_memory_as_on_a_gpu(only, capsys, monkeypatch):
+    """The recorded numbers with channels last and packed projections too."""
+    arranged = []
+
+    def noted(network):
+        arranged.append(network)
+        pack_projections(network)
+
+    monkeypatch.setattr(replay, "pack_projections", noted)
+    assert replay.main([str(SUBSET), "--arranged", "--only", only]) == 0
+    assert arranged
+    count = int(capsys.readouterr().out.splitlines()[-1].split()[0])
+    assert count == len(list(replay.find_cases(SUBSET, only)))
+    assert not arrangements

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ from tests.parity.case import Case, Check, Family, formula_tensor, relative_to_p
 
 MODULE_LIMIT = 3e-5  # of the largest magnitude; golden README, "Tolerances"
 FULL_LIMIT = 2e-4
+arrangements: list[Callable[[nn.Module], None]] = []
+"""What is done to every network once it has its weights."""
 
 
 def fill(module: nn.Module, prefix: str, salt: str) -> nn.Module:
@@ -33,6 +35,8 @@ def fill(module: nn.Module, prefix: str, salt: str) -> nn.Module:
         weight = torch.from_numpy(formula_tensor(prefix + key, value.shape, salt=salt))
         state[key] = weight.to(value.dtype)
     module.load_state_dict(state, strict=True, assign=True)
+    for arrange in arrangements:
+        arrange(module)
     return module.eval()
 
 
