@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,9 @@ from dispose_stages.errors import DeviceError
 
 Device = Literal["cuda", "cpu"]
 _LIBRARIES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Options of glibc's ``mallopt``."""
+_KEPT_BYTES = 256 << 20
 _DEVICE_NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 
 
@@ -89,3 +94,16 @@ def limit_threads(count: int, environ: MutableMapping[str, str]) -> None:
         environ[name] = str(count)
     if "torch" in sys.modules:  # it has read the environment already
         sys.modules["torch"].set_num_threads(count)
+
+
+def keep_freed_memory() -> None:
+    """Let this process use memory again that it has freed, where the C library is glibc.
+
+    It maps every large array by itself and unmaps it at once; networks on a CPU free one with each
+    operation, and the kernel clears all pages of the next. The most memory in use grows by a
+    third to a half, because arrays of different sizes follow one another in one heap.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from dispose_stages import __version__
 from dispose_stages.artifacts import Latents
+from dispose_stages.batch.machine import keep_freed_memory
 from dispose_stages.batch.stage import Context, InterruptedUnitError, Stage
 from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import Compute
@@ -266,6 +267,8 @@ def load(context: Context) -> MuxWorker:
     Raises:
         WeightsError: A file is missing or does not fit.
     """
+    if context.device == "cpu":
+        keep_freed_memory()
     dtype = _DTYPES[context.config.sampling.precision]
     vae = load_vae(context.models_root / layout.SVD, dtype=dtype, device=context.device)
     return MuxWorker(VaeDecoder(vae), context)

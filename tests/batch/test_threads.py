@@ -1,4 +1,7 @@
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -34,3 +37,34 @@ def test_limit_threads_tells_all_libraries():
     limit_threads(1, environ)
     assert set(environ.values()) == {"1"}
     assert {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"} <= set(environ)
+
+
+REUSE = """
+import resource
+from dispose_stages.batch.machine import keep_freed_memory
+if {keep}:
+    keep_freed_memory()
+def faults(size=40 << 20):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    text = b"x" * size
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
+def test_freed_memory_is_used_again():
+    """A second large array finds the pages of the first; left alone, glibc fetches new ones."""
+    counts = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", REUSE.format(keep=keep)],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        )
+        for keep in (True, False)
+    ]
+    assert 10 * counts[0] < counts[1]
