@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dispose_stages.artifacts import Frame, PoseTrack
-from dispose_stages.benchmark.document import part_of, read_tables
 from dispose_stages.geometry.skeleton import to_openpose
 from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_poses
 from dispose_stages.score.clip import FramePair, clip_values, scan_clip
@@ -185,12 +184,3 @@ def as_markdown(found: Mapping[str, Mapping[str, float]]) -> str:
         cells = " | ".join(f"{values[m]:.4g}" for m in metrics)
         lines.append(f"| {damage} | {cells} |")
     return "\n".join(lines) + "\n"
-
-
-def read_markdown(text: str) -> dict[str, dict[str, float]]:
-    """The table of a document."""
-    ((_, *metrics), *rows) = read_tables(part_of(text, PART))[0]
-    return {
-        damage: {m: float(v) for m, v in zip(metrics, values, strict=True)}
-        for damage, *values in rows
-    }

@@ -22,14 +22,6 @@ _LUMINANCE, _CONTRAST = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
 _SCRATCH = Scratch()
 
 
-def to_truth_size(result: UInt8[np.ndarray, "h0 w0 3"], truth: Pixels) -> Pixels:
-    """The result, resized bilinearly where its size differs."""
-    height, width = truth.shape[:2]
-    if result.shape[:2] == (height, width):
-        return result
-    return np.asarray(cv2.resize(result, (width, height), interpolation=cv2.INTER_LINEAR))
-
-
 def l1(result: Pixels, truth: Pixels) -> float:
     """Differences in 0 to 255 over height x width, then their mean: shrinks with resolution."""
     height, width = truth.shape[:2]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dispose_stages.benchmark import damage
+from dispose_stages.benchmark.document import part_of, read_tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,7 +71,10 @@ def test_poses_see_limbs_and_not_looks(found):
 def test_the_documented_table_agrees(found):
     """docs/benchmark.md names every damage and metric; its values are those of this code."""
     text = (ROOT / "docs" / "benchmark.md").read_text()
-    table = damage.read_markdown(text)
+    ((_, *metrics), *rows) = read_tables(part_of(text, damage.PART))[0]
+    table = {
+        name: {m: float(v) for m, v in zip(metrics, values, strict=True)} for name, *values in rows
+    }
     assert set(table) == set(damage.DAMAGES)
     for name, values in found.items():
         assert table[name] == pytest.approx(values, rel=0.05, abs=0.01), name

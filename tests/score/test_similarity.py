@@ -141,12 +141,3 @@ def test_disco_l1_shrinks_with_resolution():
     value = disco.l1(small, np.zeros_like(small))
     assert value == pytest.approx(10 / 64)
     assert disco.l1(large, np.zeros_like(large)) == pytest.approx(value / 4)
-
-
-def test_disco_resizes_the_result():
-    """To the true one's size, bilinearly; equal sizes stay as they are."""
-    result, truth = frames(64, 48)
-    assert disco.to_truth_size(result, truth) is result
-    small = result[:50, :36]
-    wanted = cv2.resize(small, (48, 64), interpolation=cv2.INTER_LINEAR)
-    assert np.array_equal(disco.to_truth_size(small, truth), wanted)

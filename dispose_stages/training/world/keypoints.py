@@ -36,29 +36,7 @@ BODY_NAMES = (
     "right_ankle",
 )
 
-_LEFT_OF_BODY = (1, 3, 5, 7, 9, 11, 13, 15)
 _JAW, _BROWS = slice(0, 17), slice(17, 27)
-_MIRROR_FACE = np.array(
-    [
-        *range(16, -1, -1),
-        *range(26, 16, -1),
-        *(27, 28, 29, 30, 35, 34, 33, 32, 31),
-        *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
-        *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
-        *(64, 63, 62, 61, 60, 67, 66, 65),
-    ]
-)
-
-
-def mirror_indices() -> np.ndarray:
-    """Where each keypoint of a horizontally flipped image comes from; (133,) integers."""
-    order = np.arange(COUNT)
-    for left in _LEFT_OF_BODY:
-        order[left], order[left + 1] = left + 1, left
-    order[17:20], order[20:23] = np.arange(20, 23), np.arange(17, 20)
-    order[FACE] = 23 + _MIRROR_FACE
-    order[LEFT_HAND], order[RIGHT_HAND] = np.arange(112, 133), np.arange(91, 112)
-    return order
 
 
 def _ellipsoid(points: Float[np.ndarray, "n 2"], lift: float = 0.0) -> Float[np.ndarray, "n 3"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 
 from dispose_stages.score import disco
@@ -22,13 +23,21 @@ def _relative(actual: np.ndarray | float, expected: np.ndarray | float) -> float
     return float((np.abs(got - wanted) / scale).max(initial=0.0))
 
 
+def _at_size(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The result, resized bilinearly where its size differs."""
+    height, width = truth.shape[:2]
+    if result.shape[:2] == (height, width):
+        return result
+    return cv2.resize(result, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
 def replay_images(case: Case) -> Iterator[Check]:
     """Pairs of frames, whatever their sizes; the generated one is brought to the true one's."""
     truth, generated = case["gt_rgb_u8"], case["generated_rgb_u8"]
     for name, measure in _MEASURES.items():
         values = np.array(
             [
-                measure(disco.to_truth_size(result, wanted), wanted)
+                measure(_at_size(result, wanted), wanted)
                 for result, wanted in zip(generated, truth, strict=True)
             ]
         )
