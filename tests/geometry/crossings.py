@@ -128,10 +128,23 @@ def detected_frame(
     return Frame(mapped, scores, boxes, certain), np.array([item[1] for item in kept])
 
 
-def switches(clip: Crossing, rows: Int64[np.ndarray, "f"]) -> int:
-    """How often a track goes on as another figure."""
-    names = [int(clip.who[f][row]) for f, row in enumerate(rows.tolist()) if row >= 0]
-    return sum(before != after for before, after in itertools.pairwise(names))
+def switches(clip: Crossing, rows: Int64[np.ndarray, "f"], *, side: bool = False) -> int:
+    """How often a track goes on as another figure.
+
+    Args:
+        clip: Whose figures.
+        rows: Of the track.
+        side: Only where one of both is cut off by the picture's side.
+    """
+    seen = [(f, row) for f, row in enumerate(rows.tolist()) if row >= 0]
+    changes = [
+        (before, after)
+        for before, after in itertools.pairwise(seen)
+        if clip.who[before[0]][before[1]] != clip.who[after[0]][after[1]]
+    ]
+    boxes = [[clip.frames[f].boxes[row] for f, row in change] for change in changes]
+    cut = [any(box[0] <= 0 or box[2] >= WIDTH for box in pair) for pair in boxes]
+    return sum(cut) if side else len(changes)
 
 
 def all_switches(clip: Crossing, tracks: Sequence[Int64[np.ndarray, "f"]]) -> int:
