@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dispose_stages.errors import Reason, UnitError
-from dispose_stages.geometry.retarget.fit import retarget
+from dispose_stages.geometry.retarget.fit import LEAST_DISTINCT, WELL_KNOWN, retarget
 from dispose_stages.geometry.retarget.limbs import ANKLES, CHAIN, LIMBS, POINTS, with_centres
 from dispose_stages.geometry.skeleton import ALIGNMENT_KEYPOINTS
 from tests.bench.bodies.measuring import Errors, measure
@@ -190,6 +190,27 @@ def test_with_little_in_common_all_limbs_take_one_ratio(name):
     assert unseen.any()
     np.testing.assert_allclose(result.ratios.limbs[unseen], result.ratios.body, rtol=0.1)
     assert np.isfinite(result.points).all()
+
+
+FALLS_BACK = {
+    "one forearm in common": ("like", "1 % noise", *POORLY_KNOWN["one forearm in common"]),
+    "one thigh in common": ("like", "1 % noise", *POORLY_KNOWN["one thigh in common"]),
+    "one shin in common": ("like", "1 % noise", *POORLY_KNOWN["one shin in common"]),
+    "one upper arm in common": ("like", "1 % noise", [1, 2, 3], ARMS),
+    "legs alone under strong noise": ("like", "2 % noise, 5 % missing", LEGS, LEGS),
+    "one body under strong noise": ("same", "2 % noise, 5 % missing", range(134), range(134)),
+}
+
+
+@pytest.mark.parametrize("name", FALLS_BACK)
+def test_what_is_not_told_from_alike_bodies_falls_back(name):
+    """Nor is it known so well that this would not matter."""
+    cell, detector, reference, driving = FALLS_BACK[name]
+    noisy = seen(cell, detector=detector)
+    result = fit(only(noisy, reference=reference, driving=driving))
+    assert not result.better
+    assert result.ratios.distinct < LEAST_DISTINCT
+    assert result.uncertain > WELL_KNOWN
 
 
 @pytest.mark.parametrize("frames", [1, 2, 4])
