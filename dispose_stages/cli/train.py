@@ -97,12 +97,26 @@ def quality(settings_file: Path, variants: tuple[str, ...], **changes: Any) -> N
 
 
 @train.command()
+@click.option("--sampled", is_flag=True, help="By whole samplings of motley pairs instead.")
+@click.option(
+    "--write", "document", type=FILE, help="Put the table into its place in this document."
+)
 @settings_options
-def judge(settings_file: Path, **changes: Any) -> None:
-    """Tell whether the bundle's guidance says anything, by single steps on held-out clips."""
-    from dispose_stages.training.judge import judge as judge_bundle
+def judge(*, sampled: bool, document: Path | None, settings_file: Path, **changes: Any) -> None:
+    """Tell whether the bundle's guidance says anything, by single steps on held-out clips.
 
-    say(judge_bundle(_settings(settings_file, changes)))
+    What was rendered, encoded and judged before is read from the working folder.
+    """
+    from dispose_stages.atomic import write_text
+    from dispose_stages.benchmark.document import with_part
+    from dispose_stages.training.judge import judge as judge_steps
+    from dispose_stages.training.judge_sampling import judge_sampling
+
+    part, measure = ("sampled", judge_sampling) if sampled else ("judge", judge_steps)
+    text = measure(_settings(settings_file, changes))
+    say(text)
+    if document:
+        write_text(document, with_part(document.read_text(encoding="utf-8"), part, text))
 
 
 @train.command()

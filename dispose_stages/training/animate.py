@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,6 +20,7 @@ from dispose_stages.motion.unit import motion_params
 from dispose_stages.mux import stage as mux
 from dispose_stages.pose import stage as pose
 from dispose_stages.sample import stage as sample
+from dispose_stages.sample.clip import ClipInputs
 from dispose_stages.sample.unit import SampleParams
 from dispose_stages.store.artifacts import ArtifactStore
 
@@ -86,8 +88,19 @@ class Animator:
             features: From `motion`.
             changes: Parameters of the row, such as ``motion_guidance=False``.
         """
-        parameters = self.config.parameters.model_copy(update=changes)
-        params = SampleParams.of(parameters, self.config.sampling)
-        latents = self._sample.compute(**self._sample.inputs(reference, field, features, params))
-        frames = self._mux.decode(latents.latents, parameters.decode_chunk_size)
-        return np.stack(list(frames))
+        return self.frames(**self.inputs(reference, field, features, **changes))
+
+    def inputs(
+        self, reference: Pixels, field: MotionField, features: Correspondence, **changes: float
+    ) -> dict[str, Any]:
+        """The arguments of `frames`, from those of `animate`."""
+        params = SampleParams.of(
+            self.config.parameters.model_copy(update=changes), self.config.sampling
+        )
+        return self._sample.inputs(reference, field, features, params)
+
+    def frames(self, inputs: ClipInputs, params: SampleParams) -> UInt8[np.ndarray, "f h w 3"]:
+        """The clip that becomes of what the sampler reads."""
+        latents = self._sample.compute(inputs=inputs, params=params)
+        chunk = self.config.parameters.decode_chunk_size
+        return np.stack(list(self._mux.decode(latents.latents, chunk)))

@@ -7,6 +7,7 @@ embedding, under the same noise (docs/quality.md).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -18,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dispose_stages.atomic import write_text
-from dispose_stages.config import Config
+from dispose_stages.atomic import canonical_json, write_text
+from dispose_stages.config import GPU_STAGES, Config
 from dispose_stages.score.statistics import Estimate, estimate
 from dispose_stages.training.base import BaseObjective
 from dispose_stages.training.clip_batches import ClipBatches
@@ -35,6 +36,7 @@ from dispose_stages.training.quality import HELD_OUT
 from dispose_stages.training.settings import TrainSettings
 from dispose_stages.training.small_configs import POINT_CHANNELS
 from dispose_stages.weights import layout
+from dispose_stages.weights.digests import DigestCache, digest_stages
 from dispose_stages.weights.loading.cmp import load_cmp
 from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 from dispose_stages.weights.loading.dift import load_dift
@@ -86,11 +88,7 @@ class Judge:
     def clips(self) -> ControlBatches:
         """Held-out clips, rendered and encoded by the bundle's own networks; resumable."""
         settings, root = self.settings, self.settings.bundle
-        sizes = settings.control_clips.model_copy(
-            update={"count": settings.judge_clips, "first_seed": HELD_OUT}
-        )
-        store = ClipStore.create(settings.folder / "held_out", sizes)
-        store.fill()
+        store = held_out_clips(settings, count=settings.judge_clips, first_seed=HELD_OUT)
         poses, latents = PoseStore(store), LatentStore(store)
         poses.fill()
         latents.fill(self.vae, device=self.device)
@@ -99,7 +97,7 @@ class Judge:
         dift = load_dift(root / layout.SD15, prompt=prompt, device=self.device)
         control = ControlStore(poses, POINT_CHANNELS)
         network = cmp if settings.flow == "cmp" else None
-        control.fill(network, dift, clips=sizes.count, device=self.device)
+        control.fill(network, dift, clips=store.sizes.count, device=self.device)
         encoder = load_image_encoder(root / layout.SVD, dtype=torch.float32, device=self.device)
         embeddings = embed_images(encoder, list(store.images[:, 0]), device=self.device)
         base = ClipBatches(poses, latents, embeddings, clips=_CLIPS_PER_BATCH)
@@ -150,6 +148,23 @@ class Judge:
     def sigmas(self) -> Float[Tensor, "levels"]:
         """Noise levels at which every clip is looked at."""
         return self.settings.levels.quantile(torch.tensor(_QUANTILES))
+
+
+def held_out_clips(settings: TrainSettings, **sizes: float) -> ClipStore:
+    """Rendered clips that nothing was trained on, in a folder that this bundle alone uses.
+
+    Args:
+        settings: Of the training; its clips of stage 2 are the pattern.
+        sizes: What is different here, ``first_seed`` at least.
+    """
+    cache = DigestCache(settings.folder / "digests.json")
+    digests = digest_stages(settings.bundle, GPU_STAGES, cache)
+    name = hashlib.sha256(canonical_json(digests).encode()).hexdigest()[:12]
+    wanted = settings.control_clips.model_copy(update=sizes)
+    folder = settings.folder / f"held_out_{wanted.first_seed}_{name}"
+    store = ClipStore.create(folder, wanted)
+    store.fill()
+    return store
 
 
 def compare(errors: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, Estimate]:

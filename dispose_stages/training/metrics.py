@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 from jaxtyping import Bool, Float, Float64, UInt8
 
@@ -12,6 +14,17 @@ PCK_SHARE = 0.1
 _PATCH = 2
 # Between which body keypoints (134-point order) a colour is read: upper body, both thighs.
 _COLOUR_LIMBS = (((1, 8), (1, 11)), ((8, 9),), ((11, 12),))
+
+_LIMBS = [
+    [f"0/{side}_{part}" for part in parts]
+    for side in ("left", "right")
+    for parts in (("upper_arm", "forearm", "hand"), ("thigh", "shin", "foot"))
+]
+"""Layers of arms and legs of a scene's first figure."""
+_FEWEST = 16
+"""Pixels of a region whose mean colour is looked at."""
+
+Mask = Bool[np.ndarray, "h w"]
 
 
 def near_wanted(
@@ -51,3 +64,38 @@ def clothes_colours(
         if patch.size:
             colours[index] = patch.reshape(-1, 3).mean(axis=0) / 255
     return colours
+
+
+def figure_regions(covered: Mapping[str, Mask]) -> tuple[Mask, list[Mask], list[Mask]]:
+    """Where a figure is seen, where each of its limbs is, and where each hides another limb.
+
+    Args:
+        covered: What each layer covers, from back to front (`Scene.covered`).
+    """
+    figure, seen = np.zeros_like(next(iter(covered.values()))), {}
+    for name, mask in reversed(list(covered.items())):
+        seen[name] = mask & ~figure
+        figure |= mask
+    shown, whole = (
+        [np.any([masks[name] for name in limb], axis=0) for limb in _LIMBS]
+        for masks in (seen, covered)
+    )
+    return (
+        figure,
+        shown,
+        [
+            limb & np.any(whole[:index] + whole[index + 1 :], axis=0)
+            for index, limb in enumerate(shown)
+        ],
+    )
+
+
+def colour_errors(
+    image: UInt8[np.ndarray, "h w 3"], truth: UInt8[np.ndarray, "h w 3"], regions: Iterable[Mask]
+) -> list[float]:
+    """Mean absolute difference of each region's mean RGB, in [0, 1]; small regions are left out."""
+    return [
+        float(np.abs(image[region].mean(axis=0) - truth[region].mean(axis=0)).mean() / 255)
+        for region in regions
+        if region.sum() >= _FEWEST
+    ]

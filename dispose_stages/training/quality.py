@@ -128,7 +128,7 @@ def score(
         _score_pair(pair, other, output, FoundPose.of(animator.poses(list(output))))
         for pair, other, output in zip(pairs, others, outputs, strict=True)
     ]
-    return {name: _mean([row[name] for row in rows]) for name in rows[0]}
+    return {name: mean([row[name] for row in rows]) for name in rows[0]}
 
 
 def _score_pair(pair: HeldOut, other: HeldOut, output: Clip, found: FoundPose) -> dict[str, float]:
@@ -144,8 +144,8 @@ def _score_pair(pair: HeldOut, other: HeldOut, output: Clip, found: FoundPose) -
         "shuffled driver": pck(found.points, found.visible, others_wanted),
         "still reference": pck(still.points, still.visible, wanted),
         "rendered truth": pck(driving.points, driving.visible, wanted) if own else math.nan,
-        "PSNR dB": _mean([psnr(frame, true) for frame, true in own]),
-        "SSIM": _mean([structural_similarity(frame, true)[0] for frame, true in own]),
+        "PSNR dB": mean([psnr(frame, true) for frame, true in own]),
+        "SSIM": mean([structural_similarity(frame, true)[0] for frame, true in own]),
         "colour error": _colour_error(output, wanted, pair.reference, still),
         "other's colour": _colour_error(output, wanted, other.reference, others_still),
     }
@@ -167,17 +167,18 @@ def pck(
     """
     asked = wanted.visible if asked is None else asked
     hits = near_wanted(points, wanted) & seen[:, BODY_KEYPOINTS]
-    return _mean(hits[asked[:, BODY_KEYPOINTS]])
+    return mean(hits[asked[:, BODY_KEYPOINTS]])
 
 
 def _colour_error(output: Clip, pose: WantedPose, reference: Pixels, still: WantedPose) -> float:
     """Clothes of the output, read where its driver is, against a reference's."""
     colours = clothes_colours(reference, still.points[0], still.visible[0])
     drawn = map(clothes_colours, output, pose.points, pose.visible)
-    return _mean(np.abs(np.stack(list(drawn)) - colours))
+    return mean(np.abs(np.stack(list(drawn)) - colours))
 
 
-def _mean(values: ArrayLike) -> float:
+def mean(values: ArrayLike) -> float:
+    """Of what is finite; nan without any."""
     array = np.asarray(values, dtype=np.float64)
     defined = array[np.isfinite(array)]
     return float(defined.mean()) if defined.size else math.nan

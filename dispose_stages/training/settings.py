@@ -96,6 +96,8 @@ class TrainSettings(Section):
     the world itself, to learn whether a better field would help (in a folder of its own)."""
     judge_clips: int = Field(default=128, ge=4, multiple_of=4)
     """Held-out clips by which it is judged whether the guidance says anything."""
+    sampled_clips: int = Field(default=40, ge=4, multiple_of=4)
+    """Held-out clips by which the same is judged after a whole sampling."""
     quality_pairs: int = Field(default=5, ge=2)
     """Held-out pairs per table of the measurement; five is one of every movement."""
 

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from dispose_stages.score.keypoints import WantedPose
-from dispose_stages.training.metrics import clothes_colours, near_wanted
+from dispose_stages.training.metrics import (
+    clothes_colours,
+    colour_errors,
+    figure_regions,
+    near_wanted,
+)
 from dispose_stages.training.quality import pck
+
+ARM_AND_LEG = ("upper_arm", "forearm", "hand", "thigh", "shin", "foot")
 
 
 def wanted_pose(visible: np.ndarray | None = None) -> WantedPose:
@@ -58,3 +65,33 @@ def test_colours_are_read_where_the_clothes_are() -> None:
     assert colours[0].tolist() == [1, 0, 0]
     assert colours[1].tolist() == [0, 0, 1]
     assert np.isnan(colours[2]).all()
+
+
+def test_a_limb_crosses_where_it_hides_another() -> None:
+    """Only what is in front is seen; the trunk behind an arm is no crossing."""
+    masks = {
+        f"0/{name}": np.zeros((6, 8), dtype=bool)
+        for name in (
+            "torso",
+            *(f"{side}_{part}" for side in ("left", "right") for part in ARM_AND_LEG),
+            "head",
+        )
+    }
+    masks["0/torso"][:, :4] = masks["0/left_hand"][2:4, 2:] = True
+    masks["0/right_shin"][:3, 6:] = masks["0/head"][0, 0] = True
+    figure, shown, crossing = figure_regions(masks)
+    assert np.array_equal(figure, np.any(list(masks.values()), axis=0))
+    assert [limb.sum() for limb in shown] == [12 - 2, 0, 0, 6]
+    assert [limb.sum() for limb in crossing] == [0, 0, 0, 2]
+
+
+def test_colour_errors_are_of_mean_colours_and_of_large_regions() -> None:
+    """Texture cancels out; a handful of pixels says nothing."""
+    truth = np.full((8, 8, 3), 100, dtype=np.uint8)
+    image = truth.copy()
+    image[::2] += 51
+    image[1::2] -= 51
+    large, small = np.ones((8, 8), dtype=bool), np.zeros((8, 8), dtype=bool)
+    small[0, :3] = True
+    assert colour_errors(image, truth, [large, small]) == [0.0]
+    assert colour_errors(image[::2], truth[::2], [large[::2]]) == [pytest.approx(0.2)]

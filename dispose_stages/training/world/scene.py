@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from dispose_stages.training.world import keypoints
 from dispose_stages.training.world.appearance import random_background
@@ -83,6 +83,15 @@ class Scene:
         labels, layers = self._labels(first)
         _, moved = self._labels(second)
         return layer_flow(labels, layers, {layer.name: layer for layer in moved})
+
+    def covered(self, frame: int) -> dict[str, Bool[np.ndarray, "h w"]]:
+        """What every layer covers, by its name from back to front, also where others hide it."""
+        masks = {}
+        for layer in self._labels(frame)[1]:
+            mask = np.zeros(self.background.shape[:2], dtype=np.uint8)
+            layer.stamp(mask, 1)
+            masks[layer.name] = mask > 0
+        return masks
 
     def _labels(self, frame: int) -> tuple[UInt8[np.ndarray, "h w"], list[Layer]]:
         """Which layer each pixel shows (1 is the first), and the layers from back to front."""

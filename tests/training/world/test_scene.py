@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -152,3 +153,15 @@ def test_flow_is_zero_on_the_background() -> None:
     x1, y1, x2, y2 = world.render(0).boxes[0].astype(int)
     flow[max(y1 - 1, 0) : y2 + 2, max(x1 - 1, 0) : x2 + 2] = 0
     assert not flow.any()
+
+
+def test_what_layers_cover_is_what_is_painted() -> None:
+    """Nothing but their smooth edges lies outside; what is hidden is covered too."""
+    drawn = scene()
+    covered = drawn.covered(3)
+    painted = (drawn.render(3).image != drawn.background).any(axis=-1)
+    figure = np.any(list(covered.values()), axis=0)
+    near = cv2.dilate(figure.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    assert not np.any(painted & ~near)
+    assert np.mean(painted[figure]) > 0.99
+    assert np.any(covered["0/torso"] & covered["0/left_thigh"])
