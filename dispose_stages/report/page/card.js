@@ -19,15 +19,15 @@ const wheel = (limit) => make("span", { class: "wheel" },
 // As motion.overlay draws them.
 const BODIES = { reference: "rgb(255 255 255)", driver: "rgb(130 130 130)", official: "rgb(235 70 60)", proportions: "rgb(60 210 90)" };
 
-const bodies = () => Object.entries(BODIES).map(([name, colour]) => {
+const bodies = (drawn) => Object.entries(BODIES).slice(0, drawn).map(([name, colour]) => {
   const key = make("span", { class: "body-key" }, name);
   key.style.setProperty("--colour", colour);
   return key;
 });
 
-const captionOf = (name, preview) => {
-  if (name === "field") return [CAPTIONS.field, wheel(preview.limit)];
-  return name === "fits" ? bodies() : CAPTIONS[name] ?? name;
+const captionOf = (name, row) => {
+  if (name === "field") return [CAPTIONS.field, wheel(row.preview.limit)];
+  return name === "fits" ? bodies(row.warnings?.includes("aligned_as_official") ? 3 : 4) : CAPTIONS[name] ?? name;
 };
 
 const reference = (row) => {
@@ -58,7 +58,7 @@ const media = (row, only) => {
   const both = names.includes("truth") && names.includes("result");
   const player = new Player(row.preview, row.id, both ? [["truth", "result"]] : []);
   const wanted = [...player.canvases].filter(([name]) => !only || only.includes(name));
-  const figures = wanted.map(([name, canvas]) => figure(captionOf(name, row.preview), canvas, canvas.width / canvas.height));
+  const figures = wanted.map(([name, canvas]) => figure(captionOf(name, row), canvas, canvas.width / canvas.height));
   player.element.append(make("div", { class: "media" }, ...stills, ...figures),
     make("p", { class: "gone note" }, "The preview is not beside this page."), player.controls);
   return player.element;
