@@ -220,7 +220,7 @@ class Cluster:
         nodes = [
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self._cpus}"
             f" Sockets=1 CoresPerSocket={self._cpus} ThreadsPerCore=1 RealMemory={self._memory}"
-            f" Gres=gpu:toy:{self._gpus} State=UNKNOWN"
+            f" Gres=gpu:toy:{self._gpus} Feature=card_of_{node} State=UNKNOWN"
             for node, port in zip(self.names, self._ports[1:], strict=True)
         ]
         partitions = [

@@ -5,7 +5,7 @@ it: of every job of a stage (``pose``), of the first attempt at one shard (``mux
 denoising steps (``step``). A job waits there until the gate is taken away or it is asked to stop:
 whatever is to happen to it then happens in the middle of a unit, on a machine of any speed. Notes
 go to ``<run>.calls``, one line per event: ``event stage unit slurm-job process gpus``. The
-variable ``NOTED_RUN`` names the run.
+variable ``NOTED_RUN`` names the run. Once ``<run>.late`` is there, `--until-time` has come.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from dispose_stages.batch import job, lanes
+from dispose_stages.batch.budget import Budget
 from dispose_stages.batch.stage import InterruptedUnitError
-from dispose_stages.cli import main
+from dispose_stages.cli import main, run
 
 RUN = os.environ["NOTED_RUN"]
 ARGUMENTS = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=False))
 load_stage = job.load_stage
+snakemake_command, spent = run.snakemake_command, Budget.spent
 
 
 def passes(passed, *names):
@@ -139,6 +142,19 @@ def wait_between_steps():
     stage.save_every = noted_save_every
 
 
+def spent_when_late(budget, layout, began):
+    """Whatever the clock says."""
+    late = Path(f"{RUN}.late").exists()
+    return spent(replace(budget, until=began) if late else budget, layout, began)
+
+
+def impatient_command(*arguments, **options):
+    """Of Snakemake, which asks for jobs' states every two seconds."""
+    command = snakemake_command(*arguments, **options)
+    return ["tests.slurm.impatient_snakemake" if w == "snakemake" else w for w in command]
+
+
 if __name__ == "__main__":
+    run.snakemake_command, Budget.spent = impatient_command, spent_when_late
     job.load_stage = lanes.load_stage = load_noted_stage
     main(sys.argv[1:])

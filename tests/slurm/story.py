@@ -27,8 +27,13 @@ CLOSED = 0
 """Nothing passes such a gate."""
 
 
-def write_profile(folder: Path) -> Path:
-    """The shipped profile, adapted to the toy cluster as a site would do it."""
+def write_profile(folder: Path, **constraints: str) -> Path:
+    """The shipped profile, adapted to the toy cluster as a site would do it.
+
+    Args:
+        folder: Made here.
+        constraints: Node features that a stage needs.
+    """
     profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
     profile |= {
         "slurm-init-seconds-before-status-checks": 2,
@@ -38,6 +43,8 @@ def write_profile(folder: Path) -> Path:
     }
     # SLURM counts whole minutes; one job waits its first attempt's two away.
     profile["set-resources"]["mux"]["runtime"] = "2 if attempt == 1 else 60"
+    for stage, constraint in constraints.items():
+        profile["set-resources"][stage]["constraint"] = constraint
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(profile))
     return folder

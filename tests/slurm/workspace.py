@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +107,22 @@ class Workspace:
             arguments: For Snakemake.
             config: What differs from the settings of all runs here.
         """
+        command = [
+            *(str(self.root / "bin/python"), "-m", "tests.slurm.impatient_snakemake"),
+            *("--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(profile)),
+            *("--configfile", str(REPOSITORY / "config/config.yaml")),
+            str(self._configure(run, config)),
+            *arguments,
+        ]
+        return self._spawn(run, command)
+
+    def start_dispose(self, run: str, profile: Path, *arguments: str) -> subprocess.Popen:
+        """The same by ``dispose run``, with its arguments."""
+        config = str(self._configure(run, {}))
+        command = [str(self.root / "bin/dispose"), "run", "--profile", str(profile)]
+        return self._spawn(run, [*command, "--config", config, *arguments])
+
+    def _configure(self, run: str, config: Mapping[str, object]) -> Path:
         own = {
             "run": run,
             "manifest": "media/pairs.csv",
@@ -113,13 +130,11 @@ class Workspace:
             "store": f"store-{run}",
             "models": {"bundle": "tiny", "root": "tiny"},
         }
-        (self.root / f"{run}.yaml").write_text(yaml.safe_dump(SMALL | own | config))
-        command = [
-            *(str(self.root / "bin/python"), "-m", "tests.slurm.impatient_snakemake"),
-            *("--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(profile)),
-            *("--configfile", str(REPOSITORY / "config/config.yaml"), f"{run}.yaml"),
-            *arguments,
-        ]
+        path = self.root / f"{run}.yaml"
+        path.write_text(yaml.safe_dump(SMALL | own | config))
+        return path
+
+    def _spawn(self, run: str, command: Sequence[str]) -> subprocess.Popen:
         with self.output(run).open("ab") as output:
             return subprocess.Popen(
                 command,
