@@ -113,13 +113,14 @@ def _truth(
     clips: ClipStore, number: int, field: MotionField
 ) -> tuple[list[Pixels], list[tuple[Mask, list[Mask], list[Mask]]]]:
     """Driving frames of a clip and their `figure_regions`, both moved by the alignment."""
+    scene = clips.sizes.scene(number)
 
     def moved(image: Pixels) -> Pixels:
         place = {"scale": field.scale, "shift": field.shift}
         return aligned_frame(image, **place, height=field.height, width=field.width)[0]
 
     def covered(frame: int) -> dict[str, Mask]:
-        masks = clips.sizes.scene(number).covered(frame)
+        masks = scene.covered(frame)
         return {
             name: moved(np.dstack([255 * mask.astype(np.uint8)] * 3))[..., 0] > _HALF
             for name, mask in masks.items()
