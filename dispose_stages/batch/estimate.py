@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from dispose_stages.batch.forecast import CACHED, KEPT, Verdict, reasons
+from dispose_stages.batch.forecast import CACHED, KEPT, computes
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.needed import other_runs
@@ -56,13 +57,11 @@ class StageForecast:
 
 
 def stage_forecasts(
-    prepared: PreparedRun, verdicts: Mapping[str, Mapping[str, Verdict]]
+    prepared: PreparedRun, reasons: Mapping[str, Mapping[str, str]]
 ) -> list[StageForecast]:
     """Every stage that has units, in the order of the data flow."""
     runs = [prepared.layout, *other_runs(prepared.layout)]
-    return [
-        _of_stage(prepared, stage, verdicts[stage], runs) for stage in STAGES if verdicts[stage]
-    ]
+    return [_of_stage(prepared, stage, reasons[stage], runs) for stage in STAGES if reasons[stage]]
 
 
 def gpu_hours(stages: Sequence[StageForecast]) -> float:
@@ -73,13 +72,15 @@ def gpu_hours(stages: Sequence[StageForecast]) -> float:
 def _of_stage(
     prepared: PreparedRun,
     stage: str,
-    verdicts: Mapping[str, Verdict],
+    reasons: Mapping[str, str],
     runs: Sequence[RunLayout],
 ) -> StageForecast:
     seen, size = _measured(runs, stage), _size(prepared, stage, runs)
-    compute = sum(verdict.computes for verdict in verdicts.values())
+    counts = Counter(reasons.values())
+    why = [(reason, count) for reason, count in counts.items() if computes(reason)]
+    compute = sum(count for _, count in why)
     shards = prepared.plan.shards(stage).values()
-    jobs = sum(any(verdicts[unit.id].computes for unit in units) for units in shards)
+    jobs = sum(any(computes(reasons[unit.id]) for unit in units) for units in shards)
     pace = seen.seconds_per_unit
     if pace is None:
         pace = prepared.config.shards.seconds_per_unit.get(stage, 1.0)
@@ -88,9 +89,9 @@ def _of_stage(
     return StageForecast(
         stage=stage,
         compute=compute,
-        cached=sum(verdict.why == CACHED for verdict in verdicts.values()),
-        kept=sum(verdict.why == KEPT for verdict in verdicts.values()),
-        why=list(reasons(verdicts)),
+        cached=counts[CACHED],
+        kept=counts[KEPT],
+        why=sorted(why, key=lambda item: (-item[1], item[0])),
         jobs=jobs,
         seconds=compute * pace + jobs * seen.load_seconds,
         measured=bool(seen.seconds),

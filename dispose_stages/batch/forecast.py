@@ -7,9 +7,8 @@ for the same reason; it may turn out to be there (`docs/decisions/0001-keys-foll
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from dispose_stages.batch.audit import ShardId
@@ -31,25 +30,13 @@ from dispose_stages.weights.digests import DigestCache
 CACHED = ""
 """Instead of a reason: the result is there."""
 KEPT = "failed before, kept"
+"""Instead of a reason: a failure stays what it is."""
 NEW, LOST, FORCED = "new", "lost", "forced"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a command would do with a unit.
-
-    Attributes:
-        why: Why it is computed; `CACHED`; `KEPT` where a failure stays what it is.
-        digest: Of its result, where that is known.
-    """
-
-    why: str
-    digest: str | None = None
-
-    @property
-    def computes(self) -> bool:
-        """Whether the unit is computed."""
-        return self.why not in {CACHED, KEPT}
+def computes(why: str) -> bool:
+    """Whether a unit with this reason is computed."""
+    return why not in {CACHED, KEPT}
 
 
 class Former:
@@ -94,9 +81,9 @@ class Former:
             self.weights = {s: read_stage_weights(layout, s) for s in GPU_STAGES}
 
 
-def forecast(prepared: PreparedRun) -> dict[str, dict[str, Verdict]]:
-    """What would become of every unit, by stage and id."""
-    return _Forecast(prepared).verdicts()
+def forecast(prepared: PreparedRun) -> dict[str, dict[str, str]]:
+    """Why every unit would be computed, by stage and id; `CACHED` or `KEPT` where it would not."""
+    return _Forecast(prepared).reasons()
 
 
 class _Forecast:
@@ -114,52 +101,60 @@ class _Forecast:
             for unit, result in results.items()
         }
         self._user = _first_users(prepared.plan.rows)
-        self._found: dict[str, dict[str, Verdict]] = {stage: {} for stage in STAGES}
+        self._found: dict[str, dict[str, str]] = {stage: {} for stage in STAGES}
+        self._digests: dict[tuple[str, str], str] = {}
+        """Of the results, where they are known."""
 
-    def verdicts(self) -> dict[str, dict[str, Verdict]]:
+    def reasons(self) -> dict[str, dict[str, str]]:
         for stage in STAGES:  # upstream first
             for name, units in self._run.plan.shards(stage).items():
                 plan = self._run.summary.shards[stage][name].plan
                 again = plan != self._former.plans.get((stage, name))
                 for unit in units:
-                    self._found[stage][unit.id] = self._verdict(unit, again=again)
+                    why, digest = self._judged(unit, again=again)
+                    self._found[stage][unit.id] = why
+                    if digest is not None:
+                        self._digests[stage, unit.id] = digest
         return self._found
 
-    def _verdict(self, unit: Unit, *, again: bool) -> Verdict:
-        """Of a unit, everything upstream being judged; `again`: its job runs in any case."""
-        above = {role: self._found[of][name] for role, (of, name) in unit.upstream.items()}
+    def _judged(self, unit: Unit, *, again: bool) -> tuple[str, str | None]:
+        """Reason and digest of a unit, everything upstream being judged.
+
+        Args:
+            again: Its job runs in any case.
+        """
         result = self._former.results.get((unit.stage, unit.id))
         if not again and result is not None and result.status in {Status.FAILED, Status.BLOCKED}:
-            return Verdict(KEPT)
-        for verdict in above.values():
-            if verdict.digest is None:
-                return Verdict(verdict.why)
+            return KEPT, None
+        for stage, name in unit.upstream.values():
+            if (stage, name) not in self._digests:
+                return self._found[stage][name], None
         if unit.stage == "ingest":
             return self._ingested(unit, result)
-        digests = {role: verdict.digest or "" for role, verdict in above.items()}
+        digests = {role: self._digests[above] for role, above in unit.upstream.items()}
         weights = self._weights.get(unit.stage)
         if weights is None:
-            return Verdict(self._why(unit, result, ""))
+            return self._why(unit, result, ""), None
         now = revision(unit.stage)
         key = artifact_key(unit, revision=now, weights=weights, upstream=digests)
         digest = self._digest_of(unit, key, result)
         if digest is not None:
-            return Verdict(CACHED, digest)
+            return CACHED, digest
         lost = result is not None and result.status is Status.DONE and result.key == key
-        return Verdict(self._why(unit, result, key), result.digest if lost and result else None)
+        return self._why(unit, result, key), result.digest if lost and result else None
 
-    def _ingested(self, unit: Unit, result: Result | None) -> Verdict:
+    def _ingested(self, unit: Unit, result: Result | None) -> tuple[str, str | None]:
         """Of a file: known while it is older than what was said of it."""
         if result is None or result.status is not Status.DONE:
-            return Verdict("failed before" if result is not None else NEW)
+            return ("failed before" if result is not None else NEW), None
         former = self._former.units.get((unit.stage, unit.id))
         if former is not None and former[0].stamp != unit.stamp:
-            return Verdict(FORCED)
+            return FORCED, None
         state = FileState.of(unit.source("media"))
         looked = self._former.looked[unit.id]
         if state is None or max(state.modified_ns, state.changed_ns) > looked:
-            return Verdict("changed file")
-        return Verdict(CACHED, result.digest)
+            return "changed file", None
+        return CACHED, result.digest
 
     def _digest_of(self, unit: Unit, key: str, result: Result | None) -> str | None:
         """Digest of the unit's result if it is there."""
@@ -203,8 +198,8 @@ class _Forecast:
             return f"parameter {', '.join(changed)}"
         if before.sources != after.sources:
             return "source"
-        reasons = (self._found[of][name].why for of, name in unit.upstream.values())
-        return next((why for why in reasons if why not in {CACHED, KEPT}), "what it reads")
+        reasons = (self._found[of][name] for of, name in unit.upstream.values())
+        return next(filter(computes, reasons), "what it reads")
 
 
 def _first_users(rows: list[Row]) -> dict[tuple[str, str], tuple[str, str]]:
@@ -225,12 +220,3 @@ def _known_weights(prepared: PreparedRun) -> Mapping[str, str]:
             if digest is not None:
                 known[stage] = digest
     return known
-
-
-def reasons(verdicts: Mapping[str, Verdict]) -> Iterator[tuple[str, int]]:
-    """Reasons to compute with the numbers of units, the commonest first."""
-    counts: dict[str, int] = {}
-    for verdict in verdicts.values():
-        if verdict.computes:
-            counts[verdict.why] = counts.get(verdict.why, 0) + 1
-    yield from sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from dispose_stages.cli.options import FILE, FOLDER, config_option, settings_opt
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
-    from dispose_stages.clips.pieces import Limits, Piece
+    from dispose_stages.clips.pieces import Piece
     from dispose_stages.config import Config
 
 
@@ -67,16 +68,16 @@ def clips(
     from dispose_stages.atomic import write_text
     from dispose_stages.batch.folders import clip_rows, video_files
     from dispose_stages.clips.page import contact_page
-    from dispose_stages.clips.pieces import Limits, Verdict
+    from dispose_stages.clips.pieces import Verdict
     from dispose_stages.config import load_config
     from dispose_stages.config_text import read_config_files
     from dispose_stages.errors import ManifestError
 
     files = [config_file] if config_file.exists() else []
     config = load_config(read_config_files(files, settings))
-    limits = Limits(min_seconds, min_motion)
+    least = {"min_seconds": min_seconds, "min_motion": min_motion}
     names = video_files(videos, output.parent)
-    surveys = _surveys([output.parent / name for name in names], names, limits, config)
+    surveys = _surveys([output.parent / name for name in names], names, config, least)
     found = [
         (name, piece.first, piece.count)
         for name, pieces in surveys.items()
@@ -85,7 +86,7 @@ def clips(
         if piece.verdict is Verdict.CLIP
     ]
     page = output.with_name(f"{output.stem}.clips.html")
-    write_text(page, contact_page(surveys, limits))
+    write_text(page, contact_page(surveys, **least))
     for line in _left_out(surveys):
         say(line)
     if not found:
@@ -96,7 +97,7 @@ def clips(
 
 
 def _surveys(
-    paths: list[Path], names: list[str], limits: Limits, config: Config
+    paths: list[Path], names: list[str], config: Config, least: Mapping[str, float]
 ) -> dict[str, list[Piece] | str]:
     """What every video holds, or why it cannot be used."""
     from dispose_stages.batch.machine import granted_threads, settle_device
@@ -124,7 +125,7 @@ def _surveys(
     ) as bar:
         for name, path in bar:
             try:
-                surveys[name] = survey_video(path, networks, limits, config.compute, stride)
+                surveys[name] = survey_video(path, networks, config.compute, stride, **least)
             except UnitError as error:
                 surveys[name] = f"{error.reason}: {error}"
     return surveys

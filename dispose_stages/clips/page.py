@@ -10,15 +10,18 @@ from typing import Any
 
 import jinja2
 
-from dispose_stages.clips.pieces import Limits, Piece, Verdict
+from dispose_stages.clips.pieces import Piece, Verdict
 
 
-def contact_page(surveys: Mapping[str, Sequence[Piece] | str], limits: Limits) -> str:
+def contact_page(
+    surveys: Mapping[str, Sequence[Piece] | str], *, min_seconds: float, min_motion: float
+) -> str:
     """The page as HTML; it holds its pictures.
 
     Args:
         surveys: Name of each video to what it holds, or to why it cannot be used.
-        limits: What a clip must have.
+        min_seconds: Of a clip.
+        min_motion: Of a clip, as in `Piece`.
     """
     verdicts = Counter(
         piece.verdict for found in surveys.values() if not isinstance(found, str) for piece in found
@@ -29,7 +32,8 @@ def contact_page(surveys: Mapping[str, Sequence[Piece] | str], limits: Limits) -
     return environment.from_string(Path(__file__).with_name("page.html").read_text()).render(
         clips=clips,
         pieces=pieces,
-        limits=limits,
+        min_seconds=min_seconds,
+        min_motion=min_motion,
         left_out=dict(sorted(verdicts.items())),
         videos=[_video(name, found) for name, found in surveys.items()],
     )

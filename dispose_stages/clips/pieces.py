@@ -55,19 +55,6 @@ class Piece:
     pictures: Mapping[int, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a clip must have.
-
-    Attributes:
-        seconds: Length.
-        motion: As in `Piece`.
-    """
-
-    seconds: float
-    motion: float
-
-
 def scene_samples(frames: int, cuts: Sequence[int], fps: float) -> list[list[int]]:
     """Frames to look at, scene by scene: the first, the last, and evenly between them."""
     borders = [0, *(cut for cut in cuts if cut < frames), frames]
@@ -78,14 +65,20 @@ def scene_samples(frames: int, cuts: Sequence[int], fps: float) -> list[list[int
 
 
 def find_pieces(
-    samples: Sequence[tuple[int, Frame]], size: tuple[int, int], fps: float, limits: Limits
+    samples: Sequence[tuple[int, Frame]],
+    size: tuple[int, int],
+    fps: float,
+    *,
+    min_seconds: float,
+    min_motion: float,
 ) -> Iterator[Piece]:
     """Pieces of one scene, in order.
 
     Args:
         samples: Index and persons of the frames of the scene that were looked at, ascending.
         size: Height and width of the frames, pixels.
-        limits: What a clip must have.
+        min_seconds: Of a clip.
+        min_motion: Of a clip, as in `Piece`.
     """
     for seen, run in itertools.groupby(samples, lambda sample: _seen(sample[1])):
         indices, poses = zip(*run, strict=True)
@@ -96,9 +89,9 @@ def find_pieces(
             continue
         motion = _motion(poses, size)
         verdict = Verdict.CLIP
-        if seconds < limits.seconds:
+        if seconds < min_seconds:
             verdict = Verdict.TOO_SHORT
-        elif motion < limits.motion:
+        elif motion < min_motion:
             verdict = Verdict.NO_MOTION
         yield Piece(first, last, verdict, seconds, motion)
 

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dispose_stages.artifacts import Frame
-from dispose_stages.clips.pieces import Limits, Piece, Verdict, find_pieces, scene_samples
+from dispose_stages.clips.pieces import Piece, Verdict, find_pieces, scene_samples
 from dispose_stages.config import Compute
 from dispose_stages.geometry.frames import frames_by_time, sampled_frames
 from dispose_stages.geometry.persons import is_found
@@ -32,15 +32,22 @@ Picture = UInt8[np.ndarray, "h w 3"]
 
 
 def survey_video(
-    path: Path, networks: PoseNetworks, limits: Limits, compute: Compute, stride: int
+    path: Path,
+    networks: PoseNetworks,
+    compute: Compute,
+    stride: int,
+    *,
+    min_seconds: float,
+    min_motion: float,
 ) -> list[Piece]:
     """Decode a video, find its scenes, and look at a frame of every half second.
 
     Args:
         networks: Detector and estimator.
-        limits: What a clip must have.
         compute: What decoding may take.
         stride: With which the rows will be read.
+        min_seconds: Of a clip.
+        min_motion: Of a clip, as in `Piece`.
 
     Returns:
         All of the video, in order.
@@ -62,7 +69,11 @@ def survey_video(
             piece if piece.verdict is not Verdict.CLIP else _counted(piece, probe, video, stride)
             for scene in scenes
             for piece in find_pieces(
-                [(index, poses[index]) for index in scene], size, probe.fps, limits
+                [(index, poses[index]) for index in scene],
+                size,
+                probe.fps,
+                min_seconds=min_seconds,
+                min_motion=min_motion,
             )
         ]
     return [

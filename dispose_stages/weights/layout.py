@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 SVD = "stable-video-diffusion-img2vid-xt-1-1"
 SD15 = "stable-diffusion-v1-5"
@@ -39,22 +40,6 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A tensor that tells this model from those it is taken for.
-
-    Attributes:
-        shape: In the published file; empty where the name alone tells.
-    """
-
-    tensor: str
-    shape: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        """For a message."""
-        return f"{self.tensor} {list(self.shape)}" if self.shape else self.tensor
-
-
-@dataclass(frozen=True, slots=True)
 class CheckpointFile:
     """One file that has to be there, in any of its places.
 
@@ -66,7 +51,8 @@ class CheckpointFile:
         folder: In the repository.
         below: What of a place's path stands for that folder.
         licence_needed: The publisher asks for consent before the download.
-        mark: What the published file holds and others of its form do not.
+        mark: Tensor that tells this model from those it is taken for; empty where none is needed.
+        mark_shape: In the published file; empty where the name alone tells.
     """
 
     places: tuple[Place, ...]
@@ -75,7 +61,8 @@ class CheckpointFile:
     folder: str = ""
     below: str = ""
     licence_needed: bool = False
-    mark: Mark | None = None
+    mark: str = ""
+    mark_shape: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -129,14 +116,14 @@ def _weights(
 
 
 def _svd() -> Iterable[CheckpointFile]:
-    def file(places: tuple[Place, ...], *stages: str, mark: Mark | None = None) -> CheckpointFile:
+    def file(places: tuple[Place, ...], *stages: str, **mark: Any) -> CheckpointFile:
         return CheckpointFile(
             places,
             f"stabilityai/{SVD}",
             frozenset(stages),
             below=f"{SVD}/",
             licence_needed=True,
-            mark=mark,
+            **mark,
         )
 
     vae, encoder = f"{SVD}/vae", f"{SVD}/image_encoder"
@@ -145,10 +132,11 @@ def _svd() -> Iterable[CheckpointFile]:
     # The UNet's own weights are not read: MimicMotion brings them.
     yield file((Place(f"{SVD}/unet/config.json"),), "sample")
     yield file((Place(f"{vae}/config.json"),), "sample", "mux", "score")
-    vae_mark = Mark("decoder.time_conv_out.weight", (3, 3, 3, 1, 1))
-    yield file(vae_weights, "sample", "mux", "score", mark=vae_mark)
+    time_conv, projection = "decoder.time_conv_out.weight", "visual_projection.weight"
+    stages = ("sample", "mux", "score")
+    yield file(vae_weights, *stages, mark=time_conv, mark_shape=(3, 3, 3, 1, 1))
     yield file((Place(f"{encoder}/config.json"),), "sample")
-    yield file(encoder_weights, "sample", mark=Mark("visual_projection.weight", (1024, 1280)))
+    yield file(encoder_weights, "sample", mark=projection, mark_shape=(1024, 1280))
     yield file((Place(f"{SVD}/scheduler/scheduler_config.json"),), "sample")
     yield file((Place(f"{SVD}/feature_extractor/preprocessor_config.json"),), "sample")
 
@@ -160,9 +148,9 @@ def _sd15() -> Iterable[CheckpointFile]:
     attention = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     words = "text_model.embeddings.token_embedding.weight"
     weights = (
-        (_weights(SD15, "unet", 859_520_964), Mark(attention, (1280, 768))),
-        (_weights(SD15, "vae", 83_653_863), Mark("post_quant_conv.weight", (4, 4, 1, 1))),
-        (_weights(SD15, "text_encoder", 123_060_480), Mark(words, (49408, 768))),
+        (_weights(SD15, "unet", 859_520_964), attention, (1280, 768)),
+        (_weights(SD15, "vae", 83_653_863), "post_quant_conv.weight", (4, 4, 1, 1)),
+        (_weights(SD15, "text_encoder", 123_060_480), words, (49408, 768)),
     )
     plain = (
         "unet/config.json",
@@ -176,8 +164,8 @@ def _sd15() -> Iterable[CheckpointFile]:
     )
     for path in plain:
         yield CheckpointFile((Place(f"{SD15}/{path}"),), repository, stages, below=below)
-    for places, mark in weights:
-        yield CheckpointFile(places, repository, stages, below=below, mark=mark)
+    for places, mark, shape in weights:
+        yield CheckpointFile(places, repository, stages, below=below, mark=mark, mark_shape=shape)
 
 
 def _single_files() -> Iterable[CheckpointFile]:
@@ -210,7 +198,7 @@ def _single_files() -> Iterable[CheckpointFile]:
     yield CheckpointFile(mimic, "tencent/MimicMotion", sample)
     # The exact size is not known here; the parameters alone take this much.
     dispose = (Place(DISPOSE, None, 2_740_558_404),)
-    mark = Mark("controlnet_cond_embedding.conv_in_flow.weight")
+    mark = "controlnet_cond_embedding.conv_in_flow.weight"
     yield CheckpointFile(dispose, "lihxxx/DisPose", sample, mark=mark)
 
 

@@ -89,10 +89,10 @@ def _wrong_safetensors(path: Path, file: CheckpointFile) -> str | None:
         return "not a safetensors file"
     if size < whole:
         return f"cut short: {size:,} bytes of {whole:,}"
-    mark = file.mark
-    if mark is None or (mark.tensor in shapes and mark.shape in {(), shapes[mark.tensor]}):
+    mark, shape = file.mark, file.mark_shape
+    if not mark or (mark in shapes and shape in {(), shapes[mark]}):
         return None
-    return f"another model: {mark} is not in it"
+    return f"another model: {mark}{f' {list(shape)}' if shape else ''} is not in it"
 
 
 def _wrong_pickle(path: Path, file: CheckpointFile) -> str | None:
@@ -104,9 +104,9 @@ def _wrong_pickle(path: Path, file: CheckpointFile) -> str | None:
     if not tables:
         return "not a checkpoint of PyTorch"
     # Names of tensors stand in the pickle as they are; it is searched, never executed.
-    if file.mark is None or any(file.mark.tensor.encode() in table for table in tables):
+    if any(file.mark.encode() in table for table in tables):
         return None
-    return f"another model: {file.mark.tensor} is not in it"
+    return f"another model: {file.mark} is not in it"
 
 
 def _tables(path: Path) -> list[bytes]:

@@ -1,5 +1,6 @@
 """What a command would compute, and why it says so."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from dispose_stages.atomic import write_text
 from dispose_stages.batch import forecast as module
 from dispose_stages.batch import plan
 from dispose_stages.batch.estimate import gpu_hours, stage_forecasts
-from dispose_stages.batch.forecast import forecast, reasons
+from dispose_stages.batch.forecast import computes, forecast
 from dispose_stages.batch.prepare import Forced, prepare_run
 from dispose_stages.batch.run_files import write_stage_weights
 from dispose_stages.batch.stats import Attempt, JobStats
@@ -24,8 +25,8 @@ def values(tmp_path, monkeypatch):
 
 def whys(values, forced=None):
     """Stage to reasons and numbers, where anything is computed."""
-    verdicts = forecast(prepare_run(values, forced))
-    found = {stage: dict(reasons(verdicts[stage])) for stage in STAGES}
+    reasons = forecast(prepare_run(values, forced))
+    found = {stage: Counter(filter(computes, reasons[stage].values())) for stage in STAGES}
     return {stage: why for stage, why in found.items() if why}
 
 

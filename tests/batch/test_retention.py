@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dispose_stages.batch.forecast import forecast
+from dispose_stages.batch.forecast import computes, forecast
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.prepare import Forced, prepare_run
 from dispose_stages.batch.verify import Verification
@@ -56,7 +56,7 @@ def test_freed_artifacts_of_delivered_pairs_are_not_missed(values):
     remove(values)
     after = prepare_run(values)
     assert after.control == done.control
-    assert all(not v.computes for units in forecast(after).values() for v in units.values())
+    assert not any(computes(why) for units in forecast(after).values() for why in units.values())
     assert again(values) == []
     assert str(RunOutcomes.read(done.layout.root).counts()) == "4 of 4 rows delivered"
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dispose_stages.artifacts import Frame
-from dispose_stages.clips.pieces import Limits, Verdict, find_pieces, scene_samples
+from dispose_stages.clips.pieces import Verdict, find_pieces, scene_samples
 
-LIMITS = Limits(seconds=2.0, motion=0.02)
+LEAST = {"min_seconds": 2.0, "min_motion": 0.02}
 FPS, SIZE = 10.0, (200, 100)
 
 
@@ -21,7 +21,7 @@ def pose(persons=1, *, visible=18, lift=0.0):
 
 def verdicts(*poses, step=5):
     samples = [(step * number, each) for number, each in enumerate(poses)]
-    return [(p.first, p.last, p.verdict) for p in find_pieces(samples, SIZE, FPS, LIMITS)]
+    return [(p.first, p.last, p.verdict) for p in find_pieces(samples, SIZE, FPS, **LEAST)]
 
 
 MOVING = [pose(lift=0.1 * (number % 2)) for number in range(6)]

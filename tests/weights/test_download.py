@@ -30,8 +30,7 @@ SVD = f"stabilityai/{layout.SVD}"
 def _shrunk(file: layout.CheckpointFile) -> layout.CheckpointFile:
     """The entry as it would be if the small bundle were what is published."""
     places = tuple(replace(p, size=None, at_least=1, sha256="") for p in file.places)
-    mark = file.mark and replace(file.mark, shape=())
-    return replace(file, places=places, mark=mark)
+    return replace(file, places=places, mark_shape=())
 
 
 @pytest.fixture

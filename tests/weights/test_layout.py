@@ -17,7 +17,7 @@ from dispose_stages.errors import WeightsError
 from dispose_stages.weights import layout
 from dispose_stages.weights.bundle import MARKER, bundle_name, write_marker
 from dispose_stages.weights.digests import DigestCache, stage_digest
-from dispose_stages.weights.layout import FILES, CheckpointFile, Mark, Place, files_of
+from dispose_stages.weights.layout import FILES, CheckpointFile, Place, files_of
 from dispose_stages.weights.recognition import wrong_form
 from dispose_stages.weights.verification import (
     complete_stages,
@@ -38,14 +38,14 @@ def write_form(path: Path, file: CheckpointFile, size: int) -> None:
         return
     with path.open("wb") as stream:
         if path.suffix == ".safetensors":
-            name, shape = (file.mark.tensor, file.mark.shape) if file.mark else ("w", ())
+            name, shape = (file.mark, file.mark_shape) if file.mark else ("w", ())
             entry = {"dtype": "F16", "shape": shape, "data_offsets": [0, size // 2]}
             header = json.dumps({name: entry}).encode()
             stream.write(len(header).to_bytes(8, "little") + header)
         elif path.suffix in {".bin", ".pth", ".tar"}:
             archive = BytesIO()
             with zipfile.ZipFile(archive, "w") as entries:
-                entries.writestr("archive/data.pkl", file.mark.tensor if file.mark else "w")
+                entries.writestr("archive/data.pkl", file.mark or "w")
             # A zip may be preceded by anything; its directory stands at the end.
             stream.write(b"PK\x03\x04")
             stream.seek(size - len(archive.getvalue()))
@@ -257,7 +257,7 @@ def test_another_model_is_named(tmp_path: Path) -> None:
     assert "another model: decoder.time_conv_out" in reason_for(tmp_path, VAE)
     lay_out(tmp_path)
     dispose = next(file for file in FILES if file.name == layout.DISPOSE)
-    mimic = replace(dispose, mark=Mark("unet.conv_in.weight"))
+    mimic = replace(dispose, mark="unet.conv_in.weight")
     write_form(tmp_path / layout.DISPOSE, mimic, 3_000_000_000)
     assert "another model: controlnet" in reason_for(tmp_path, layout.DISPOSE)
 
@@ -266,7 +266,7 @@ def test_another_model_is_named(tmp_path: Path) -> None:
 def test_marks_are_of_the_networks(file: CheckpointFile) -> None:
     """The small bundle has the published networks' tensors, of other widths."""
     small = Path(__file__).parents[2] / "bundles/small"
-    assert wrong_form(small / file.name, replace(file, mark=Mark(file.mark.tensor))) is None
+    assert wrong_form(small / file.name, replace(file, mark_shape=())) is None
 
 
 RECORDED = {
@@ -281,15 +281,13 @@ RECORDED = {
 
 def test_marks_are_in_the_published_files_and_in_no_other() -> None:
     """As recorded from them; what marks one file is of another shape, or absent, in all others."""
-    marks = {file.name: file.mark for file in FILES if file.mark}
+    marks = {f.name: (f.mark, f.mark_shape) for f in FILES if f.mark}
     assert marks.keys() == RECORDED.keys()
     tables = {name: manifest(recorded)["tensors"] for name, recorded in RECORDED.items()}
     tables[layout.MIMIC_MOTION] = manifest("MimicMotion_unet_posenet")["tensors"]
-    for name, mark in marks.items():
-        held = {
-            n: tuple(table[mark.tensor][0]) for n, table in tables.items() if mark.tensor in table
-        }
-        alike = {n for n, shape in held.items() if mark.shape in {(), shape}}
+    for name, (mark, wanted) in marks.items():
+        held = {n: tuple(table[mark][0]) for n, table in tables.items() if mark in table}
+        alike = {n for n, shape in held.items() if wanted in {(), shape}}
         assert alike == {name}
 
 
