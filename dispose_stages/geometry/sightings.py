@@ -1,13 +1,13 @@
 """Persons as they are seen frame by frame, and how well a sighting fits a person's track.
 
 Costs are negative logarithms of likelihoods, in the mean over keypoints: how far these are from
-where the track leads, in units of a tolerance that grows with the body and the gap.
+where the track leads, in units of a tolerance that grows with the body and the gap, and how
+unlike the body is.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Frame
+from dispose_stages.geometry.limbs import measured_limbs, unlike
 
 _NEAR = 0.03
 """Distance from where a moving person is expected that costs 0.5, in body sizes."""
@@ -26,8 +27,8 @@ _TURN_COST, _TURN_REACH = 3.0, 0.1
 """For somebody who stops or turns about, and the tolerance around where they were."""
 _MOST = 12.5
 """That one keypoint can cost, as limbs are mistaken."""
-_SIZE_TOLERANCE, _SIZE_MOST = 0.05, 4.0
-"""Of the logarithm of trunk lengths, and the most that they can cost."""
+_BODY_MOST = 4.0
+"""That one sighting's body can cost."""
 _ALONE_COST = 4.0
 """Of a sighting in a track that has no two sightings to go by."""
 _WINDOW = 8
@@ -47,7 +48,7 @@ class Sighting:
         seen: Which of them are visible.
         box: Corners, pixels.
         size: The box's longer side, pixels.
-        trunk: From the neck to between the hips, pixels; 0 where it is hidden.
+        limbs: From `measured_limbs`.
     """
 
     frame: int
@@ -56,7 +57,7 @@ class Sighting:
     seen: Bool[np.ndarray, "18"]
     box: Float64[np.ndarray, "4"]
     size: float
-    trunk: float
+    limbs: Float64[np.ndarray, "3 6"]
 
     def cost(
         self, other: Sighting, moved: Float64[np.ndarray, "2"] | float, tolerance: float
@@ -85,9 +86,7 @@ def sightings(frame: Frame, number: int, height: int, width: int) -> list[Sighti
         seen = frame.scores[row, BODY_KEYPOINTS] > VISIBLE_SCORE
         box = frame.boxes[row]
         size = max(float(np.ptp(box.reshape(2, 2), axis=0).max()), 1.0)
-        trunk = float(np.linalg.norm(points[1] - points[[8, 11]].mean(axis=0)))
-        trunk *= bool(seen[[1, 8, 11]].all())
-        found.append(Sighting(number, row, points, seen, box, size, trunk))
+        found.append(Sighting(number, row, points, seen, box, size, measured_limbs(points, seen)))
     return found
 
 
@@ -119,16 +118,15 @@ class Track:
     Attributes:
         seen: Sightings, ascending.
         turned: Index of the sighting from which on the present speed holds.
+        limbs: Sum over the sightings.
     """
 
-    seen: list[Sighting] = field(default_factory=list)
+    seen: list[Sighting]
     turned: int = 0
+    limbs: Float64[np.ndarray, "3 6"] = field(init=False)
 
-    @property
-    def trunk(self) -> float:
-        """Median length, pixels; 0 where it is always hidden."""
-        lengths = [each.trunk for each in self.seen if each.trunk]
-        return statistics.median(lengths) if lengths else 0.0
+    def __post_init__(self) -> None:
+        self.limbs = np.sum([each.limbs for each in self.seen], axis=0)
 
     def ahead(self) -> tuple[Sighting, Float64[np.ndarray, "2"]]:
         """Last sighting and speed there."""
@@ -138,10 +136,20 @@ class Track:
         """First sighting and speed there."""
         return self.seen[0], speed(self.seen[:_WINDOW])
 
+    def keep(self, seen: list[Sighting]) -> None:
+        """Only some sightings."""
+        self.seen, self.turned = seen, 0
+        self.__post_init__()
+
+    def insert(self, sighting: Sighting) -> None:
+        """Add a sighting of a frame that the track lacks."""
+        bisect.insort(self.seen, sighting, key=_frame)
+        self.limbs = self.limbs + sighting.limbs
+
     def follow(self, sighting: Sighting) -> None:
         """Go on from a later sighting."""
         straight, turned = _ways(*self.ahead(), sighting, known=len(self.seen) > 2)
-        self.seen.append(sighting)
+        self.insert(sighting)
         if turned < straight and len(self.seen) > 3:
             self.turned = len(self.seen) - 2
 
@@ -149,37 +157,41 @@ class Track:
         """Of going on from each of some later sightings, straight on or having turned."""
         last, motion = self.ahead()
         known = len(self.seen) > 2
-        return [
-            min(_ways(last, motion, each, known=known)) + self.size_cost(each.trunk)
-            for each in later
-        ]
+        return [min(_ways(last, motion, each, known=known)) + self.unlike(each) for each in later]
 
     def cost_within(self, sighting: Sighting) -> float:
         """Of a sighting that lies anywhere in the track, from those before it or those after."""
-        others = [each for each in self.seen if each.frame != sighting.frame]
-        before = [each for each in others if each.frame < sighting.frame][-_WINDOW:]
-        after = [each for each in others if each.frame > sighting.frame][:_WINDOW]
+        place = bisect.bisect_left(self.seen, sighting.frame, key=_frame)
+        there = place < len(self.seen) and self.seen[place].frame == sighting.frame
+        before = self.seen[max(place - _WINDOW, 0) : place]
+        after = self.seen[place + there :][:_WINDOW]
         costs = [
-            min(_ways(side[place], speed(side), sighting, known=True))
-            for side, place in ((before, -1), (after, 0))
+            min(_ways(side[end], speed(side), sighting, known=True))
+            for side, end in ((before, -1), (after, 0))
             if len(side) > 1
         ]
-        return min(costs, default=_ALONE_COST) + self.size_cost(sighting.trunk)
+        return min(costs, default=_ALONE_COST) + self.unlike(sighting)
 
-    def size_cost(self, trunk: float, most: float = _SIZE_MOST) -> float:
-        """Of a trunk of another length; the most that one sighting's may cost is little."""
-        own = self.trunk
-        if not (trunk and own):
-            return 0.0
-        return min(0.5 * (math.log(trunk / own) / _SIZE_TOLERANCE) ** 2, most)
+    def unlike(self, sighting: Sighting) -> float:
+        """Cost of the sighting's body; as postures change it, it never decides alone."""
+        return min(float(unlike(self.limbs, sighting.limbs)), _BODY_MOST)
+
+
+def _frame(sighting: Sighting) -> int:
+    return sighting.frame
 
 
 def _ways(
     last: Sighting, motion: Float64[np.ndarray, "2"], sighting: Sighting, *, known: bool
 ) -> tuple[float, float]:
-    """Costs of having gone straight on, and of having stopped or turned about."""
+    """Costs of having gone straight on, and of having stopped or turned about.
+
+    Where more places are within the tolerance, each is less likely.
+    """
     gap = sighting.frame - last.frame
     wait = abs(gap)
-    tolerance = _NEAR * (1 + _LOOSENING * (wait - 1)) if known else _UNKNOWN * wait**0.5
-    straight = last.cost(sighting, motion * gap, tolerance)
-    return straight, _TURN_COST + last.cost(sighting, 0.0, _TURN_REACH * wait**0.5)
+    looser = 1 + _LOOSENING * (wait - 1) if known else wait**0.5
+    tolerance = (_NEAR if known else _UNKNOWN) * looser
+    straight = last.cost(sighting, motion * gap, tolerance) + float(np.log(looser))
+    turned = last.cost(sighting, 0.0, _TURN_REACH * wait**0.5) + 0.5 * float(np.log(wait))
+    return straight, _TURN_COST + turned

@@ -1,9 +1,10 @@
-"""Persons through a video that shows several, by where and how they move, not by their looks.
+"""Persons through a video that shows several, by where and how they move and how they are built.
 
-Frame by frame tracks and sightings are matched one to one; whoever might be either of two waits.
-What turns out to fit its track badly is taken out of it, tracks that end are linked with tracks
-that begin (somebody who left comes back, the same size and from where they can have been), and
-what waited goes where both sides of a track lead.
+Nothing is known of their looks. Frame by frame tracks and sightings are matched one to one;
+whoever might be either of two waits. What turns out to fit its track badly is taken out of it,
+and a track is cut where another body goes on in it. Over the whole clip tracks that end are
+linked with tracks that begin (somebody who left comes back, built the same and from where they
+can have been), and what waited goes where both sides of a track lead.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from dispose_stages.artifacts import Frame
+from dispose_stages.geometry.limbs import unlike
 from dispose_stages.geometry.sightings import TRUNK, Sighting, Track, sightings
 
 NOT_FOUND = -1
@@ -21,8 +23,12 @@ _STRANGE = 9.0
 """Cost from which a sighting is somebody else."""
 _MARGIN = 0.5
 """By which the best match must be better than any other of the track and of the sighting."""
-_MISFIT = 6.0
+_MISFIT = 4.0
 """Cost from which a sighting does not belong in the track that it is in."""
+_CHANGED = 4.0
+"""Cost from which the bodies before and after a place in a track are two."""
+_CHANGE_WINDOW = 24
+"""Sightings on either side that are compared there, at most."""
 _PATIENCE = 6
 """Frames for which a track that is unseen goes on at its speed."""
 _LEAST_SIGHTINGS = 3
@@ -56,7 +62,9 @@ def follow_persons(
     long, short = _by_length(tracks)
     waiting += [each for track in (*long, *short) for each in _misfits(track)]
     waiting += [each for track in short for each in track.seen]
-    left = _insert(linked := _link(long), waiting)
+    linked = _link([part for track in long for part in _parts(track)])
+    waiting += [each for track in linked for each in _misfits(track)]
+    left = _insert(linked, waiting)
     persons = _link([*linked, *(Track([each]) for each in left)])
     persons.sort(key=lambda track: (track.seen[0].frame, track.seen[0].row))
     return [_rows(track, len(frames)) for track in persons]
@@ -80,9 +88,10 @@ def _by_length(tracks: Iterable[Track]) -> tuple[list[Track], list[Track]]:
 def _match(frames: Sequence[Sequence[Sighting]]) -> tuple[list[Track], list[Sighting]]:
     """Tracks in order of appearance, and the sightings that might belong to several."""
     tracks: list[Track] = []
+    live: list[Track] = []
     waiting: list[Sighting] = []
     for number, seen in enumerate(frames):
-        live = [track for track in tracks if number - track.seen[-1].frame <= _PATIENCE]
+        live = [track for track in live if number - track.seen[-1].frame <= _PATIENCE]
         costs = np.minimum([track.costs_ahead(seen) for track in live], _STRANGE)
         taken = set()
         for i, j in _assigned(costs):
@@ -94,7 +103,9 @@ def _match(frames: Sequence[Sequence[Sighting]]) -> tuple[list[Track], list[Sigh
                 waiting.append(seen[j])
             else:
                 live[i].follow(seen[j])
-        tracks += [Track([each]) for j, each in enumerate(seen) if j not in taken]
+        new = [Track([each]) for j, each in enumerate(seen) if j not in taken]
+        tracks += new
+        live += new
     return tracks, waiting
 
 
@@ -113,12 +124,41 @@ def _misfits(track: Track) -> list[Sighting]:
     """Take out of a track what its other sightings do not lead to."""
     if len(track.seen) <= _LEAST_SIGHTINGS:
         return []
-    out = [each for each in track.seen if track.cost_within(each) > _MISFIT]
-    if len(out) > len(track.seen) - _LEAST_SIGHTINGS:  # nobody leads anywhere: leave it whole
+    out: list[Sighting] = []
+    kept: list[Sighting] = []
+    for each in track.seen:
+        (out if track.cost_within(each) > _MISFIT else kept).append(each)
+    if len(kept) < _LEAST_SIGHTINGS:  # nobody leads anywhere: leave it whole
         return []
-    track.seen = [each for each in track.seen if not any(each is other for other in out)]
-    track.turned = 0
+    track.keep(kept)
     return out
+
+
+def _parts(track: Track) -> list[Track]:
+    """The track, cut where the body changes; a cut too many is mended by linking."""
+    parts, rest = [], [track]
+    while rest:
+        part = rest.pop()
+        if (place := _change(part)) is None:
+            parts.append(part)
+        else:
+            rest += [Track(part.seen[:place]), Track(part.seen[place:])]
+    return sorted(parts, key=lambda part: part.seen[0].frame)
+
+
+def _change(track: Track) -> int | None:
+    """Index of the sighting from which on the body is another one."""
+    count = len(track.seen)
+    places = np.arange(_LEAST_SIGHTINGS, count - _LEAST_SIGHTINGS + 1)
+    if not len(places):
+        return None
+    limbs = np.stack([each.limbs for each in track.seen])
+    sums = np.concatenate([np.zeros((1, *limbs.shape[1:])), np.cumsum(limbs, axis=0)])
+    before = sums[places] - sums[np.maximum(places - _CHANGE_WINDOW, 0)]
+    after = sums[np.minimum(places + _CHANGE_WINDOW, count)] - sums[places]
+    costs = unlike(before, after)
+    worst = int(np.argmax(costs))
+    return int(places[worst]) if costs[worst] >= _CHANGED else None
 
 
 def _link(tracks: Sequence[Track]) -> list[Track]:
@@ -152,7 +192,8 @@ def _link_cost(first: Track, second: Track) -> float:
     else:
         step = (new.box - last.box).reshape(2, 2).mean(axis=0)
     wide = size if common else 2 * size
-    reach, rise = ((r + d * gap) * wide for r, d in zip(_LINK_REACH, _LINK_DRIFT, strict=True))
+    looser = 1 + gap * np.divide(_LINK_DRIFT, _LINK_REACH)
+    reach, rise = wide * looser * _LINK_REACH
     tolerance = _LINK_SPEED * size
     straight = sum(0.25 * ((step[0] - v[0] * gap) / reach) ** 2 for v in (before, after))
     straight += 0.5 * ((before[0] - after[0]) / tolerance) ** 2
@@ -160,8 +201,9 @@ def _link_cost(first: Track, second: Track) -> float:
     beyond = max(0.0, abs(step[0]) - sum(pace) * gap / 2)
     turned = _LINK_TURN_COST + 0.5 * (beyond / reach) ** 2
     turned += 0.5 * ((pace[0] - pace[1]) / tolerance) ** 2
-    unlike = first.size_cost(second.trunk, most=_LINK_MOST)
-    return float(min(straight, turned) + 0.5 * (step[1] / rise) ** 2 + unlike)
+    elsewhere = float(np.log(looser).sum())  # as in `sightings`: the wider, the less likely
+    bodies = float(unlike(first.limbs, second.limbs))
+    return float(min(straight, turned) + 0.5 * (step[1] / rise) ** 2) + elsewhere + bodies
 
 
 def _insert(tracks: Sequence[Track], waiting: Iterable[Sighting]) -> list[Sighting]:
@@ -177,7 +219,7 @@ def _insert(tracks: Sequence[Track], waiting: Iterable[Sighting]) -> list[Sighti
         placed = {i: free[j] for i, j in _assigned(costs) if costs[i, j] < _STRANGE}
         for i, each in enumerate(seen):
             if i in placed:
-                placed[i].seen = sorted([*placed[i].seen, each], key=lambda s: s.frame)
+                placed[i].insert(each)
             else:
                 left.append(each)
     return left

@@ -28,7 +28,7 @@ class MotionParams(Params):
     grounded: Literal["line", "feet"] = "line"
     """How ``align: proportions`` finds the floor; as `tracking` below, it never is the former
     again."""
-    tracking: Literal["overlap", "linked"] = "overlap"
+    tracking: Literal["overlap", "limbs"] = "overlap"
     """How ``person: tracked`` follows. No rule but that one follows, and it never by overlap again:
     the value gives its units keys of their own and leaves all others theirs."""
     reference_person: str | None = None
@@ -50,7 +50,7 @@ def motion_params(
         person=driver,
         reference_person=None if reference == driver else reference,
         grounded="feet" if parameters.align == "proportions" else "line",
-        tracking="linked" if driver == "tracked" else "overlap",
+        tracking="limbs" if driver == "tracked" else "overlap",
         fit_found_persons=corrected,
     )
 
