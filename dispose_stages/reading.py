@@ -45,7 +45,7 @@ from dispose_stages.geometry.drawing import draw_pose
 from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_still
-from dispose_stages.store.shelf import DeliveredVideo, VideoShelf
+from dispose_stages.store.shelf import Video, VideoShelf
 from dispose_stages.store.video import VideoReader
 from dispose_stages.wording import did_you_mean
 
@@ -214,7 +214,7 @@ class Pair:
         return {name.removeprefix("score_"): value for name, value in columns.items()}
 
     @property
-    def video(self) -> DeliveredVideo:
+    def video(self) -> Video:
         """The delivered file and what its sidecar says.
 
         Raises:

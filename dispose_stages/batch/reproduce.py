@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,10 @@ from dispose_stages.batch.plan import revision
 from dispose_stages.batch.run_files import read_pairs, write_stage_weights
 from dispose_stages.batch.unit import Result, Status, Unit
 from dispose_stages.config import STAGES, Config
-from dispose_stages.errors import ConfigError, StoreError
-from dispose_stages.records import parse, read_bytes
+from dispose_stages.errors import StoreError
 from dispose_stages.store.files import file_digest
 from dispose_stages.store.recipe import Made, read_recipe
-from dispose_stages.store.shelf import DeliveredVideo, VideoShelf
+from dispose_stages.store.shelf import Video, VideoShelf
 from dispose_stages.weights.digests import DigestCache, digest_stages
 
 _SHARD = "0-of-1"
@@ -41,57 +39,34 @@ class Likeness(StrEnum):
     PROGRAM = "other weights, or another revision of the stage"
 
 
-@dataclass(frozen=True, slots=True)
-class Original:
-    """A delivered video as its sidecar describes it.
+def read_original(path: Path) -> tuple[Video, list[Made]]:
+    """A delivered video as its sidecar describes it, and all that was computed for it.
 
-    Attributes:
-        video: The sidecar's own words.
-        bundle: Which checkpoints it was made with.
-        steps: Everything that was computed for it, and its sources.
+    Raises:
+        StoreError: There is no such video with its sidecar, or the sidecar says too little.
     """
-
-    video: DeliveredVideo
-    bundle: str
-    version: str
-    steps: Sequence[Made]
-
-    @classmethod
-    def read(cls, path: Path) -> Original:
-        """Read the sidecar of a video.
-
-        Raises:
-            StoreError: There is no such video with its sidecar, or the sidecar says too little.
-        """
-        shelf = VideoShelf(path.parent)
-        found = shelf.find(path.stem)
-        if found is None or found.path.name != path.name:
-            raise StoreError(f"{path}: no delivered video with its sidecar")
-        told = parse(read_bytes(shelf.sidecar(path.stem))).get("metadata") or {}
-        steps = read_recipe(found.provenance.get("recipe", ()))
-        upstream = {
-            role: (str(item["stage"]), str(item["key"]))
-            for role, item in found.provenance["upstream"].items()
-        }
-        params = dict(found.provenance["params"])
-        mux = Made("mux", found.key, found.digest, str(params["pair_id"]), params, upstream)
-        bundle, version = str(told.get("weights", "")), str(told.get("dispose_version", ""))
-        return cls(found, bundle, version, [*steps, mux])
-
-    def sources(self) -> list[str]:
-        """SHA-256 of the media."""
-        return [step.key for step in self.steps if step.stage == "ingest"]
+    video = VideoShelf(path.parent).find(path.stem)
+    if video is None or video.path.name != path.name:
+        raise StoreError(f"{path}: no delivered video with its sidecar")
+    steps = read_recipe(video.provenance.get("recipe", ()))
+    upstream = {
+        role: (str(item["stage"]), str(item["key"]))
+        for role, item in video.provenance["upstream"].items()
+    }
+    params = dict(video.provenance["params"])
+    mux = Made("mux", video.key, video.digest, str(params["pair_id"]), params, upstream)
+    return video, [*steps, mux]
 
 
-def find_media(original: Original, places: Iterable[Path]) -> dict[str, Path]:
+def find_media(video: Path, steps: Sequence[Made], places: Iterable[Path]) -> dict[str, Path]:
     """The media by their SHA-256: in files and folders, and where the run had them.
 
     Raises:
         StoreError: Some are in none of these.
     """
-    wanted = set(original.sources())
+    wanted = {step.key for step in steps if step.stage == "ingest"}
     found: dict[str, Path] = {}
-    for path in (*_files(places), *_planned(original.video.path)):
+    for path in (*_files(places), *_planned(video)):
         if wanted <= found.keys():
             break
         if path.is_file() and (digest := file_digest(path)) in wanted:
@@ -116,44 +91,38 @@ def _planned(video: Path) -> Iterator[Path]:
 
 
 def rebuild(
-    original: Original, media: Mapping[str, Path], config: Config, folder: Path
+    recipe: Sequence[Made], media: Mapping[str, Path], config: Config, folder: Path
 ) -> Iterator[tuple[Made, Likeness]]:
     """Compute everything again, stage by stage, below a folder; says how each unit compares.
 
     The video then lies in ``videos`` of the folder.
 
     Raises:
-        ConfigError: The configuration has other checkpoints than the video was made with.
         StoreError: A stage comes to no result.
     """
-    if original.bundle and original.bundle != config.models.bundle:
-        raise ConfigError(
-            f"the video was made with the bundle {original.bundle!r}, the configuration has "
-            f"{config.models.bundle!r}; --set models=... names another"
-        )
     layout = RunLayout(folder)
-    write_text(layout.config, readable_json(_settled(original, config, folder)))
-    stages = [stage for stage in STAGES if any(step.stage == stage for step in original.steps)]
+    write_text(layout.config, readable_json(_settled(recipe, config, folder)))
+    stages = [stage for stage in STAGES if any(step.stage == stage for step in recipe)]
     cache = DigestCache(folder / "weights.json")
     weights = digest_stages(config.models.folder, set(stages) - {"ingest"}, cache)
     write_stage_weights(layout, config.models.bundle, weights)
     results: dict[tuple[str, str], Result] = {}
     for stage in stages:
-        steps = [step for step in original.steps if step.stage == stage]
-        units = [_unit(original, step, media) for step in steps]
+        steps = [step for step in recipe if step.stage == stage]
+        units = [_unit(recipe, step, media) for step in steps]
         ledger = _compute(layout, stage, units)
         for step, unit in zip(steps, units, strict=True):
             result = _checked(stage, ledger[unit.id])
-            same = all(_same(original, results, above) for above in step.upstream.values())
+            same = all(_same(recipe, results, above) for above in step.upstream.values())
             results[stage, step.key] = result
             yield step, _likeness(step, result, same_inputs=same)
 
 
-def _settled(original: Original, config: Config, folder: Path) -> dict[str, Any]:
+def _settled(recipe: Sequence[Made], config: Config, folder: Path) -> dict[str, Any]:
     """The configuration with what stages take from there and not from their units."""
     values = config.model_dump(mode="json")
     values |= {"store": str(folder / "store"), "score": {}}
-    for step in original.steps:
+    for step in recipe:
         if step.stage == "sample":
             values["sampling"]["precision"] = step.params["precision"]
         if step.stage == "correspondence":
@@ -166,9 +135,9 @@ def _kind(step: Made) -> str:
     return "video" if step.stage == "mux" or step.params.get("kind") == "video" else "image"
 
 
-def _unit(original: Original, step: Made, media: Mapping[str, Path]) -> Unit:
+def _unit(recipe: Sequence[Made], step: Made, media: Mapping[str, Path]) -> Unit:
     if step.stage == "ingest":
-        (reader, *_) = (r for r in original.steps if (step.stage, step.key) in r.upstream.values())
+        (reader, *_) = (r for r in recipe if (step.stage, step.key) in r.upstream.values())
         params: dict[str, Any] = {"kind": _kind(reader)}
         frame = reader.params.get("reference_frame")
         if frame is not None and params["kind"] == "image":
@@ -178,15 +147,15 @@ def _unit(original: Original, step: Made, media: Mapping[str, Path]) -> Unit:
         params = dict(step.params)
         read = [key for of, key in step.upstream.values() if of == "ingest"]
         sources = {_kind(step): str(media[key]) for key in read}
-    upstream = {role: (of, _name(original, of, key)) for role, (of, key) in step.upstream.items()}
-    name = _name(original, step.stage, step.key)
+    upstream = {role: (of, _name(recipe, of, key)) for role, (of, key) in step.upstream.items()}
+    name = _name(recipe, step.stage, step.key)
     return Unit(step.stage, name, name, 0, params, sources, upstream)
 
 
-def _name(original: Original, stage: str, key: str) -> str:
+def _name(recipe: Sequence[Made], stage: str, key: str) -> str:
     if stage == "ingest":
         return key[:20]
-    (step,) = (s for s in original.steps if (s.stage, s.key) == (stage, key))
+    (step,) = (s for s in recipe if (s.stage, s.key) == (stage, key))
     return step.unit
 
 
@@ -206,9 +175,9 @@ def _checked(stage: str, result: Result) -> Result:
 
 
 def _same(
-    original: Original, results: Mapping[tuple[str, str], Result], above: tuple[str, str]
+    recipe: Sequence[Made], results: Mapping[tuple[str, str], Result], above: tuple[str, str]
 ) -> bool:
-    (step,) = (s for s in original.steps if (s.stage, s.key) == above)
+    (step,) = (s for s in recipe if (s.stage, s.key) == above)
     return results[above].digest == step.digest
 
 

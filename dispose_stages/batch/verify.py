@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from dispose_stages.batch.audit import ShardId
@@ -33,26 +32,15 @@ from dispose_stages.store.listing import stored_files
 from dispose_stages.store.shelf import VideoShelf
 
 
-@dataclass(frozen=True, slots=True)
-class DamagedFile:
-    """Something that is not what it should be.
-
-    Attributes:
-        what: What is wrong with it.
-        shard: (stage, shard) that has to run again; None where planning mends it.
-    """
-
-    path: Path
-    what: str
-    shard: ShardId | None = None
-
-
 class Verification:
     """One look at a run; damage is taken out of use as it is found, unless only looked for.
 
     Args:
         repair: Take damaged files out of use.
         on_progress: Called with (looked at, of how many, what).
+
+    Attributes:
+        again: Jobs that have to run again for what was found; planning mends all else.
     """
 
     def __init__(
@@ -64,14 +52,15 @@ class Verification:
     ) -> None:
         self.layout = layout
         self.repair = repair
+        self.again: set[ShardId] = set()
         self._progress = on_progress
         config = read_run_config(layout)
         self._store = ArtifactStore(Path(config.store))
         self._keeps = config.store.keeps
         self._shelf = VideoShelf(layout.videos)
 
-    def damages(self, *, whole_store: bool = False) -> Iterator[DamagedFile]:
-        """All damage of the run: plan, ledgers, artifacts and videos.
+    def damages(self, *, whole_store: bool = False) -> Iterator[tuple[Path, str]]:
+        """All that is not what it should be, and how: plan, ledgers, artifacts and videos.
 
         Args:
             whole_store: Look at artifacts of other runs too.
@@ -87,20 +76,21 @@ class Verification:
             if shard[0] in STORED_STAGES:
                 seen.add(self._store.path(shard[0], result.key))
             if damage := self._result(shard, unit, result):
+                self.again.add(shard)
                 yield damage
             self._progress(number, len(todo), f"{shard[0]} {unit}")
         yield from self._strangers()
         if whole_store:
             yield from self._others(seen)
 
-    def _strangers(self) -> Iterator[DamagedFile]:
+    def _strangers(self) -> Iterator[tuple[Path, str]]:
         """Videos that the run no longer owns."""
         with suppress(StoreError):  # said already
             for pair_id in stranger_videos(self.layout, read_pairs(self.layout)):
                 what = f"belongs to no row of the manifest; {STRANGERS_REMEDY}"
-                yield DamagedFile(self.layout.videos / pair_id, what)
+                yield self.layout.videos / pair_id, what
 
-    def _plan(self) -> Iterator[DamagedFile]:
+    def _plan(self) -> Iterator[tuple[Path, str]]:
         """Small files; planning writes most of them anew, and their rules the others."""
         layout = self.layout
         yield from self._small(layout.summary, PlanSummary.read, remove=False)
@@ -115,11 +105,11 @@ class Verification:
 
     def _small(
         self, path: Path, read: Callable[[Path], object], *, remove: bool = True
-    ) -> Iterator[DamagedFile]:
+    ) -> Iterator[tuple[Path, str]]:
         if path.exists() and (what := _complaint(read, path)):
             if self.repair and remove:
                 _discard(path)
-            yield DamagedFile(path, what)
+            yield path, what
 
     def _done(self) -> Iterator[tuple[ShardId, str, Result]]:
         for path in self.layout.existing(self.layout.ledger, *STORED_STAGES, "mux"):
@@ -128,9 +118,9 @@ class Verification:
                     if result.status is Status.DONE:
                         yield (path.parent.name, path.stem), unit, result
 
-    def _result(self, shard: ShardId, unit: str, result: Result) -> DamagedFile | None:
+    def _result(self, shard: ShardId, unit: str, result: Result) -> tuple[Path, str] | None:
         if shard[0] == "mux":
-            return self._video(shard, unit, result)
+            return self._video(unit, result)
         path = self._store.path(shard[0], result.key)
         if not self._keeps(shard[0]) and not path.exists():
             return None  # it was freed; where something needs it, planning makes it again
@@ -139,13 +129,13 @@ class Verification:
         except (ArtifactMissingError, ArtifactCorruptError) as error:
             if self.repair:
                 _discard(path)
-            return DamagedFile(path, str(error), shard)
+            return path, str(error)
         if found == result.digest:
             return None
         # Whole in itself, so it is the ledger that speaks of something else.
-        return DamagedFile(path, "is not the content that the ledger names", shard)
+        return path, "is not the content that the ledger names"
 
-    def _video(self, shard: ShardId, pair_id: str, result: Result) -> DamagedFile | None:
+    def _video(self, pair_id: str, result: Result) -> tuple[Path, str] | None:
         found = self._shelf.find(pair_id, result.key)
         path = self._shelf.folder / str(result.facts.get("file", pair_id))
         if found is None:
@@ -156,9 +146,9 @@ class Verification:
             return None
         if self.repair:
             self._shelf.recall(pair_id)
-        return DamagedFile(path, what, shard)
+        return path, what
 
-    def _others(self, seen: set[Path]) -> Iterator[DamagedFile]:
+    def _others(self, seen: set[Path]) -> Iterator[tuple[Path, str]]:
         files = [
             file
             for file in stored_files(self._store.root, STORED_STAGES)
@@ -170,7 +160,7 @@ class Verification:
             if what:
                 if self.repair:
                     _discard(file.path)
-                yield DamagedFile(file.path, what)
+                yield file.path, what
 
 
 def _complaint(read: Callable[..., object], *arguments: object) -> str:

@@ -13,6 +13,7 @@ import click
 from dispose_stages.cli.logs import configure_logging
 from dispose_stages.cli.options import FILE, FOLDER, config_option, settings_option
 from dispose_stages.cli.terminal import say
+from dispose_stages.errors import ConfigError
 
 EXIT_DIFFERS = 6
 LEAST_PSNR = 30.0
@@ -68,24 +69,25 @@ def reproduce(
     Exit status: 0 the same bytes, or near enough; 6 another video, or another program or weights.
     """
     configure_logging(verbose=obj["verbose"])
-    from dispose_stages.batch.reproduce import Likeness, Original, find_media, rebuild
+    from dispose_stages.batch.reproduce import Likeness, find_media, read_original, rebuild
     from dispose_stages.config import load_config
     from dispose_stages.config_text import read_config_files
     from dispose_stages.store.shelf import VideoShelf
 
     files = [config_file] if config_file.exists() else []
     config = load_config(read_config_files(files, settings))
-    original = Original.read(video)
-    found = find_media(original, media)
+    original, recipe = read_original(video)
+    _check_bundle(original.metadata.get("weights") or config.models.bundle, config.models.bundle)
+    found = find_media(video, recipe, media)
     with tempfile.TemporaryDirectory(prefix="dispose-") as folder:
         program = False
-        for step, likeness in rebuild(original, found, config, Path(folder)):
+        for step, likeness in rebuild(recipe, found, config, Path(folder)):
             say(f"{step.stage:<15} {likeness}")
             program = program or likeness is Likeness.PROGRAM
         again = VideoShelf(Path(folder, "videos")).find(video.stem)
         assert again is not None  # noqa: S101 - its ledger says so
         if program:
-            say(f"made with dispose-stages {original.version or '?'}")
+            say(f"made with dispose-stages {original.metadata.get('dispose_version') or '?'}")
         near = _compare(video, again.path, least_psnr)
         if not check:
             to.mkdir(parents=True, exist_ok=True)
@@ -93,6 +95,14 @@ def reproduce(
                 shutil.copy2(path, to / path.name)
             say(f"{to / again.path.name}")
     sys.exit(0 if near else EXIT_DIFFERS)
+
+
+def _check_bundle(made_with: str, configured: str) -> None:
+    if made_with != configured:
+        raise ConfigError(
+            f"the video was made with the bundle {made_with!r}, the configuration has "
+            f"{configured!r}; --set models=... names another"
+        )
 
 
 def _compare(video: Path, again: Path, least: float) -> bool:

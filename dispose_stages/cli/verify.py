@@ -33,18 +33,18 @@ def verify(obj: dict[str, bool], *, run_dir: Path, whole_store: bool, dry_run: b
     from dispose_stages.batch.verify import Verification
 
     layout = RunLayout(run_dir)
-    found = []
+    found = 0
     with unit_progress("verify") as on_progress:
         check = Verification(layout, repair=not dry_run, on_progress=on_progress)
-        for damage in check.damages(whole_store=whole_store):
-            found.append(damage)
-            say(f"{damage.path}: {damage.what}")
+        for path, what in check.damages(whole_store=whole_store):
+            found += 1
+            say(f"{path}: {what}")
     if not found:
         say("all is as it was made")
         return
     if dry_run:
-        say(f"{len(found)} damaged")
+        say(f"{found} damaged")
     else:
-        reopen(layout, sorted({damage.shard for damage in found if damage.shard is not None}))
-        say(f"{len(found)} damaged and taken out of use; `dispose run` makes them again")
+        reopen(layout, sorted(check.again))
+        say(f"{found} damaged and taken out of use; `dispose run` makes them again")
     sys.exit(EXIT_DAMAGED)

@@ -25,7 +25,7 @@ from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.encoding import decode
 from dispose_stages.store.files import file_digest
 from dispose_stages.store.media import read_still
-from dispose_stages.store.shelf import DeliveredVideo, VideoShelf
+from dispose_stages.store.shelf import Video, VideoShelf
 
 REFERENCE, POSE, RECORD = "reference.png", "pose.npz", "json"
 _KEPT_REFERENCES = 64
@@ -148,7 +148,7 @@ class SampleReader:
             files["frames.zip"] = self._frames(delivered)
         return Sample(sample_key(record["pair_id"]), files, published)
 
-    def _video(self, record: Record) -> tuple[DeliveredVideo, bytes]:
+    def _video(self, record: Record) -> tuple[Video, bytes]:
         found = self.shelf.find(record["pair_id"], record["key_mux"])
         try:
             content = found.path.read_bytes() if found is not None else b""
@@ -200,7 +200,7 @@ class SampleReader:
         return detected_arrays(poses)
 
     @staticmethod
-    def _frames(delivered: DeliveredVideo) -> bytes:
+    def _frames(delivered: Video) -> bytes:
         folder = delivered.path.with_suffix(".frames")
         paths = sorted(folder.glob("*.png"))
         if len(paths) != delivered.frames:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.freed import provenance
 from dispose_stages.store.provenance import DIGITAL_SOURCE_TYPE
 from dispose_stages.store.recipe import recipe
-from dispose_stages.store.shelf import DeliveredVideo, StagedVideo, VideoShelf
+from dispose_stages.store.shelf import Video, VideoShelf
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import AudioTrack, Fitted, VideoWriter
 from dispose_stages.weights import layout
@@ -59,7 +58,7 @@ class VideoRepository:
         found = self._shelf.find(unit.id, unit.key)
         return _result(found) if found else None
 
-    def commit(self, unit: Unit, artifact: StagedVideo) -> Result:
+    def commit(self, unit: Unit, artifact: Video) -> Result:
         """Give the staged video its name."""
         params = MuxParams.read(unit)
         read = [(unit.upstream[role][0], r.key, r.digest) for role, r in unit.inputs.items()]
@@ -74,7 +73,7 @@ class VideoRepository:
         return self._shelf.staging(unit.id, unit.key, ".lease")
 
 
-def _result(video: DeliveredVideo) -> Result:
+def _result(video: Video) -> Result:
     facts = {
         "file": video.path.name,
         "frames": video.frames,
@@ -137,7 +136,7 @@ class MuxWorker:
         chunk_size: int,
         writer: VideoWriter,
         frames_folder: Path | None = None,
-    ) -> StagedVideo:
+    ) -> Video:
         """Decode and encode one clip.
 
         Args:
@@ -155,13 +154,17 @@ class MuxWorker:
                     Image.fromarray(frame).save(frames_folder / f"{writer.frames:05d}.png")
                 writer.write(frame)
         height, width, _ = writer.shape
-        made = StagedVideo(
-            writer.path, writer.frames, height, width, writer.fps, frames_folder, writer.tags
-        )
         fitted = writer.fitted
-        if fitted is None:
-            return made
-        return replace(made, frames=fitted.frames, fps=fitted.fps, made_fps=fitted.made_fps)
+        return Video(
+            writer.path,
+            fitted.frames if fitted else writer.frames,
+            height,
+            width,
+            fitted.fps if fitted else writer.fps,
+            made_fps=fitted.made_fps if fitted else None,
+            frames_folder=frames_folder,
+            metadata=writer.tags,
+        )
 
     def _frames_folder(self, unit: Unit) -> Path:
         folder = self._shelf.staging(unit.id, unit.key, ".frames")

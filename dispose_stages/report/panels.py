@@ -24,7 +24,7 @@ from dispose_stages.geometry.skeleton import BODY_COLOURS
 from dispose_stages.motion.overlay import aligned_bodies, overlay_skeletons
 
 if TYPE_CHECKING:
-    from dispose_stages.store.shelf import DeliveredVideo
+    from dispose_stages.store.shelf import Video
 
 SIDE = 320
 """Longest side of a panel, pixels."""
@@ -73,12 +73,12 @@ def shown_frames(count: int) -> tuple[range, int]:
     return range(0, count, step), step
 
 
-def made_frames(video: DeliveredVideo) -> int:
+def made_frames(video: Video) -> int:
     """How many frames of a video were made; others are interpolated."""
     return round(video.frames * (video.made_fps or video.fps) / video.fps)
 
 
-def placed(positions: Sequence[int], video: DeliveredVideo) -> tuple[int, ...]:
+def placed(positions: Sequence[int], video: Video) -> tuple[int, ...]:
     """Which frames of a video are nearest to those that were made."""
     ratio = video.fps / (video.made_fps or video.fps)
     return tuple(min(round(position * ratio), video.frames - 1) for position in positions)

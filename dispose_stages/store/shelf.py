@@ -29,53 +29,34 @@ _KEY = re.compile(r"[0-9a-f]{8,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class StagedVideo:
-    """An encoded video under a temporary name.
+class Video:
+    """An encoded video; what its sidecar adds is empty until it is delivered.
 
     Attributes:
         height: Pixels.
         width: Pixels.
         fps: Frame rate.
+        made_fps: Frame rate of what was made, where further frames are interpolated.
         frames_folder: The same frames as PNG files; None if not asked for.
         metadata: What the file says of itself.
-        made_fps: Frame rate of what was made, where further frames are interpolated.
-    """
-
-    path: Path
-    frames: int
-    height: int
-    width: int
-    fps: float
-    frames_folder: Path | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    made_fps: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveredVideo:
-    """What the sidecar says.
-
-    Attributes:
         key: Of the unit that made it.
         digest: SHA-256 of the file.
-        height: Pixels.
-        width: Pixels.
-        fps: Frame rate.
         libraries: Versions of what made it.
-        made_fps: As in `StagedVideo`.
     """
 
     path: Path
-    key: str
-    digest: str
-    size_bytes: int
     frames: int
     height: int
     width: int
     fps: float
-    provenance: Mapping[str, Any]
-    libraries: Mapping[str, str]
     made_fps: float | None = None
+    frames_folder: Path | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    digest: str = ""
+    size_bytes: int = 0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 class VideoShelf:
@@ -104,7 +85,7 @@ class VideoShelf:
         name = self._named(pair_id, f".{key}{ending}").name
         return self.folder / _STAGING / name
 
-    def find(self, pair_id: str, key: str | None = None) -> DeliveredVideo | None:
+    def find(self, pair_id: str, key: str | None = None) -> Video | None:
         """The delivered video of a pair, if it has that key; None for the key takes any.
 
         Raises:
@@ -118,18 +99,19 @@ class VideoShelf:
                 raise NewerVersionError(str(path), named[1], FORMAT_VERSION)
             if named != (FORMAT, FORMAT_VERSION, pair_id):
                 return None
-            found = DeliveredVideo(
+            pictures = content["frames_folder"]
+            found = Video(
                 path=self.folder / Path(content["file"]).name,
-                provenance=content["provenance"],
-                libraries=content["libraries"],
                 made_fps=content.get("made_fps"),
+                frames_folder=self.folder / Path(pictures).name if pictures else None,
+                metadata=content.get("metadata") or {},
                 **{name: content[name] for name in ("key", "digest", "size_bytes", "frames")},
                 **{name: content[name] for name in ("height", "width", "fps")},
+                **{name: content[name] for name in ("provenance", "libraries")},
             )
-            frames_folder = content["frames_folder"]
             if found.path.stat().st_size != found.size_bytes or key not in {None, found.key}:
                 return None
-            if frames_folder and not (self.folder / Path(frames_folder).name).is_dir():
+            if found.frames_folder and not found.frames_folder.is_dir():
                 return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
@@ -148,11 +130,11 @@ class VideoShelf:
         self,
         pair_id: str,
         key: str,
-        staged: StagedVideo,
+        staged: Video,
         provenance: Mapping[str, Any],
         *,
         container: Literal["mp4", "mkv"] = "mp4",
-    ) -> DeliveredVideo:
+    ) -> Video:
         """Give a staged video its name and write its sidecar."""
         path = self._named(pair_id, f".{container}")
         digest, size = file_digest(staged.path), staged.path.stat().st_size

@@ -133,7 +133,7 @@ def test_verify_does_not_miss_what_may_be_gone(values):
     done = compute(values)
     remove(values, "pose")
     damages = list(Verification(done.layout, repair=False).damages())
-    assert all("pose" not in str(damage.path) for damage in damages)
+    assert all("pose" not in str(path) for path, _ in damages)
 
 
 class Interrupted(BaseException):
@@ -249,7 +249,7 @@ def test_videos_of_removed_rows_are_strangers(values, tmp_path):
     planned.commit()
     planned.release()
     damages = list(Verification(done.layout, repair=False).damages())
-    assert [d.path.name for d in damages if "no row" in d.what] == [stranger]
+    assert [path.name for path, what in damages if "no row" in what] == [stranger]
     command = ("gc", done.layout.root, "--videos")
     assert "1 videos can be moved" in dispose(*command).output
     assert len(list(done.layout.videos.glob("*.mp4"))) == 4

@@ -14,7 +14,7 @@ from dispose_stages.batch.unit import Result
 from dispose_stages.batch.verify import Verification
 from dispose_stages.cli import cli
 from dispose_stages.config import STAGES
-from dispose_stages.store.shelf import StagedVideo, VideoShelf
+from dispose_stages.store.shelf import Video, VideoShelf
 from tests.toy_run import CountingStage, plan_run
 
 
@@ -33,7 +33,7 @@ class Delivering(CountingStage):
         path = self.shelf.staging(unit.id, unit.key, ".mp4")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(unit.id.encode() * 100)
-        staged = StagedVideo(path, 5, 64, 96, 15.0)
+        staged = Video(path, 5, 64, 96, 15.0)
         return self._result(self.shelf.commit(unit.id, unit.key, staged, {}))
 
     def _result(self, video):
@@ -199,6 +199,6 @@ def test_the_whole_store(run):
     other = run.artifact("pose").with_name("ab" * 20 + ".zarr.zip")
     other.write_bytes(b"damaged")
     assert list(Verification(run.layout, repair=False).damages()) == []
-    (damage,) = Verification(run.layout, repair=True).damages(whole_store=True)
-    assert damage.path == other
+    ((path, _),) = Verification(run.layout, repair=True).damages(whole_store=True)
+    assert path == other
     assert not other.exists()

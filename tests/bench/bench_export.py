@@ -18,7 +18,7 @@ from dispose_stages.export.publish import publish
 from dispose_stages.export.settings import ExportSettings, Layout
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.store.files import file_digest
-from dispose_stages.store.shelf import StagedVideo
+from dispose_stages.store.shelf import Video
 from tests.bench.size import size
 from tests.export.finished_run import FinishedRun, key_of, track
 
@@ -54,7 +54,7 @@ def run(tmp_path):
         staged = run.shelf.staging(pair_id, key, ".mp4")
         staged.parent.mkdir(parents=True, exist_ok=True)
         staged.write_bytes(os.urandom(VIDEO_BYTES))
-        video = run.shelf.commit(pair_id, key, StagedVideo(staged, FRAMES, HEIGHT, WIDTH, 15.0), {})
+        video = run.shelf.commit(pair_id, key, Video(staged, FRAMES, HEIGHT, WIDTH, 15.0), {})
         told = {"pair_id": pair_id, "key_mux": key, "key_motion": motions[number % MOTIONS]}
         file = {"video_digest": video.digest, "size_bytes": video.size_bytes}
         run.records.append(sample | told | file)

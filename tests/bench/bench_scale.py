@@ -105,7 +105,7 @@ def fill(path: Path) -> str:
 def damage(layout: RunLayout) -> int:
     """What `dispose verify` finds; tables that were not written are none of it."""
     found = Verification(layout, repair=False).damages()
-    return sum(each.path.parent != layout.root for each in found)
+    return sum(path.parent != layout.root for path, _ in found)
 
 
 def planned(values: dict[str, object]) -> PreparedRun:

@@ -21,7 +21,7 @@ from dispose_stages.config import Config, Parameters
 from dispose_stages.geometry.dense_field import to_fixed_point
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.files import file_digest
-from dispose_stages.store.shelf import StagedVideo, VideoShelf
+from dispose_stages.store.shelf import Video, VideoShelf
 from tests.store.clips import write_clip
 
 HEIGHT, WIDTH, FRAMES, FPS = 64, 96, 5, 15.0
@@ -102,9 +102,7 @@ class FinishedRun:
         staged = self.shelf.staging(pair_id, mux, ".mp4")
         write_clip(staged, FRAMES)
         made = {"upstream": {"motion": {"stage": "motion", "key": motion, "digest": "d"}}}
-        delivered = self.shelf.commit(
-            pair_id, mux, StagedVideo(staged, FRAMES, HEIGHT, WIDTH, FPS), made
-        )
+        delivered = self.shelf.commit(pair_id, mux, Video(staged, FRAMES, HEIGHT, WIDTH, FPS), made)
         record = {
             "pair_id": pair_id,
             "line": len(self.records) + 2,

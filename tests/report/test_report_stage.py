@@ -26,7 +26,7 @@ from dispose_stages.report.data import alone
 from dispose_stages.report.gathering import chosen
 from dispose_stages.report.stage import write_report
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.store.shelf import StagedVideo, VideoShelf
+from dispose_stages.store.shelf import Video, VideoShelf
 from dispose_stages.store.video import VideoReader
 from tests.report.runs import Page, counted, pair
 from tests.store.clips import write_clip
@@ -70,7 +70,7 @@ def outcomes(tmp_path: Path) -> RunOutcomes:
     for pair_id in ("p0", "stale"):
         staged = shelf.staging(pair_id, KEY, ".mp4")
         write_clip(staged, 5)
-        shelf.commit(pair_id, KEY, StagedVideo(staged, 5, 64, 96, 15.0), {})
+        shelf.commit(pair_id, KEY, Video(staged, 5, 64, 96, 15.0), {})
     pairs = [
         Row(
             n + 2,

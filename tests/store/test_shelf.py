@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from dispose_stages.errors import StoreError
-from dispose_stages.store.shelf import StagedVideo, VideoShelf
+from dispose_stages.store.shelf import Video, VideoShelf
 
 KEY, OTHER = "ab" * 20, "cd" * 20
 
 
-def stage(shelf: VideoShelf, content: bytes, key: str = KEY, *, png: bool = False) -> StagedVideo:
+def stage(shelf: VideoShelf, content: bytes, key: str = KEY, *, png: bool = False) -> Video:
     """A staged file with any content."""
     path = shelf.staging("pair.1", key, ".mp4")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,7 +20,7 @@ def stage(shelf: VideoShelf, content: bytes, key: str = KEY, *, png: bool = Fals
         folder = shelf.staging("pair.1", key, ".frames")
         folder.mkdir()
         (folder / "00000.png").write_bytes(b"png")
-    return StagedVideo(path, frames=7, height=64, width=96, fps=15.0, frames_folder=folder)
+    return Video(path, frames=7, height=64, width=96, fps=15.0, frames_folder=folder)
 
 
 def test_a_delivered_video_is_found_by_its_key(tmp_path: Path) -> None:

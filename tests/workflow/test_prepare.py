@@ -21,7 +21,7 @@ from dispose_stages.batch.unit import Result, Status
 from dispose_stages.config import STAGES
 from dispose_stages.errors import ConfigError, ManifestError, Reason
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.store.shelf import StagedVideo, VideoShelf
+from dispose_stages.store.shelf import Video, VideoShelf
 from tests.workflow.conftest import REPOSITORY, write_manifest
 
 IMAGES = [f"{letter}.png" for letter in "abcd"]
@@ -44,7 +44,7 @@ def values(tmp_path):
 def deliver(folder, pair_id, key):
     """A video and its sidecar."""
     shelf = VideoShelf(folder)
-    staged = StagedVideo(shelf.staging(pair_id, key, ".mp4"), 5, 64, 96, 15.0)
+    staged = Video(shelf.staging(pair_id, key, ".mp4"), 5, 64, 96, 15.0)
     write_text(staged.path, "video")
     shelf.commit(pair_id, key, staged, {})
 
