@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from dispose_stages.config import STAGES
+from dispose_stages.shipped import shipped
 
 HEAVY = {
     "accelerate", "diffusers", "onnx", "pandas", "peft", "pyarrow", "scipy", "snakemake",
@@ -17,8 +18,8 @@ HEAVY = {
 NO_TORCH = {"torch", "zarr"}
 
 
-def imported(module: str) -> set[str]:
-    program = f"import sys, {module}; print('\\n'.join(sys.modules))"
+def imported(module: str, then: str = "") -> set[str]:
+    program = f"import sys, {module}\n{then}\nprint('\\n'.join(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
@@ -35,6 +36,29 @@ def test_a_stage_imports_only_what_it_needs(stage: str) -> None:
 def test_parameters_of_a_stage_need_no_torch(stage: str) -> None:
     """Planning reads them in every job."""
     assert not imported(f"dispose_stages.{stage}.unit") & (HEAVY | NO_TORCH)
+
+
+OPENED = {
+    "correspondence": "load_dift(root / layout.SD15, prompt='a person', device='cpu')",
+    "motion": "load_cmp(root / layout.CMP, device='cpu')",
+    "mux": "load_vae(root / layout.SVD)",
+    "sample": "load_networks(root, torch.float32, Placement(torch.device('cpu')))",
+}
+
+
+@pytest.mark.parametrize("stage", OPENED)
+def test_opening_networks_imports_no_compiler(stage: str) -> None:
+    """Nor SymPy: values that a checkpoint replaces are never drawn."""
+    program = f"""
+from pathlib import Path
+from dispose_stages.{stage}.stage import *
+from dispose_stages.weights import layout
+root = Path({str(shipped("bundles/small"))!r})
+{OPENED[stage]}
+"""
+    modules = imported(f"dispose_stages.{stage}.stage", program)
+    assert "torch" in modules
+    assert not modules & (HEAVY | {"sympy"})
 
 
 EXTRA = ("diffusers", "onnx", "transformers")

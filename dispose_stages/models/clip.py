@@ -88,7 +88,7 @@ class _ImageEmbeddings(nn.Module):
     def __init__(self, width: int, image_size: int, patch_size: int) -> None:
         super().__init__()
         positions = (image_size // patch_size) ** 2 + 1
-        self.class_embedding = nn.Parameter(torch.randn(width))
+        self.class_embedding = nn.Parameter(nn.init.normal_(torch.empty(width)))
         self.patch_embedding = nn.Conv2d(3, width, patch_size, stride=patch_size, bias=False)
         self.position_embedding = nn.Embedding(positions, width)
 

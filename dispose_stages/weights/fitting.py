@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from dispose_stages.errors import WeightsError
 from dispose_stages.weights.files import Shape, WeightFile
 
 _LISTED = 8
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves tensors as they are where `torch.nn.init` would give them first values."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Collection[type],  # noqa: ARG002 - torch's signature
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Networks that are built here await `fill`: on the meta device, without first values.
+
+    To draw values there imports torch's compiler and SymPy, which takes a second.
+    """
+    with torch.device("meta"), _Undrawn():
+        yield
 
 
 def parameter_shapes(network: nn.Module, prefix: str = "") -> dict[str, Shape]:
@@ -28,7 +57,7 @@ def fill(
     ignored: Collection[str] = (),
     fallback: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Give a network on the meta device the tensors of a file, frozen, in evaluation mode.
+    """Give a network that was built `unfilled` the tensors of a file, frozen, in evaluation mode.
 
     Args:
         network: Whose parameters become the file's tensors.

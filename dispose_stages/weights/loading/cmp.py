@@ -8,7 +8,7 @@ import torch
 
 from dispose_stages.models.cmp import CmpNetwork, CmpWidths
 from dispose_stages.weights.files import open_weights
-from dispose_stages.weights.fitting import fill
+from dispose_stages.weights.fitting import fill, unfilled
 
 
 def load_cmp(path: Path, *, device: torch.device | str) -> CmpNetwork:
@@ -19,7 +19,7 @@ def load_cmp(path: Path, *, device: torch.device | str) -> CmpNetwork:
     """
     file = open_weights(path)
     shapes = {_own_name(key): shape for key, shape in file.shapes.items()}
-    with torch.device("meta"):
+    with unfilled():
         network = CmpNetwork(CmpWidths.from_shapes(shapes))
     fill(network, file, rename=_own_name, device=device, dtype=torch.float32)
     return network

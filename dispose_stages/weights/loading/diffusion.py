@@ -14,7 +14,7 @@ from dispose_stages.models.control_net import ControlNet, build_control_net
 from dispose_stages.models.pose_net import PoseNet, build_pose_net
 from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
 from dispose_stages.weights.files import WeightFile, open_weights, read_json
-from dispose_stages.weights.fitting import fill
+from dispose_stages.weights.fitting import fill, unfilled
 
 _logger = logging.getLogger(__name__)
 # MimicMotion's file may hold these too; the ones of the SVD folder are used.
@@ -70,7 +70,7 @@ def load_mimic_motion(
         WeightsError: As `load_diffusion_networks`.
     """
     file = open_weights(path)
-    with torch.device("meta"):
+    with unfilled():
         unet = build_unet(unet_config)
         pose_net = build_pose_net(unet.conv_in.out_channels)
     ignored = {key for key in file.shapes if key.startswith(_FROM_SVD)}
@@ -108,7 +108,7 @@ def load_control_net(
         WeightsError: As `load_diffusion_networks`.
     """
     file = open_weights(path)
-    with torch.device("meta"):
+    with unfilled():
         net = build_control_net(unet_config, **_adapter_sizes(file))
     source = unet.state_dict() if unet is not None else {}
     copied = copied_from_unet(net, unet) - file.shapes.keys() if unet is not None else set()

@@ -15,7 +15,7 @@ from dispose_stages.models.clip import build_text_encoder
 from dispose_stages.models.dift import UP_BLOCK, DiftNetwork, cumulative_signal
 from dispose_stages.models.feature_unet import build_feature_unet
 from dispose_stages.weights.files import open_weights, read_json
-from dispose_stages.weights.fitting import fill
+from dispose_stages.weights.fitting import fill, unfilled
 from dispose_stages.weights.loading.svd import weight_file
 
 # Published VAE files still have the attention names of diffusers before 0.18.
@@ -53,7 +53,7 @@ def load_dift(
     """
     embedding = embed_prompt(folder, prompt).to(device, dtype)
     config = _config(folder, "vae")
-    with torch.device("meta"):
+    with unfilled():
         unet = build_feature_unet(_config(folder, "unet"), up_block)
         vae = build_latent_encoder(config)
     _fill_part(unet, folder, "unet", _AFTER_FEATURE, device=device, dtype=dtype)
@@ -85,7 +85,7 @@ def _fill_part(
 
 def embed_prompt(folder: Path, prompt: str) -> Float32[Tensor, "1 tokens d"]:
     """Last hidden state of the text encoder, on the CPU in float32."""
-    with torch.device("meta"):
+    with unfilled():
         encoder = build_text_encoder(_config(folder, "text_encoder"))
     fill(
         encoder,

@@ -20,7 +20,7 @@ from dispose_stages.errors import WeightsError
 from dispose_stages.models.inception import Inception
 from dispose_stages.models.perceptual import Lpips
 from dispose_stages.weights.files import WeightFile, open_weights, read_json
-from dispose_stages.weights.fitting import fill
+from dispose_stages.weights.fitting import fill, unfilled
 
 VideoNetwork = Callable[[Float[Tensor, "b 3 t h w"]], Float[Tensor, "b d"]]
 """RGB clips in [-1, 1] to features."""
@@ -50,7 +50,7 @@ def load_lpips(path: Path, backbone: str, *, device: torch.device | str) -> Lpip
     Raises:
         WeightsError: A file is missing, unsafe or does not fit, or the extra is not installed.
     """
-    with torch.device("meta"):
+    with unfilled():
         network = Lpips(backbone)
     heads, file = open_weights(heads_file(backbone)), open_weights(path)
     fill(network.heads, heads, dtype=torch.float32, device=device)
@@ -78,7 +78,7 @@ def load_inception(path: Path, *, device: torch.device | str) -> Inception:
     Raises:
         WeightsError: The file is missing, unsafe or does not fit.
     """
-    with torch.device("meta"):
+    with unfilled():
         network = Inception()
     file = open_weights(path)
     ignored = _below(file, "fc.", "AuxLogits.")

@@ -14,7 +14,7 @@ from dispose_stages.models.autoencoder import TemporalAutoencoder, build_autoenc
 from dispose_stages.models.clip import ImageEncoder, build_image_encoder
 from dispose_stages.weights.converted import find_in_use
 from dispose_stages.weights.files import open_weights, read_json
-from dispose_stages.weights.fitting import fill
+from dispose_stages.weights.fitting import fill, unfilled
 from dispose_stages.weights.layout import weight_names
 
 _SCHEDULE = {
@@ -39,7 +39,7 @@ def load_vae(
         WeightsError: A file is missing or does not fit.
     """
     config = read_json(svd / "vae" / "config.json")
-    with torch.device("meta"):
+    with unfilled():
         vae = build_autoencoder(config)
     fill(vae, open_weights(weight_file(svd, "vae")), dtype=dtype, device=device)
     return vae
@@ -50,7 +50,7 @@ def load_image_encoder(
 ) -> ImageEncoder:
     """The CLIP image encoder of ``image_encoder/``; arguments as `load_vae`."""
     config = read_json(svd / "image_encoder" / "config.json")
-    with torch.device("meta"):
+    with unfilled():
         encoder = build_image_encoder(config)
     file = open_weights(weight_file(svd, "image_encoder"))
     fill(encoder, file, dtype=dtype, device=device, ignored={_POSITIONS})
