@@ -22,7 +22,7 @@ class _Undrawn(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Collection[type],  # noqa: ARG002 - torch's signature
+        types: Collection[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
