@@ -83,19 +83,10 @@ class CmpWidths:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFeatures:
-    """All that the decoder needs of an image, computed once per reference.
-
-    Attributes:
-        features: Image encoder output, 1/8 of the image.
-        skip4: Decoder skip at 1/4, after its convolution.
-        skip2: Decoder skip at 1/2, after its convolution.
-    """
-
-    features: Float[Tensor, "1 c8 h8 w8"]
-    skip4: Float[Tensor, "1 c4 h4 w4"]
-    skip2: Float[Tensor, "1 c2 h2 w2"]
+Pyramid = tuple[
+    Float[Tensor, "b c8 h8 w8"], Float[Tensor, "b c4 h4 w4"], Float[Tensor, "b c2 h2 w2"]
+]
+"""Of an image: at 1/8, 1/4 and 1/2 of its size."""
 
 
 class Bottleneck(nn.Module):
@@ -149,11 +140,7 @@ class ImageEncoder(nn.Module):
             self.add_module(f"layer{stage + 1}", layer)
         self.conv5 = nn.Conv2d(channels, widths.image, 1)
 
-    def forward(
-        self, image: Float[Tensor, "b 3 h w"]
-    ) -> tuple[
-        Float[Tensor, "b c h8 w8"], Float[Tensor, "b c4 h4 w4"], Float[Tensor, "b c2 h2 w2"]
-    ]:
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Pyramid:
         """Features at 1/8, and the activations at 1/4 and 1/2 that the decoder reads."""
         half = F.relu(self.bn1(self.conv1(image)))
         quarter = self.get_submodule("layer1")(F.max_pool2d(half, 3, stride=2, padding=1))
@@ -218,16 +205,21 @@ class FlowDecoder(nn.Module):
         self.fusion2 = nn.Sequential(*_conv_norm_relu(w.fusion4 + w.skip2, w.fusion2))
         self.head = nn.Conv2d(w.fusion2, 2 * w.bins, 1)
 
+    def skips(self, image: Pyramid) -> Pyramid:
+        """The image encoder's output as `forward` takes it, computed once per image."""
+        features, quarter, half = image
+        return features, self.skipconv4(quarter), self.skipconv2(half)
+
     def forward(
-        self, image: ImageFeatures, sparse: Float[Tensor, "b c h8 w8"]
+        self, image: Pyramid, sparse: Float[Tensor, "b c h8 w8"]
     ) -> Float[Tensor, "b bins_2 h2 w2"]:
         """Logits of the discretised flow, bins of x before bins of y."""
-        batch = len(sparse)
-        joint = torch.cat([image.features.expand(batch, -1, -1, -1), sparse], dim=1)
+        batch, (features, skip4, skip2) = len(sparse), image
+        joint = torch.cat([features.expand(batch, -1, -1, -1), sparse], dim=1)
         full = self.decoder1(joint)
         coarse = [_resize(d(joint), full) for d in (self.decoder2, self.decoder4, self.decoder8)]
         x = self.fusion8(torch.cat([full, *coarse], dim=1))
-        for skip, fusion in ((image.skip4, self.fusion4), (image.skip2, self.fusion2)):
+        for skip, fusion in ((skip4, self.fusion4), (skip2, self.fusion2)):
             x = fusion(torch.cat([_resize(x, skip), skip.expand(batch, -1, -1, -1)], dim=1))
         logits: Tensor = self.head(x)
         return logits
@@ -244,15 +236,12 @@ class CmpNetwork(nn.Module):
         self.flow_decoder = FlowDecoder(widths)
         self.eval()
 
-    def encode_image(self, image: Float[Tensor, "1 3 h w"]) -> ImageFeatures:
+    def encode_image(self, image: Float[Tensor, "b 3 h w"]) -> Pyramid:
         """What all frames of a clip share. The image is in [-1, 1]."""
-        features, quarter, half = self.image_encoder(image)
-        return ImageFeatures(
-            features, self.flow_decoder.skipconv4(quarter), self.flow_decoder.skipconv2(half)
-        )
+        return self.flow_decoder.skips(self.image_encoder(image))
 
     def propagate(
-        self, image: ImageFeatures, sparse: Float[Tensor, "b 4 h w"]
+        self, image: Pyramid, sparse: Float[Tensor, "b 4 h w"]
     ) -> Float[Tensor, "b 2 h2 w2"]:
         """Dense flow of a batch of frames at half resolution, pixels of the full one."""
         logits: Tensor = self.flow_decoder(image, self.flow_encoder(sparse))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -17,19 +16,6 @@ from dispose_stages.models.point_adapter import PointAdapter
 from dispose_stages.models.unet_config import UNetConfig
 
 _MOTION_CHANNELS = (16, 32, 96, 256)
-
-
-@dataclass(frozen=True, slots=True)
-class ControlResiduals:
-    """What the ControlNet adds to the UNet.
-
-    Attributes:
-        down: Per skip connection, ``((b f) c h w)``, input convolution first.
-        mid: For the mid block's output.
-    """
-
-    down: tuple[Float[Tensor, "bf _ _ _"], ...]
-    mid: Float[Tensor, "bf c h w"]
 
 
 class MotionEmbedding(nn.Module):
@@ -154,8 +140,8 @@ class ControlNet(SpatioTemporalEncoder):
         point_levels: Sequence[Float[Tensor, "_ f _ _ _"]] | None = None,
         scale: float = 1.0,
         image_only: Bool[Tensor, "b f"] | None = None,
-    ) -> ControlResiduals:
-        """Residuals for the UNet.
+    ) -> tuple[Float[Tensor, "bf _ _ _"], ...]:
+        """Residuals for the UNet: one per skip connection, input convolution first, then the mid's.
 
         Args:
             latents: As the UNet's.
@@ -179,14 +165,10 @@ class ControlNet(SpatioTemporalEncoder):
                 # After the skips were taken: the points reach the next block, not these (Q5).
                 hidden = hidden + over_batch(point_levels[index], batch)
         hidden = self.mid_block(hidden, context.blocks[-1], conditions)
-        down = [
-            projection(skip)
-            for projection, skip in zip(self.controlnet_down_blocks, skips, strict=True)
-        ]
-        mid: Tensor = self.controlnet_mid_block(hidden)
-        if scale != 1.0:
-            down, mid = [residual * scale for residual in down], mid * scale
-        return ControlResiduals(down=tuple(down), mid=mid)
+        projections = [*self.controlnet_down_blocks, self.controlnet_mid_block]
+        outputs = zip(projections, [*skips, hidden], strict=True)
+        residuals = tuple(projection(output) for projection, output in outputs)
+        return residuals if scale == 1.0 else tuple(each * scale for each in residuals)
 
 
 def build_control_net(

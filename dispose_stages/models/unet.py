@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dispose_stages.models.context import ArrangedContext
-from dispose_stages.models.control_net import ControlResiduals
 from dispose_stages.models.encoder import SpatioTemporalEncoder, frames_of, over_batch
 from dispose_stages.models.normalization import GroupNorm
 from dispose_stages.models.spatio_temporal import Conditions, DownBlock, MidBlock, UpBlock
@@ -45,7 +44,7 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
         context: ArrangedContext,
         *,
         pose_latents: Float[Tensor, "#b f c h w"] | None = None,
-        control: ControlResiduals | None = None,
+        control: Sequence[Float[Tensor, "bf _ _ _"]] = (),
         image_only: Bool[Tensor, "b f"] | None = None,
         leave: bool = False,
         left: Sequence[Tensor] = (),
@@ -73,7 +72,7 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
             skips = self._outermost(latents, pose_latents, residuals, context, conditions)
         else:
             below, skips = self._below(latents, pose_latents, control, context, conditions)
-            residuals = list(control.down[: len(skips)]) if control else []
+            residuals = list(control[: len(skips)])
         hidden = self.up_blocks[-1](below, skips, context.blocks[-1], conditions)
         output: Tensor = self.conv_out(self.conv_norm_out(hidden))
         output = output.reshape(batch, -1, *output.shape[1:])
@@ -106,7 +105,7 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
         self,
         latents: Float[Tensor, "b f c_in h w"],
         pose_latents: Float[Tensor, "#b f c h w"] | None,
-        control: ControlResiduals | None,
+        control: Sequence[Float[Tensor, "bf _ _ _"]],
         context: ArrangedContext,
         conditions: Conditions,
     ) -> tuple[Float[Tensor, "bf c2 h w"], list[Tensor]]:
@@ -119,16 +118,17 @@ class SpatioTemporalUNet(SpatioTemporalEncoder):
             skips += more
             blocks += [index] * len(more)
         hidden = self.mid_block(hidden, next(constants), conditions)
-        if control is not None:
-            skips = _accumulate(skips, blocks, control, len(self.down_blocks))
-            hidden = hidden + control.mid
+        if control:
+            *residuals, mid = control
+            skips = _accumulate(skips, blocks, residuals, len(self.down_blocks))
+            hidden = hidden + mid
         for block in self.up_blocks[:-1]:
             hidden = block(hidden, skips, next(constants), conditions)
         return hidden, skips
 
 
 def _accumulate(
-    skips: list[Tensor], blocks: list[int], control: ControlResiduals, count: int
+    skips: list[Tensor], blocks: list[int], residuals: list[Tensor], count: int
 ) -> list[Tensor]:
     """Add the control residuals to the skips (quirk Q1, not a choice: trained so).
 
@@ -138,7 +138,7 @@ def _accumulate(
     """
     return [
         skip.add(residual, alpha=count - block)
-        for skip, block, residual in zip(skips, blocks, control.down, strict=True)
+        for skip, block, residual in zip(skips, blocks, residuals, strict=True)
     ]
 
 

@@ -117,7 +117,7 @@ class Predictor:
         tiles = len(noisy)
         of_tiles = _batches(rest[-len(self._kept) * tiles :], tiles)
         latents, pose, batch = self._inputs(halves, noisy, of_tiles[0])
-        residuals = None
+        residuals: Sequence[Tensor] = ()
         if self._control_net is not None:
             control = self._control_conditions(of_tiles, len(halves))
             residuals = self._control_net(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from dispose_stages.models.context import ArrangedContext, GuidanceBatch
-from dispose_stages.models.control_net import ControlResiduals
 from dispose_stages.models.pose_net import PoseNet
 from dispose_stages.models.unet import SpatioTemporalUNet
 from dispose_stages.sample.reference import added_time_ids
@@ -131,7 +130,7 @@ def prediction(
     context: ArrangedContext,
     pose: Float[Tensor, "b f c h w"],
     image: Float[Tensor, "b 1 4 h w"],
-    control: Callable[[Tensor, Tensor, Tensor], ControlResiduals] | None = None,
+    control: Callable[[Tensor, Tensor, Tensor], Sequence[Tensor]] = lambda *_: (),
 ) -> Predict:
     """The UNet with everything given but the noisy latents and the timestep.
 
@@ -146,7 +145,7 @@ def prediction(
     def predict(noisy: Tensor, timestep: Tensor) -> Tensor:
         latents = torch.cat([noisy, image.expand(-1, noisy.shape[1], -1, -1, -1)], dim=2)
         ids = added_time_ids(0.0, device=latents.device).expand(len(latents), -1)
-        residuals = control(latents, timestep, ids) if control else None
+        residuals = control(latents, timestep, ids)
         time = unet.time_embed(timestep, ids)
         v: Tensor = unet(latents, time, context, pose_latents=pose, control=residuals)
         return v

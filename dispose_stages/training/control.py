@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dispose_stages.models.context import GuidanceBatch
-from dispose_stages.models.control_net import ControlNet, ControlResiduals, MotionEmbedding
+from dispose_stages.models.control_net import ControlNet, MotionEmbedding
 from dispose_stages.models.point_adapter import PointAdapter
 from dispose_stages.models.pose_net import PoseNet
 from dispose_stages.models.unet import SpatioTemporalUNet
@@ -199,9 +200,9 @@ class ControlObjective:
         embedded = self._motion(batch, leave_out=not motion)
         levels = self._points(batch) if points else None
 
-        def control(latents: Tensor, timestep: Tensor, ids: Tensor) -> ControlResiduals:
+        def control(latents: Tensor, timestep: Tensor, ids: Tensor) -> Sequence[Tensor]:
             time = self.control_net.time_embed(timestep, ids)
-            residuals: ControlResiduals = self.control_net(
+            residuals: Sequence[Tensor] = self.control_net(
                 latents, time, control_context, motion=embedded, point_levels=levels
             )
             return residuals

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE
 from dispose_stages.geometry.dense_field import FLOW_LIMIT, resize_flow
-from dispose_stages.models.cmp import CmpNetwork, ImageFeatures, expected_flow
+from dispose_stages.models.cmp import CmpNetwork, expected_flow
 from dispose_stages.motion.propagation import (
     CMP_SIZE,
     image_input,
@@ -69,10 +69,8 @@ def flow_losses(
 ) -> dict[str, Tensor]:
     """Cross-entropy over the flow's bins, at some pixels; those that move count more."""
     image, sparse, true = batch
-    features, quarter, half = network.image_encoder(image)
-    decoder = network.flow_decoder
-    encoded = ImageFeatures(features, decoder.skipconv4(quarter), decoder.skipconv2(half))
-    logits = decoder(encoded, network.flow_encoder(sparse))
+    encoded = network.encode_image(image)
+    logits = network.flow_decoder(encoded, network.flow_encoder(sparse))
     row, column = (int(start) for start in rng.integers(0, _STRIDE, 2))
     logits = logits[:, :, row::_STRIDE, column::_STRIDE].float()
     flow = true[:, :, row::_STRIDE, column::_STRIDE]

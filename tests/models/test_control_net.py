@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dispose_stages.models.context import GuidanceBatch
-from dispose_stages.models.control_net import ControlNet, ControlResiduals
+from dispose_stages.models.control_net import ControlNet
 from tests.models.tiny_networks import TIME_IDS, TIMESTEP, random, tiny_control_net
 
 HEIGHT, WIDTH, FRAMES = 64, 128, 3
@@ -31,7 +31,7 @@ def levels_of(network: ControlNet) -> tuple[Tensor, ...]:
 
 def run(
     network: ControlNet, batch: GuidanceBatch, latents: Tensor, motion: Tensor, **extras: object
-) -> ControlResiduals:
+) -> tuple[Tensor, ...]:
     context = network.cross_attention(random(1, 2, 32, seed=2), batch, "official")
     time = network.time_embed(TIMESTEP, TIME_IDS)
     return network(latents, time, context, motion=motion, **extras)
@@ -42,8 +42,8 @@ def embed_clip(network: ControlNet, dense: Tensor, trajectory: Tensor) -> Tensor
     return torch.cat([still, network.embed_motion(dense, trajectory)])
 
 
-def flat(residuals: ControlResiduals) -> Tensor:
-    return torch.cat([value.flatten() for value in (*residuals.down, residuals.mid)])
+def flat(residuals: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([value.flatten() for value in residuals])
 
 
 @torch.no_grad()
@@ -91,8 +91,8 @@ def test_conditions_computed_once_equal_conditions_per_call(network: ControlNet)
         )
         for half in (0, 1)
     ]
-    joined = torch.cat([half.mid for half in halves])
-    torch.testing.assert_close(joined, shared.mid, rtol=CLOSE, atol=CLOSE)
+    joined = torch.cat([half[-1] for half in halves])
+    torch.testing.assert_close(joined, shared[-1], rtol=CLOSE, atol=CLOSE)
 
 
 @torch.no_grad()
@@ -103,9 +103,9 @@ def test_points_enter_after_the_skips_of_their_block(network: ControlNet) -> Non
     levels = tuple(level[None] for level in levels_of(network))
     without = run(network, GuidanceBatch.tiles(1), latents, motion)
     with_points = run(network, GuidanceBatch.tiles(1), latents, motion, point_levels=levels)
-    same = [torch.equal(a, b) for a, b in zip(without.down, with_points.down, strict=True)]
+    same = [torch.equal(a, b) for a, b in zip(without[:-1], with_points[:-1], strict=True)]
     assert same == [True] * 4 + [False] * 8
-    assert not torch.equal(without.mid, with_points.mid)
+    assert not torch.equal(without[-1], with_points[-1])
 
 
 @torch.no_grad()

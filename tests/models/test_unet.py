@@ -9,7 +9,6 @@ from torch import Tensor
 from dispose_stages.errors import WeightsError
 from dispose_stages.models import attention
 from dispose_stages.models.context import GuidanceBatch, TemporalOrder
-from dispose_stages.models.control_net import ControlResiduals
 from dispose_stages.models.transformer import pack_projections
 from dispose_stages.models.unet import SpatioTemporalUNet, _accumulate, build_unet
 from tests.models.tiny_networks import (
@@ -137,8 +136,8 @@ def test_control_residuals_accumulate() -> None:
     """Skips receive their residual as often as down blocks follow (Q1)."""
     blocks = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3]
     skips = [torch.zeros(1, 1, 1, 1) for _ in blocks]
-    control = ControlResiduals(down=tuple(s + 1 for s in skips), mid=skips[0])
-    counts = [int(skip) for skip in _accumulate(skips, blocks, control, 4)]
+    residuals = [skip + 1 for skip in skips]
+    counts = [int(skip) for skip in _accumulate(skips, blocks, residuals, 4)]
     assert counts == [4, 4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from dispose_stages.models.context import ArrangedContext, GuidanceBatch, TemporalOrder
 from dispose_stages.models.control_net import (
     ControlNet,
-    ControlResiduals,
     MotionEmbedding,
     build_control_net,
 )
@@ -97,7 +96,7 @@ def point_adapter(case: Case) -> Iterator[Check]:
 
 def run_control_net(
     net: ControlNet, case: Case, meta: Mapping[str, Any], order: TemporalOrder = "official"
-) -> ControlResiduals:
+) -> tuple[Tensor, ...]:
     """One call with everything that is constant per clip or step computed beforehand."""
     frames = case["sample"].shape[1]
     flow, trajectory = tensor(case, "flow")[0], tensor(case, "traj")[0]
@@ -122,13 +121,15 @@ def run_control_net(
 
 
 def compare_residuals(
-    actual: ControlResiduals, case: Case, limit: float, prefix: str = ""
+    actual: Sequence[Tensor], case: Case, limit: float, prefix: str = ""
 ) -> Iterator[Check]:
-    for index, residual in enumerate(actual.down):
-        key = f"{prefix}down{index:02d}"
+    for name, residual in zip(residual_names(len(actual)), actual, strict=True):
+        key = prefix + name
         yield Check(key, relative_to_peak(residual, case[key]), limit)
-    mid = f"{prefix}mid"
-    yield Check(mid, relative_to_peak(actual.mid, case[mid]), limit)
+
+
+def residual_names(count: int) -> list[str]:
+    return [*(f"down{index:02d}" for index in range(count - 1)), "mid"]
 
 
 def tiny_control_net(case: Case) -> ControlNet:
@@ -153,11 +154,9 @@ def tiny_unet(case: Case) -> SpatioTemporalUNet:
     return net
 
 
-def recorded_control(case: Case, rows: slice = slice(None)) -> ControlResiduals:
+def recorded_control(case: Case, rows: slice = slice(None)) -> list[Tensor]:
     keys = sorted(key for key in case.keys() if key.startswith("res"))  # noqa: SIM118
-    return ControlResiduals(
-        down=tuple(tensor(case, key)[rows] for key in keys), mid=tensor(case, "mid")[rows]
-    )
+    return [tensor(case, key)[rows] for key in [*keys, "mid"]]
 
 
 def unet_outputs(case: Case, order: TemporalOrder) -> dict[str, Tensor]:
@@ -220,10 +219,7 @@ def full_size(case: Case) -> Iterator[Check]:
         net = build_unet(meta["config"])
     fill(net, prefixes["unet"], case.salt)
     batch, frames = case["sample"].shape[:2]
-    recorded = ControlResiduals(
-        down=tuple(tensor(case, f"down{i:02d}") for i in range(len(residuals.down))),
-        mid=tensor(case, "mid"),
-    )
+    recorded = [tensor(case, name) for name in residual_names(len(residuals))]
     actual = net(
         tensor(case, "sample"),
         net.time_embed(tensor(case, "timestep"), tensor(case, "added_time_ids")[:1]),

@@ -53,7 +53,7 @@ class Recorder:
         control: Any = networks.control_net
         handles = [
             unet.register_forward_hook(lambda _m, _i, out: self.unet.append(out)),
-            control.register_forward_hook(lambda _m, _i, out: self.control_mid.append(out.mid)),
+            control.register_forward_hook(lambda _m, _i, out: self.control_mid.append(out[-1])),
         ]
         denoise.euler_step = recorded
         try:
