@@ -15,6 +15,7 @@ from jaxtyping import Float64
 from dispose_stages.artifacts import Frame, MotionField, Retargeting
 from dispose_stages.errors import UnitError, WarningCode
 from dispose_stages.geometry.persons import is_found, visible_keypoints
+from dispose_stages.geometry.retarget.fit import uncertainty
 from dispose_stages.motion.alignment import enters_fit, fit_alignment, fitting_keypoints
 
 FIT_TOLERANCE = 0.03
@@ -46,11 +47,10 @@ def pair_facts(field: MotionField) -> dict[str, float]:
 
 
 def _retarget_facts(measured: Retargeting) -> Mapping[str, float]:
-    known = measured.spread[measured.in_reference]
     facts = {
         "retarget_body": measured.body,
         "retarget_distinct": measured.distinct,
-        "retarget_uncertain": float(np.sqrt((known**2).mean())),
+        "retarget_uncertain": uncertainty(measured.spread, measured.in_reference),
         "retarget_residual": measured.residual,
         "retarget_ground_slip": measured.ground_slip,
         "retarget_displacement": measured.displacement,

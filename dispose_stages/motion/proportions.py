@@ -12,11 +12,9 @@ from dispose_stages.artifacts import (
     VISIBLE_SCORE,
     MotionField,
     PoseTrack,
-    Retargeting,
 )
 from dispose_stages.geometry.persons import is_found
-from dispose_stages.geometry.retarget.fit import Retargeted, displacement, retarget
-from dispose_stages.geometry.retarget.limbs import NAMES
+from dispose_stages.geometry.retarget.fit import retarget
 from dispose_stages.motion.alignment import fitting_keypoints
 
 
@@ -38,25 +36,23 @@ def align_proportions(official: MotionField, driving: PoseTrack) -> MotionField:
     rows = driving.person_offsets[:-1] + official.person[1:]
     shown = official.person[1:] >= 0
     seen = _seen(driving, rows, shown)
-    result = retarget(
-        still.keypoints[person] * (official.width, official.height),
+    moved = int(official.poses.person_offsets[1]) + rows[shown]
+    size = (official.width, official.height)
+    points, measured = retarget(
+        still.keypoints[person] * size,
         still.scores[person] > VISIBLE_SCORE,
         driving.keypoints[rows[shown]] * (driving.width, driving.height),
         seen,
         fitted=official.scale[1] * official.height / driving.height,
         keypoints=fitting_keypoints(still, person),
+        official=official.poses.keypoints[moved] * size,
+        height=official.height,
     )
-    placed = result.points / (official.width, official.height)
-    moved = int(official.poses.person_offsets[1]) + rows[shown]
-    away = displacement(
-        result.points,
-        official.poses.keypoints[moved] * (official.width, official.height),
-        seen,
-    )
-    measured = _measured(result, away / official.height)
     if not measured.used:
         return replace(official, retargeting=measured)
-    return replace(official, poses=_moved(official, moved, placed, seen), retargeting=measured)
+    return replace(
+        official, poses=_moved(official, moved, points / size, seen), retargeting=measured
+    )
 
 
 def _seen(
@@ -70,22 +66,6 @@ def _seen(
     )
     visible = driving.scores[rows[shown]] > VISIBLE_SCORE
     return np.asarray(visible & found[:, None] if found.any() else visible)
-
-
-def _measured(result: Retargeted, away: float) -> Retargeting:
-    return Retargeting(
-        used=result.better,
-        limbs=NAMES,
-        ratio=result.ratios.limbs,
-        spread=result.ratios.spreads,
-        seen=result.seen,
-        in_reference=result.in_reference,
-        body=result.ratios.body,
-        distinct=result.ratios.distinct,
-        residual=result.residual,
-        ground_slip=result.ground_slip,
-        displacement=away,
-    )
 
 
 def _moved(

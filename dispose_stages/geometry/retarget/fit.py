@@ -7,12 +7,11 @@ shows no face, and the camera's height cannot be told and are left to `retarget.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from dispose_stages.artifacts import BODY_KEYPOINTS
+from dispose_stages.artifacts import BODY_KEYPOINTS, Retargeting
 from dispose_stages.errors import Reason, UnitError
 from dispose_stages.geometry.retarget.chain import root_path, scale_limbs
 from dispose_stages.geometry.retarget.ground import ground_slip, onto_ground
@@ -33,37 +32,6 @@ WELL_KNOWN = 0.08
 _LEG = (NAMES.index("thigh"), NAMES.index("shin"))
 
 
-@dataclass(frozen=True, slots=True)
-class Retargeted:
-    """What came of it; lengths in pixels of the reference.
-
-    Attributes:
-        points: The driver's keypoints on the reference's proportions, also where they are unseen.
-        in_reference: Whether the reference shows each limb.
-        seen: Share of the driver's frames that show each limb.
-        residual: Root mean square of what single segments say off their limb's ratio, logarithm.
-        ground_slip: Mean distance of the lower ankle from the ground line while the driver stands,
-            share of the reference's body size; nan where no ground is seen.
-    """
-
-    points: Float64[np.ndarray, "f 134 2"]
-    ratios: Ratios
-    in_reference: Bool[np.ndarray, "l"]
-    seen: Float64[np.ndarray, "l"]
-    residual: float
-    ground_slip: float
-
-    @property
-    def uncertain(self) -> float:
-        """Mean deviation of the ratios' logarithms."""
-        return float(np.sqrt((self.ratios.spreads[self.in_reference] ** 2).mean()))
-
-    @property
-    def better(self) -> bool:
-        """Whether this is likely to be nearer to the truth than one scale for the whole body."""
-        return self.ratios.distinct >= LEAST_DISTINCT or self.uncertain <= WELL_KNOWN
-
-
 def retarget(
     reference: Float64[np.ndarray, "134 2"],
     reference_seen: Bool[np.ndarray, "134"],
@@ -72,7 +40,9 @@ def retarget(
     *,
     fitted: float,
     keypoints: Sequence[int],
-) -> Retargeted:
+    official: Float64[np.ndarray, "f 134 2"],
+    height: int,
+) -> tuple[Float64[np.ndarray, "f 134 2"], Retargeting]:
     """Angles and timing of the driver, lengths of the reference.
 
     Args:
@@ -82,6 +52,12 @@ def retarget(
         driving_seen: Which of them count.
         fitted: Scale of the line through whole bodies (``align: official``), pixels over pixels.
         keypoints: By whose mean the body is put in its place, where no ground says better.
+        official: Where that line has the driver, pixels of the picture.
+        height: Of the picture, pixels.
+
+    Returns:
+        The driver's keypoints on the reference's proportions, pixels of the picture, also where
+        they are unseen; and what was measured.
 
     Raises:
         UnitError: ``retarget_unfit``: no long bone is seen in both.
@@ -98,14 +74,27 @@ def retarget(
     placed = scaled + _place(still[0, list(keypoints)], scaled[:, list(keypoints)], down)
     errors = [item.log_ratio - np.log(ratios.limbs[item.limb]) for item in found]
     size = body_size({i: length for i, (length, _) in lengths.items()}) * ratios.body
-    return Retargeted(
-        placed[:, : driving.shape[1]],
-        ratios,
-        np.isin(np.arange(len(LIMBS)), [item.limb for item in found]),
-        np.asarray([_share(limb, moving_seen) for limb in LIMBS]),
-        float(np.sqrt(np.mean(np.square(errors)))),
-        ground_slip(moving, placed, moving_seen) / size,
+    in_reference = np.isin(np.arange(len(LIMBS)), [item.limb for item in found])
+    points = placed[:, : driving.shape[1]]
+    return points, Retargeting(
+        used=ratios.distinct >= LEAST_DISTINCT
+        or uncertainty(ratios.spreads, in_reference) <= WELL_KNOWN,
+        limbs=NAMES,
+        ratio=ratios.limbs,
+        spread=ratios.spreads,
+        seen=np.asarray([_share(limb, moving_seen) for limb in LIMBS]),
+        in_reference=in_reference,
+        body=ratios.body,
+        distinct=ratios.distinct,
+        residual=float(np.sqrt(np.mean(np.square(errors)))),
+        ground_slip=ground_slip(moving, placed, moving_seen) / size,
+        displacement=_displacement(points, official, driving_seen) / height,
     )
+
+
+def uncertainty(spread: Float64[np.ndarray, "l"], in_reference: Bool[np.ndarray, "l"]) -> float:
+    """Mean deviation of the ratios' logarithms, of the limbs that the reference shows."""
+    return float(np.sqrt((spread[in_reference] ** 2).mean()))
 
 
 def _measured(
@@ -147,7 +136,7 @@ def _place(
     return np.asarray(shift if down is None else (shift[0], down))
 
 
-def displacement(
+def _displacement(
     points: Float64[np.ndarray, "f 134 2"],
     official: Float64[np.ndarray, "f 134 2"],
     seen: Bool[np.ndarray, "f 134"],

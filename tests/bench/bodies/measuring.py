@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64
 
 from dispose_stages.artifacts import FACE_KEYPOINTS
 from dispose_stages.errors import UnitError
-from dispose_stages.geometry.retarget.fit import Retargeted, retarget
+from dispose_stages.geometry.retarget.fit import retarget
 from dispose_stages.geometry.retarget.limbs import ANKLES
 from dispose_stages.geometry.skeleton import ALIGNMENT_KEYPOINTS
 from dispose_stages.motion.alignment import fit_alignment
@@ -19,6 +19,7 @@ from tests.bench.bodies.pairs import Pair
 
 PARTS = {"body": slice(0, 18), "face": FACE_KEYPOINTS, "hands": slice(92, 134)}
 GROUND = "ground"
+Keypoints = Float64[np.ndarray, "f 134 2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,18 @@ def measure(pair: Pair, detector: Detector, seed: int) -> Errors | None:
     """Both fits of a pair; None where proportions are refused."""
     found = observe(pair, detector, seed)
     try:
-        official, result = fits(found)
+        official, placed, better = fits(found)
     except UnitError:
         return None
     shown = found.driving_seen & found.reference_seen
     return Errors(
-        *(_errors(points, found.truth, shown, pair) for points in (official, result.points)),
-        result.better,
+        *(_errors(points, found.truth, shown, pair) for points in (official, placed)),
+        better,
     )
 
 
-def fits(found: Observed) -> tuple[Float64[np.ndarray, "f 134 2"], Retargeted]:
-    """The official fit's points, and what proportions come to.
+def fits(found: Observed) -> tuple[Keypoints, Keypoints, bool]:
+    """The points of the official fit and of proportions, and whether these are followed.
 
     Raises:
         UnitError: They are refused.
@@ -68,15 +69,17 @@ def fits(found: Observed) -> tuple[Float64[np.ndarray, "f 134 2"], Retargeted]:
         target_aspect=1.0,
         video_aspect=1.0,
     )
-    result = retarget(
+    placed, measured = retarget(
         found.reference,
         found.reference_seen,
         found.driving,
         found.driving_seen,
         fitted=official.scale[1],
         keypoints=keypoints,
+        official=official(found.driving),
+        height=1,
     )
-    return official(found.driving), result
+    return official(found.driving), placed, measured.used
 
 
 def _errors(

@@ -36,10 +36,10 @@ def worst_pairs(results: Results, first: int, detector: str = "1 % noise") -> Im
 
 def _picture(cell: str, seed: int, detector: str, gain: float) -> Image:
     found = observe(make_pair(seed, CELLS[cell]), DETECTORS[detector], seed)
-    official, result = fits(found)
+    official, placed, _ = fits(found)
     frame = len(found.driving) // 2
     seen, bodies = found.driving_seen[frame], [(found.reference, found.reference_seen, REFERENCE)]
-    drawn = ((found.truth, TRUTH), (official, OFFICIAL), (result.points, PROPORTIONS))
+    drawn = ((found.truth, TRUTH), (official, OFFICIAL), (placed, PROPORTIONS))
     for points, colour in drawn:
         shift = (found.truth - points)[found.driving_seen].mean(axis=0)
         bodies.append((points[frame] + shift, seen, colour))
