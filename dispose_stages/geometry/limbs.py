@@ -29,8 +29,8 @@ _NOISE = 0.06
 
 
 def measured_limbs(
-    points: Float64[np.ndarray, "18 2"], seen: Bool[np.ndarray, "18"]
-) -> Float64[np.ndarray, "3 6"]:
+    points: Float64[np.ndarray, "*n 18 2"], seen: Bool[np.ndarray, "*n 18"]
+) -> Float64[np.ndarray, "*n 3 6"]:
     """Logarithms of a body's lengths, their squares, and 1 where there is one.
 
     All three add up over sightings.
@@ -39,11 +39,11 @@ def measured_limbs(
         points: Body keypoints, pixels.
         seen: Which of them are visible.
     """
-    first, second = points[_ENDS[..., 0]], points[_ENDS[..., 1]]
-    lengths = np.linalg.norm(first - second, axis=-1) * seen[_ENDS].all(axis=-1)
-    longer = np.maximum(lengths.max(axis=1), 1.0)
+    first, second = points[..., _ENDS[..., 0], :], points[..., _ENDS[..., 1], :]
+    lengths = np.linalg.norm(first - second, axis=-1) * seen[..., _ENDS].all(axis=-1)
+    longer = np.maximum(lengths.max(axis=-1), 1.0)
     logarithm = np.log(longer)
-    return np.stack([logarithm, logarithm**2, (longer > 1.0).astype(np.float64)])
+    return np.stack([logarithm, logarithm**2, (longer > 1.0).astype(np.float64)], axis=-2)
 
 
 def unlike(

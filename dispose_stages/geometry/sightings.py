@@ -2,7 +2,8 @@
 
 Costs are negative logarithms of likelihoods, in the mean over keypoints: how far these are from
 where the track leads, in units of a tolerance that grows with the body and the gap, and how
-unlike the body is.
+unlike the body is. All of a clip's sightings lie in common arrays and are known by their index,
+so that costs of many are computed at once.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, VISIBLE_SCORE, Frame
 from dispose_stages.geometry.limbs import measured_limbs, unlike
 
+NONE = -1
+"""Where a window lacks a sighting."""
+WINDOW = 8
+TRUNK = np.array([1, 2, 5, 8, 11])
 _NEAR = 0.03
 """Distance from where a moving person is expected that costs 0.5, in body sizes."""
 _UNKNOWN = 0.06
@@ -27,19 +32,20 @@ _TURN_COST, _TURN_REACH = 3.0, 0.1
 """For somebody who stops or turns about, and the tolerance around where they were."""
 _MOST = 12.5
 """That one keypoint can cost, as limbs are mistaken."""
-_BODY_MOST = 4.0
-"""That one sighting's body can cost."""
+BODY_MOST = 4.0
+"""That one sighting's body can cost: postures change it, so it never decides alone."""
 _ALONE_COST = 4.0
 """Of a sighting in a track that has no two sightings to go by."""
-_WINDOW = 8
-TRUNK = [1, 2, 5, 8, 11]
 _COMMON = 4
 """Keypoints that must be visible in both, else boxes are compared."""
 
+Indices = Int64[np.ndarray, "n"]
+Costs = Float64[np.ndarray, "n"]
+
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """One person in one frame.
+class Sightings:
+    """Everybody whom the detector found in a clip, by frame and row.
 
     Attributes:
         frame: Which frame.
@@ -51,64 +57,102 @@ class Sighting:
         limbs: From `measured_limbs`.
     """
 
-    frame: int
-    row: int
-    points: Float64[np.ndarray, "18 2"]
-    seen: Bool[np.ndarray, "18"]
-    box: Float64[np.ndarray, "4"]
-    size: float
-    limbs: Float64[np.ndarray, "3 6"]
+    frame: Int64[np.ndarray, "s"]
+    row: Int64[np.ndarray, "s"]
+    points: Float64[np.ndarray, "s 18 2"]
+    seen: Bool[np.ndarray, "s 18"]
+    box: Float64[np.ndarray, "s 2 2"]
+    size: Float64[np.ndarray, "s"]
+    limbs: Float64[np.ndarray, "s 3 6"]
 
-    def cost(
-        self, other: Sighting, moved: Float64[np.ndarray, "2"] | float, tolerance: float
-    ) -> float:
-        """Of the other being this one, moved.
+    @classmethod
+    def of(cls, frames: Sequence[Frame], height: int, width: int) -> Sightings:
+        """All but the whole-image box of a frame without anybody."""
+        rows = [np.flatnonzero(frame.box_scores > 0) for frame in frames]
+        pairs = list(zip(frames, rows, strict=True))
+        points = np.concatenate([f.keypoints[r][:, BODY_KEYPOINTS] for f, r in pairs])
+        scores = np.concatenate([f.scores[r][:, BODY_KEYPOINTS] for f, r in pairs])
+        box = np.concatenate([f.boxes[r] for f, r in pairs]).reshape(-1, 2, 2)
+        points, seen = points * (width, height), scores > VISIBLE_SCORE
+        return cls(
+            frame=np.repeat(np.arange(len(frames)), [len(each) for each in rows]),
+            row=np.concatenate(rows),
+            points=points,
+            seen=seen,
+            box=box,
+            size=np.maximum(np.ptp(box, axis=1).max(axis=-1), 1.0),
+            limbs=measured_limbs(points, seen),
+        )
+
+    def speeds(self, windows: Int64[np.ndarray, "n w"]) -> Float64[np.ndarray, "n 2"]:
+        """Pixels per frame of the trunk, which swings less than limbs; of the box where it hides.
+
+        One slope is fitted to all joints of a window together.
+        """
+        there = windows != NONE
+        weights = self.seen[windows[..., None], TRUNK] & there[..., None]
+        weights &= weights.sum(axis=1, keepdims=True) >= 2
+        hidden = ~weights.any(axis=(1, 2))
+        weights = np.concatenate([weights, (there & hidden[:, None])[..., None]], axis=-1)
+        middles = self.box[windows].mean(axis=2)[:, :, None]
+        places = np.concatenate([self.points[windows[..., None], TRUNK], middles], axis=2)
+        times = self.frame[windows][..., None]
+        counts = np.maximum(weights.sum(axis=1, keepdims=True), 1.0)
+        away = (times - (weights * times).sum(axis=1, keepdims=True) / counts) * weights
+        center = (weights[..., None] * places).sum(axis=1, keepdims=True) / counts[..., None]
+        spread = (away**2).sum(axis=(1, 2))
+        slope = (away[..., None] * (places - center)).sum(axis=(1, 2))
+        return np.asarray(slope / np.where(spread > 0, spread, 1.0)[:, None])
+
+    def ways(
+        self,
+        last: Indices,
+        motion: Float64[np.ndarray, "n 2"],
+        others: Indices,
+        known: Bool[np.ndarray, "n"],
+    ) -> tuple[Costs, Costs]:
+        """Costs of having gone straight on, and of having stopped or turned about.
+
+        Where more places are within the tolerance, each is less likely.
 
         Args:
-            other: Of another frame.
-            moved: How far this one is expected to have moved, pixels.
-            tolerance: Body sizes.
+            last: Whom a track ends or begins with.
+            motion: Its speed there.
+            others: Who may be the same in another frame.
+            known: Whether the speed is.
         """
-        common = self.seen & other.seen
-        if common.sum() >= _COMMON:
-            apart = other.points[common] - self.points[common] - moved
-        else:
-            apart = (other.box - self.box).reshape(2, 2) - moved
-        reach = tolerance * float(np.sqrt(self.size * other.size))
-        return float(np.minimum(0.5 * (apart**2).sum(axis=-1) / reach**2, _MOST).mean())
+        gap = self.frame[others] - self.frame[last]
+        wait = np.maximum(np.abs(gap), 1)
+        looser = np.where(known, 1 + _LOOSENING * (wait - 1), wait**0.5)
+        tolerance = np.where(known, _NEAR, _UNKNOWN) * looser
+        straight = self._costs(last, others, motion * gap[:, None], tolerance) + np.log(looser)
+        still = self._costs(last, others, np.zeros_like(motion), _TURN_REACH * wait**0.5)
+        return straight, _TURN_COST + still + 0.5 * np.log(wait)
+
+    def _costs(
+        self,
+        first: Indices,
+        others: Indices,
+        moved: Float64[np.ndarray, "n 2"],
+        tolerance: Float64[np.ndarray, "n"],
+    ) -> Costs:
+        """Of the others being the first, moved by so many pixels; tolerance in body sizes."""
+        reach = tolerance * np.sqrt(self.size[first] * self.size[others])
+        common = self.seen[first] & self.seen[others]
+        by_points = _terms(self.points[others] - self.points[first], moved, reach)
+        by_box = _terms(self.box[others] - self.box[first], moved, reach).mean(axis=1)
+        count = common.sum(axis=1)
+        mean = (by_points * common).sum(axis=1) / np.maximum(count, 1)
+        return np.asarray(np.where(count >= _COMMON, mean, by_box))
 
 
-def sightings(frame: Frame, number: int, height: int, width: int) -> list[Sighting]:
-    """Everybody whom the detector found; the whole-image box of a frame without anybody is none."""
-    found = []
-    for row in np.flatnonzero(frame.box_scores > 0).tolist():
-        points = frame.keypoints[row, BODY_KEYPOINTS] * (width, height)
-        seen = frame.scores[row, BODY_KEYPOINTS] > VISIBLE_SCORE
-        box = frame.boxes[row]
-        size = max(float(np.ptp(box.reshape(2, 2), axis=0).max()), 1.0)
-        found.append(Sighting(number, row, points, seen, box, size, measured_limbs(points, seen)))
-    return found
-
-
-def speed(seen: Sequence[Sighting]) -> Float64[np.ndarray, "2"]:
-    """Pixels per frame of the trunk, which swings less than limbs do; of the box where it hides.
-
-    One slope is fitted to all joints together.
-    """
-    times = np.array([each.frame for each in seen], dtype=np.float64)
-    weights = np.stack([each.seen[TRUNK] for each in seen]).astype(np.float64)
-    weights[:, weights.sum(axis=0) < 2] = 0.0
-    places = np.stack([each.points[TRUNK] for each in seen])
-    if not weights.any():
-        weights = np.ones((len(seen), 1))
-        places = np.stack([each.box.reshape(2, 2).mean(axis=0) for each in seen])[:, None]
-    counts = np.maximum(weights.sum(axis=0), 1.0)
-    mean_time = (weights * times[:, None]).sum(axis=0) / counts
-    mean_place = (weights[..., None] * places).sum(axis=0) / counts[:, None]
-    away = (times[:, None] - mean_time) * weights
-    spread = float((away**2).sum())
-    slope = (away[..., None] * (places - mean_place)).sum(axis=(0, 1))
-    return np.asarray(slope / spread if spread else np.zeros(2))
+def _terms(
+    step: Float64[np.ndarray, "n k 2"],
+    moved: Float64[np.ndarray, "n 2"],
+    reach: Float64[np.ndarray, "n"],
+) -> Float64[np.ndarray, "n k"]:
+    squares = ((step - moved[:, None]) ** 2).sum(axis=-1)
+    return np.asarray(np.minimum(0.5 * squares / reach[:, None] ** 2, _MOST))
 
 
 @dataclass(slots=True)
@@ -116,82 +160,75 @@ class Track:
     """What is taken for one person.
 
     Attributes:
-        seen: Sightings, ascending.
-        turned: Index of the sighting from which on the present speed holds.
+        clip: Whose sightings.
+        seen: Indices of sightings, ascending.
+        turned: From which place in `seen` on the present speed holds.
         limbs: Sum over the sightings.
     """
 
-    seen: list[Sighting]
+    clip: Sightings
+    seen: list[int]
     turned: int = 0
     limbs: Float64[np.ndarray, "3 6"] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.limbs = np.sum([each.limbs for each in self.seen], axis=0)
+        self.limbs = self.clip.limbs[self.seen].sum(axis=0)
 
-    def ahead(self) -> tuple[Sighting, Float64[np.ndarray, "2"]]:
-        """Last sighting and speed there."""
-        return self.seen[-1], speed(self.seen[max(len(self.seen) - _WINDOW, self.turned) :])
+    def last_frame(self) -> int:
+        """Where it ends."""
+        return int(self.clip.frame[self.seen[-1]])
 
-    def behind(self) -> tuple[Sighting, Float64[np.ndarray, "2"]]:
-        """First sighting and speed there."""
-        return self.seen[0], speed(self.seen[:_WINDOW])
+    def ahead(self) -> list[int]:
+        """Sightings that tell the speed at the end."""
+        return self.seen[max(len(self.seen) - WINDOW, self.turned) :]
 
-    def keep(self, seen: list[Sighting]) -> None:
+    def behind(self) -> list[int]:
+        """Sightings that tell the speed at the start."""
+        return self.seen[:WINDOW]
+
+    def insert(self, sighting: int) -> None:
+        """Add a sighting of a frame that the track lacks."""
+        bisect.insort(self.seen, sighting)
+        self.limbs = self.limbs + self.clip.limbs[sighting]
+
+    def keep(self, seen: list[int]) -> None:
         """Only some sightings."""
         self.seen, self.turned = seen, 0
         self.__post_init__()
 
-    def insert(self, sighting: Sighting) -> None:
-        """Add a sighting of a frame that the track lacks."""
-        bisect.insort(self.seen, sighting, key=_frame)
-        self.limbs = self.limbs + sighting.limbs
-
-    def follow(self, sighting: Sighting) -> None:
+    def follow(self, sighting: int, *, turned: bool) -> None:
         """Go on from a later sighting."""
-        straight, turned = _ways(*self.ahead(), sighting, known=len(self.seen) > 2)
         self.insert(sighting)
-        if turned < straight and len(self.seen) > 3:
+        if turned and len(self.seen) > 3:
             self.turned = len(self.seen) - 2
 
-    def costs_ahead(self, later: Sequence[Sighting]) -> list[float]:
-        """Of going on from each of some later sightings, straight on or having turned."""
-        last, motion = self.ahead()
-        known = len(self.seen) > 2
-        return [min(_ways(last, motion, each, known=known)) + self.unlike(each) for each in later]
-
-    def cost_within(self, sighting: Sighting) -> float:
-        """Of a sighting that lies anywhere in the track, from those before it or those after."""
-        place = bisect.bisect_left(self.seen, sighting.frame, key=_frame)
-        there = place < len(self.seen) and self.seen[place].frame == sighting.frame
-        before = self.seen[max(place - _WINDOW, 0) : place]
-        after = self.seen[place + there :][:_WINDOW]
-        costs = [
-            min(_ways(side[end], speed(side), sighting, known=True))
-            for side, end in ((before, -1), (after, 0))
-            if len(side) > 1
-        ]
-        return min(costs, default=_ALONE_COST) + self.unlike(sighting)
-
-    def unlike(self, sighting: Sighting) -> float:
-        """Cost of the sighting's body; as postures change it, it never decides alone."""
-        return min(float(unlike(self.limbs, sighting.limbs)), _BODY_MOST)
+    def costs_within(self, sightings: Indices) -> Costs:
+        """Of sightings anywhere in the track, each from those before it or those after."""
+        own = np.array(self.seen)
+        place = np.searchsorted(own, sightings)
+        itself = own[np.minimum(place, len(own) - 1)] == sightings
+        reach = np.arange(WINDOW)
+        places = np.stack([place[:, None] - WINDOW + reach, (place + itself)[:, None] + reach])
+        inside = (places >= 0) & (places < len(own))
+        windows = np.where(inside, own[np.where(inside, places, 0)], NONE).reshape(-1, WINDOW)
+        known = (windows != NONE).sum(axis=1) > 1
+        last = np.where(known, np.concatenate(_nearest(windows)), 0)
+        motion = self.clip.speeds(windows)
+        ways = self.clip.ways(last, motion, np.tile(sightings, 2), np.ones_like(known))
+        costs = np.where(known, np.minimum(*ways), np.inf).reshape(2, -1).min(axis=0)
+        bodies = np.minimum(unlike(self.limbs, self.clip.limbs[sightings]), BODY_MOST)
+        return np.asarray(np.where(np.isinf(costs), _ALONE_COST, costs) + bodies)
 
 
-def _frame(sighting: Sighting) -> int:
-    return sighting.frame
+def _nearest(windows: Int64[np.ndarray, "n w"]) -> tuple[Indices, Indices]:
+    """Of the windows before, the last sightings; of those after, the first."""
+    half = len(windows) // 2
+    return windows[:half, -1], windows[half:, 0]
 
 
-def _ways(
-    last: Sighting, motion: Float64[np.ndarray, "2"], sighting: Sighting, *, known: bool
-) -> tuple[float, float]:
-    """Costs of having gone straight on, and of having stopped or turned about.
-
-    Where more places are within the tolerance, each is less likely.
-    """
-    gap = sighting.frame - last.frame
-    wait = abs(gap)
-    looser = 1 + _LOOSENING * (wait - 1) if known else wait**0.5
-    tolerance = (_NEAR if known else _UNKNOWN) * looser
-    straight = last.cost(sighting, motion * gap, tolerance) + float(np.log(looser))
-    turned = last.cost(sighting, 0.0, _TURN_REACH * wait**0.5) + 0.5 * float(np.log(wait))
-    return straight, _TURN_COST + turned
+def padded(windows: Sequence[Sequence[int]]) -> Int64[np.ndarray, "n w"]:
+    """Windows as rows, `NONE` where they are short."""
+    rows = np.full((len(windows), WINDOW), NONE)
+    for row, window in zip(rows, windows, strict=True):
+        row[: len(window)] = window
+    return rows

@@ -85,6 +85,19 @@ def test_a_person_who_was_hidden_comes_back_as_the_same():
     assert len({int(clip.who[frame][rows[frame]]) for frame in seen}) == 1
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_short_clip_is_followed(frames):
+    """Too short for any speed to be known."""
+    clip = crossing(1_000, 2)
+    start = next(n for n, who in enumerate(clip.who) if len(who) == 2)
+    short = clip.frames[start : start + frames]
+    tracks = follow_persons(short, HEIGHT, WIDTH)
+    for number, frame in enumerate(short):
+        rows = sorted(int(track[number]) for track in tracks if track[number] >= 0)
+        assert rows == list(range(frame.persons))
+    assert follow_persons([], HEIGHT, WIDTH) == []
+
+
 def test_frames_without_anybody_have_no_track():
     """The whole-image box is nobody."""
     blank = Frame(np.zeros((1, 134, 2)), np.zeros((1, 134)), np.ones((1, 4)), np.zeros(1))
