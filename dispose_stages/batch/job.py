@@ -23,7 +23,12 @@ from dispose_stages.batch.gpus import free_gpu, gpu_count, lock_folder
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import Lease
 from dispose_stages.batch.ledger import Ledger, Shard
-from dispose_stages.batch.machine import granted_threads, limit_threads, settle_device
+from dispose_stages.batch.machine import (
+    granted_threads,
+    keep_threads_awake,
+    limit_threads,
+    settle_device,
+)
 from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.batch.runner import Runner, ShardFailedError, check_node
 from dispose_stages.batch.settled import Settled
@@ -57,12 +62,11 @@ def load_stage(name: str) -> Stage:
     """A stage's code, and nothing of the others."""
     gc.disable()
     try:
-        module = importlib.import_module(f"dispose_stages.{name}.stage")
+        return cast("Stage", importlib.import_module(f"dispose_stages.{name}.stage").STAGE)
     finally:
         # A quarter of a million objects that stay: not to be searched for garbage, nor at the end.
         gc.freeze()
         gc.enable()
-    return cast("Stage", module.STAGE)
 
 
 class Job:
@@ -227,7 +231,10 @@ def machine(config: Config, stage: str, switch: StopSwitch) -> Iterator[str]:
                 os.environ, count=gpu_count(), folder=lock_folder(), stop_requested=switch
             )
             stack.enter_context(claim)
-        yield settle_device(config.compute, stage)
+        device = settle_device(config.compute, stage)
+        if device == "cpu":
+            keep_threads_awake(os.environ)
+        yield device
 
 
 def perform_shard(

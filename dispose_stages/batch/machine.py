@@ -96,6 +96,16 @@ def limit_threads(count: int, environ: MutableMapping[str, str]) -> None:
         sys.modules["torch"].set_num_threads(count)
 
 
+def keep_threads_awake(environ: MutableMapping[str, str]) -> None:
+    """Have OpenMP's threads wait for one another awake, for 3 ms; to be called before torch comes.
+
+    Several threads call torch (clips are read ahead, states are saved), each with a team of its
+    own; GNU's OpenMP takes that for too many and lets all of them sleep between two operations.
+    """
+    environ.setdefault("OMP_WAIT_POLICY", "active")
+    environ.setdefault("GOMP_SPINCOUNT", "300000")
+
+
 def keep_freed_memory() -> None:
     """Let this process use memory again that it has freed, where the C library is glibc.
 

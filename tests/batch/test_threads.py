@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from dispose_stages.batch.machine import granted_threads, limit_threads
+from dispose_stages.batch.machine import granted_threads, keep_threads_awake, limit_threads
 
 
 @pytest.fixture
@@ -37,6 +37,13 @@ def test_limit_threads_tells_all_libraries():
     limit_threads(1, environ)
     assert set(environ.values()) == {"1"}
     assert {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"} <= set(environ)
+
+
+def test_threads_wait_awake_unless_somebody_says_otherwise():
+    """Both variables of OpenMP are set; a value from outside stays."""
+    environ = {"OMP_WAIT_POLICY": "passive"}
+    keep_threads_awake(environ)
+    assert environ == {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "300000"}
 
 
 REUSE = """
