@@ -119,7 +119,8 @@ class Retargeting:
         seen: Share of the driver's frames that show each limb.
         in_reference: Whether the reference shows it.
         body: The same ratio for the body as a whole.
-        distinct: How far the limbs are from this one ratio, in units of their uncertainty.
+        distinct: How far the limbs are from this one ratio, in units of their uncertainty; below
+            about one the bodies cannot be told from alike ones.
         residual: Root mean square of what single segments say off their limb's ratio, logarithm.
         ground_slip: Mean distance of the lower ankle from the ground line while the driver stands,
             share of the reference's body size; nan where no ground is seen.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -34,26 +33,19 @@ _FARTHEST = 2**30  # canvas pixels; OpenCV refuses to draw what reaches farther
 _HAND_RADIUS, _FACE_RADIUS, _BODY_RADIUS = 4, 3, 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """One axis of the canvas in blocks that a resize treats alike wherever they lie."""
-
-    canvas: int
-    target: int
-    canvas_block: int
-    target_block: int
-
-    @property
-    def blocks(self) -> int:
-        return -(-self.target // self.target_block)
+Size = tuple[int, int]
+"""Rows and columns."""
 
 
-def _axis(canvas: int, target: int) -> _Axis:
-    """Blocks of whole periods of the resize; one block if rounding breaks the periodicity."""
+def _block(canvas: int, target: int) -> tuple[int, int]:
+    """Length, on the canvas and the target, of blocks that a resize treats alike wherever they lie.
+
+    Whole periods of the resize; one block if rounding breaks the periodicity.
+    """
     period = target // math.gcd(canvas, target)
     block = period * -(-_BLOCK // period)
     if canvas < target or target % period or block >= target:
-        return _Axis(canvas, target, canvas, target)
+        return canvas, target
     scale = 1.0 / (target / canvas)
     position = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32).astype(np.float64)
     index = np.arange(target) % block
@@ -61,50 +53,40 @@ def _axis(canvas: int, target: int) -> _Axis:
     # OpenCV interpolates at float32 positions; a block gives the same pixels only if it finds
     # the same positions when it is resized by itself.
     if not np.array_equal(position[index] + shift, position):
-        return _Axis(canvas, target, canvas, target)
-    return _Axis(canvas, target, block * canvas // target, block)
+        return canvas, target
+    return block * canvas // target, block
 
 
 class Raster:
-    """A black canvas that remembers which of its blocks were drawn on."""
+    """A black canvas that remembers which of its blocks were drawn on.
 
-    def __init__(self, rows: _Axis, columns: _Axis) -> None:
+    Args:
+        target: What it is resized to; like the canvas without.
+    """
+
+    def __init__(self, canvas: Size, target: Size | None = None) -> None:
         # Pages of fresh zeros cost nothing until something is drawn on them.
-        self.image: UInt8[np.ndarray, "y x 3"] = np.zeros(
-            (rows.canvas, columns.canvas, 3), dtype=np.uint8
-        )
-        self.rows = rows
-        self.columns = columns
-        self._touched: Bool[np.ndarray, "r c"] = np.zeros((rows.blocks, columns.blocks), dtype=bool)
+        self.image: UInt8[np.ndarray, "y x 3"] = np.zeros((*canvas, 3), dtype=np.uint8)
+        self.height, self.width = canvas
+        self._target = target or canvas
+        rows, columns = map(_block, canvas, self._target)
+        self._canvas_block, self._target_block = zip(rows, columns, strict=True)
+        count = [-(-n // size) for n, size in zip(self._target, self._target_block, strict=True)]
+        self.touched: Bool[np.ndarray, "r c"] = np.zeros(count, dtype=bool)
 
     @classmethod
     def for_target(cls, height: int, width: int) -> Raster:
         """The canvas that a pose of the target size is drawn on."""
         short = min(height, width)
         scale = CANVAS_SHORT_SIDE / short if short != CANVAS_SHORT_SIDE else 1
-        return cls(_axis(int(height * scale), height), _axis(int(width * scale), width))
-
-    @classmethod
-    def plain(cls, height: int, width: int) -> Raster:
-        """A canvas of exactly this size."""
-        return cls(_Axis(height, height, height, height), _Axis(width, width, width, width))
-
-    @property
-    def height(self) -> int:
-        """Of the canvas, pixels."""
-        return self.rows.canvas
-
-    @property
-    def width(self) -> int:
-        """Of the canvas, pixels."""
-        return self.columns.canvas
+        return cls((int(height * scale), int(width * scale)), (height, width))
 
     def touch(self, left: int, top: int, right: int, bottom: int) -> bool:
         """Remember a drawn box (inclusive); False if it lies outside the canvas."""
         if right < 0 or bottom < 0 or left >= self.width or top >= self.height:
             return False
-        rows, columns = self.rows.canvas_block, self.columns.canvas_block
-        self._touched[
+        rows, columns = self._canvas_block
+        self.touched[
             max(top, 0) // rows : min(bottom, self.height - 1) // rows + 1,
             max(left, 0) // columns : min(right, self.width - 1) // columns + 1,
         ] = True
@@ -112,23 +94,23 @@ class Raster:
 
     def _runs(self) -> Iterator[tuple[int, int, int]]:
         """Row, first and last-plus-one column of every run of touched blocks."""
-        for row in np.flatnonzero(self._touched.any(axis=1)):
-            edges = np.flatnonzero(np.diff(self._touched[row].astype(np.int8), prepend=0, append=0))
+        for row in np.flatnonzero(self.touched.any(axis=1)):
+            edges = np.flatnonzero(np.diff(self.touched[row].astype(np.int8), prepend=0, append=0))
             for first, last in edges.reshape(-1, 2):
                 yield int(row), int(first), int(last)
 
     def resized(self) -> UInt8[np.ndarray, "3 h w"]:
         """The target-size image, channels first and reversed."""
-        rows, columns = self.rows, self.columns
-        out = np.zeros((3, rows.target, columns.target), dtype=np.uint8)
+        (height, width), (high, wide), (rows, columns) = (
+            self._target,
+            self._target_block,
+            self._canvas_block,
+        )
+        out = np.zeros((3, height, width), dtype=np.uint8)
         for row, first, last in self._runs():
-            top, bottom = row * rows.target_block, min((row + 1) * rows.target_block, rows.target)
-            left = first * columns.target_block
-            right = min(last * columns.target_block, columns.target)
-            source = self.image[
-                row * rows.canvas_block : (row + 1) * rows.canvas_block,
-                first * columns.canvas_block : last * columns.canvas_block,
-            ]
+            top, bottom = row * high, min((row + 1) * high, height)
+            left, right = first * wide, min(last * wide, width)
+            source = self.image[row * rows : (row + 1) * rows, first * columns : last * columns]
             block = cv2.resize(source, (right - left, bottom - top))
             out[:, top:bottom, left:right] = block[..., ::-1].transpose(2, 0, 1)
         return out
@@ -247,7 +229,7 @@ def draw_pose(frame: Frame, height: int, width: int) -> UInt8[np.ndarray, "3 h w
 
 def draw_skeletons(frame: Frame, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
     """All persons of a frame on black, RGB, with lines as wide at every size; for people."""
-    return _drawn(Raster.plain(height, width), frame).image[..., ::-1]
+    return _drawn(Raster((height, width)), frame).image[..., ::-1]
 
 
 def _drawn(raster: Raster, frame: Frame) -> Raster:

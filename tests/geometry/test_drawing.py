@@ -44,7 +44,7 @@ def test_untouched_blocks_are_skipped():
     raster = Raster.for_target(1024, 576)
     draw_body(raster, crowd(3, 1, 0.4, 0.5))
     assert 0 < sum(last - first for _, first, last in raster._runs()) < 30
-    assert raster.rows.blocks * raster.columns.blocks == 576
+    assert raster.touched.size == 576
 
 
 def test_far_away_points_draw_nothing():
@@ -65,7 +65,7 @@ def test_nobody_is_black():
 def test_body_layer_on_a_canvas_of_its_own_size():
     """Without resizing, dimming colours equals dimming the canvas."""
     frame = crowd(5, 2)
-    raster = Raster.plain(640, 480)
+    raster = Raster((640, 480))
     draw_body(raster, frame)
     assert np.array_equal(raster.image, plain_body(np.zeros((640, 480, 3), np.uint8), frame))
 

@@ -23,10 +23,10 @@ from dispose_stages.geometry.retarget.lengths import (
     filled,
 )
 from dispose_stages.geometry.retarget.limbs import LIMBS, NAMES, Limb, with_centres
-from dispose_stages.geometry.retarget.ratios import Ratios, estimate_ratios
+from dispose_stages.geometry.retarget.ratios import estimate_ratios
 
 LEAST_DISTINCT = 0.7
-"""Bodies whose limbs differ less clearly (`Ratios.distinct`) count as alike..."""
+"""Bodies whose limbs differ less clearly (`Retargeting.distinct`) count as alike..."""
 WELL_KNOWN = 0.08
 """... unless the ratios are known so well, as a mean deviation of their logarithms."""
 _LEG = (NAMES.index("thigh"), NAMES.index("shin"))
@@ -66,26 +66,29 @@ def retarget(
     moving, moving_seen = with_centres(driving, driving_seen)
     moving = filled(moving, moving_seen)
     lengths, noise = driver_lengths(moving, moving_seen)
-    found, ratios = _measured(still, still_seen, lengths, noise, fitted)
-    scaled = scale_limbs(moving, ratios.limbs)
-    scaled += root_path(moving, moving_seen, scaled, ratios.limbs)[:, None]
-    leg = sum(lengths[i][0] * ratios.limbs[i] for i in _LEG if i in lengths)
+    found, middle = _measured(still, still_seen, lengths, noise)
+    mean, variance, body = estimate_ratios(found, middle, float(np.log(fitted)))
+    ratio, spread, of_body = np.exp(mean + middle), np.sqrt(variance), float(np.exp(body + middle))
+    scaled = scale_limbs(moving, ratio)
+    scaled += root_path(moving, moving_seen, scaled, ratio)[:, None]
+    leg = sum(lengths[i][0] * ratio[i] for i in _LEG if i in lengths)
     down = onto_ground(still, still_seen, scaled, moving_seen, leg)
     placed = scaled + _place(still[0, list(keypoints)], scaled[:, list(keypoints)], down)
-    errors = [item.log_ratio - np.log(ratios.limbs[item.limb]) for item in found]
-    size = body_size({i: length for i, (length, _) in lengths.items()}) * ratios.body
+    errors = [item.log_ratio - np.log(ratio[item.limb]) for item in found]
+    size = body_size({i: length for i, (length, _) in lengths.items()}) * of_body
     in_reference = np.isin(np.arange(len(LIMBS)), [item.limb for item in found])
+    apart = np.sqrt(((mean - body)[in_reference] ** 2).mean())
+    distinct = float(apart / np.sqrt(variance[in_reference].mean()))
     points = placed[:, : driving.shape[1]]
     return points, Retargeting(
-        used=ratios.distinct >= LEAST_DISTINCT
-        or uncertainty(ratios.spreads, in_reference) <= WELL_KNOWN,
+        used=distinct >= LEAST_DISTINCT or uncertainty(spread, in_reference) <= WELL_KNOWN,
         limbs=NAMES,
-        ratio=ratios.limbs,
-        spread=ratios.spreads,
+        ratio=ratio,
+        spread=spread,
         seen=np.asarray([_share(limb, moving_seen) for limb in LIMBS]),
         in_reference=in_reference,
-        body=ratios.body,
-        distinct=ratios.distinct,
+        body=of_body,
+        distinct=distinct,
         residual=float(np.sqrt(np.mean(np.square(errors)))),
         ground_slip=ground_slip(moving, placed, moving_seen) / size,
         displacement=_displacement(points, official, driving_seen) / height,
@@ -102,9 +105,11 @@ def _measured(
     seen: Bool[np.ndarray, "1 136"],
     lengths: dict[int, tuple[float, float]],
     noise: float,
-    fitted: float,
-) -> tuple[list[Evidence], Ratios]:
-    """First without noise, for the size of the reference's body; then with it."""
+) -> tuple[list[Evidence], float]:
+    """What the picture says of every limb, and the middle of the long bones' logarithmic ratios.
+
+    First without noise, for the size of the reference's body; then with it.
+    """
     rough = evidence(still, seen, lengths, 0.0)
     longest: dict[int, float] = {}
     for item in rough:
@@ -118,8 +123,7 @@ def _measured(
         )
     middle = float(np.median(list(longest.values())))
     size = body_size({index: length for index, (length, _) in lengths.items()}) * np.exp(middle)
-    found = evidence(still, seen, lengths, noise * size)
-    return found, estimate_ratios(found, middle, float(np.log(fitted)))
+    return evidence(still, seen, lengths, noise * size), middle
 
 
 def _share(limb: Limb, seen: Bool[np.ndarray, "f 136"]) -> float:

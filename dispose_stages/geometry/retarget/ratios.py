@@ -9,7 +9,6 @@ of the reference's limb may be its length or its leaning towards the camera; bot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
@@ -34,31 +33,19 @@ _REFERENCE_TAIL, _DRIVER_TAIL = 0.2, 0.1
 _OUTLIER = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Ratios:
-    """Reference over driver.
-
-    Attributes:
-        limbs: Ratio of every limb of `LIMBS`, pixels over pixels.
-        spreads: Standard deviation of its logarithm.
-        body: Ratio of the bodies.
-        distinct: How far the limbs are from one common ratio, in units of what is uncertain about
-            them; below about one the bodies cannot be told from alike ones.
-    """
-
-    limbs: Float64[np.ndarray, "l"]
-    spreads: Float64[np.ndarray, "l"]
-    body: float
-    distinct: float
-
-
-def estimate_ratios(found: Sequence[Evidence], middle: float, fitted: float) -> Ratios:
+def estimate_ratios(
+    found: Sequence[Evidence], middle: float, fitted: float
+) -> tuple[Float64[np.ndarray, "l"], Float64[np.ndarray, "l"], float]:
     """Means over all ratios and all degrees of unlikeness, weighted by how well each explains.
 
     Args:
         found: At least one.
         middle: Logarithmic ratio the grid is laid around.
         fitted: Logarithmic scale of the line through whole bodies.
+
+    Returns:
+        Logarithmic ratio of every limb of `LIMBS`, reference over driver, less `middle`; its
+        variance; and the same ratio of the bodies.
     """
     known = np.zeros(len(LIMBS), dtype=bool)
     likelihood = np.zeros((len(LIMBS), len(GRID)))
@@ -80,13 +67,7 @@ def estimate_ratios(found: Sequence[Evidence], middle: float, fitted: float) -> 
     mean = (weight * first / evidence).sum(axis=(0, 1))
     variance = np.maximum((weight * second / evidence).sum(axis=(0, 1)) - mean**2, 0.0)
     body = float((weight[..., 0] * GRID).sum())
-    apart_from_body = np.sqrt(((mean - body)[known] ** 2).mean())
-    return Ratios(
-        np.exp(mean + middle),
-        np.sqrt(variance),
-        float(np.exp(body + middle)),
-        float(apart_from_body / np.sqrt(variance[known].mean())),
-    )
+    return mean, variance, body
 
 
 def _likelihood(item: Evidence, middle: float) -> Float64[np.ndarray, "r"]:

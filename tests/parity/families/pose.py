@@ -176,7 +176,7 @@ def replay_draw(case: Case) -> Iterator[Check]:
     height, width = int(case.meta["H"]), int(case.meta["W"])
     yield from raster_checks("raster", draw_pose(frame, height, width), case["raster"])
     if "body_only" in case:
-        layer = Raster.plain(*case["body_only"].shape[:2])
+        layer = Raster(case["body_only"].shape[:2])
         draw_body(layer, frame)
         yield from raster_checks("body_only", layer.image, case["body_only"])
 
