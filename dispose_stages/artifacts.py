@@ -57,9 +57,6 @@ class PoseTrack:
         frame_indices: Index of each frame in the source video; ``[0]`` for an image.
         person_offsets: Where each frame's persons begin.
         keypoints: As in `Frame`.
-        scores: As in `Frame`.
-        boxes: As in `Frame`.
-        box_scores: As in `Frame`.
         height: Of the frames the coordinates are normalised by, pixels.
         width: Of the frames the coordinates are normalised by, pixels.
         fps: Average frame rate of the source; 0 for an image.
@@ -154,8 +151,6 @@ class MotionField:
         cmp_flow: Dense field of conditional motion propagation at half of 384 pixels, reference
             to each driving frame, pixels of the 384-pixel frame, as fixed-point numbers
             (`dispose_stages.geometry.dense_field` converts).
-        height: Target height, pixels.
-        width: Target width, pixels.
         scale: ``(a_x, a_y)`` of the alignment.
         shift: ``(b_x, b_y)`` of the alignment.
         residual: Root mean square of the alignment's residual in y, fraction of the height.
@@ -226,10 +221,8 @@ class Scores:
 
     Attributes:
         protocol: Everything the numbers depend on, canonical JSON (docs/data-format.md).
-        metrics: Names, in order.
         values: Of the whole clip; nan where there is none.
         missing: Why; empty where there is a value.
-        frame_metrics: Names of what is measured per frame.
         frame_values: Of every frame; nan where there is none.
         features: For metrics of sets, one row per frame or window.
         poses: Of all persons found in the result, where these were looked for.

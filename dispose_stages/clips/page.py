@@ -20,7 +20,6 @@ def contact_page(
 
     Args:
         surveys: Name of each video to what it holds, or to why it cannot be used.
-        min_seconds: Of a clip.
         min_motion: Of a clip, as in `Piece`.
     """
     verdicts = Counter(

@@ -40,7 +40,6 @@ class Piece:
         first: Frame.
         last: Frame, included.
         verdict: What it is good for.
-        seconds: How long it is.
         motion: Of its one person, in body sizes; 0 where there is none.
         count: How many frames a row reads of it, if it is a clip.
         pictures: Some of its frames with the persons that were found, as JPEG.
@@ -77,7 +76,6 @@ def find_pieces(
     Args:
         samples: Index and persons of the frames of the scene that were looked at, ascending.
         size: Height and width of the frames, pixels.
-        min_seconds: Of a clip.
         min_motion: Of a clip, as in `Piece`.
     """
     for seen, run in itertools.groupby(samples, lambda sample: _seen(sample[1])):

@@ -43,10 +43,7 @@ def survey_video(
     """Decode a video, find its scenes, and look at a frame of every half second.
 
     Args:
-        networks: Detector and estimator.
-        compute: What decoding may take.
         stride: With which the rows will be read.
-        min_seconds: Of a clip.
         min_motion: Of a clip, as in `Piece`.
 
     Returns:

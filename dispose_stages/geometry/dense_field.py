@@ -81,8 +81,6 @@ def dense_field(
 
     Args:
         cmp_flow_fixed: `MotionField.cmp_flow` or some of its frames.
-        height: Target height, pixels.
-        width: Target width, pixels.
         device: Where to compute (in float32).
 
     Returns:
@@ -104,8 +102,6 @@ def dense_field_array(
 
     Args:
         stored: A frame of `MotionField.cmp_flow`.
-        height: Target height, pixels.
-        width: Target width, pixels.
 
     Returns:
         ``(dx, dy)`` from the reference to the frame, pixels of the target.

@@ -218,8 +218,6 @@ def draw_pose(frame: Frame, height: int, width: int) -> UInt8[np.ndarray, "3 h w
 
     Args:
         frame: Keypoints normalised by the target size (after alignment).
-        height: Of the target, pixels.
-        width: Of the target, pixels.
 
     Returns:
         uint8 image, equal in every pixel to drawing the whole canvas and resizing it.

@@ -21,8 +21,6 @@ def target_size(height: int, width: int, resolution: int = 576) -> tuple[int, in
     """Size that the reference image is brought to.
 
     Args:
-        height: Of the image, pixels.
-        width: Of the image, pixels.
         resolution: Short side of the target, pixels; a multiple of 64.
 
     Returns:
@@ -78,14 +76,6 @@ def cover_resize(
 
     Bilinear without antialiasing, half-pixel centres, float32, rounded half to even. Only the
     part that survives the crop is computed.
-
-    Args:
-        image: RGB image of any size.
-        height: Of the target, pixels.
-        width: Of the target, pixels.
-
-    Returns:
-        RGB image of the target size.
     """
     source_height, source_width = image.shape[:2]
     full_height, full_width = cover_size(source_height, source_width, height, width)
@@ -147,10 +137,8 @@ def sampled_frames(
     """Indices of the frames that are read from a video.
 
     Args:
-        frame_count: Frames in the video.
         fps: Average frame rate.
         sample_stride: Stride at 24 fps.
-        start_frame: First frame that is read.
         max_frames: At most so many frames; all if None.
     """
     indices = range(start_frame, frame_count, effective_stride(sample_stride, fps))
@@ -174,7 +162,6 @@ def frames_by_time(
         times: When each frame is shown, seconds, ascending.
         fps: Average frame rate.
         sample_stride: Stride at 24 fps.
-        start_frame: First frame that is read.
         max_frames: At most so many frames; all if None.
     """
     if start_frame >= len(times):

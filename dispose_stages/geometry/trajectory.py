@@ -69,8 +69,6 @@ def trajectory_field(
     Args:
         points: Normalised ``(x, y)`` of the driving person, reference first.
         visible: Whether each keypoint counts.
-        height: Target height, pixels.
-        width: Target width, pixels.
         compat: ``official`` or ``corrected`` (Q7).
         device: Where to compute; sums are float64 everywhere.
 
@@ -94,12 +92,7 @@ def spread(
 
     Args:
         impulses: From `frame_to_frame`.
-        height: Of the image, pixels.
-        device: Where to compute.
         dtype: Of the result; sums are float64 and only one frame is held in float64.
-
-    Returns:
-        The filtered ``(dx, dy)``.
     """
     kept = np.where(impulses.written[..., None], impulses.displacement, 0.0)
     # One transfer each, so that the loop below never waits for the device.

@@ -80,11 +80,7 @@ def _result(probe: MediaProbe) -> Result:
 
 
 class Prober:
-    """Decodes files to their end and takes digests of their content.
-
-    Args:
-        compute: What decoding may take.
-    """
+    """Decodes files to their end and takes digests of their content."""
 
     def __init__(self, compute: Compute) -> None:
         self._compute = compute

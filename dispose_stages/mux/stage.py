@@ -43,11 +43,7 @@ Pixels = UInt8[np.ndarray, "h w 3"]
 
 
 class VideoRepository:
-    """Delivered videos as the results of units.
-
-    Args:
-        store: Knows what they were made from.
-    """
+    """Delivered videos as the results of units."""
 
     def __init__(self, shelf: VideoShelf, store: ArtifactStore) -> None:
         self._shelf = shelf
@@ -88,11 +84,7 @@ def _result(video: Video) -> Result:
 
 
 class MuxWorker:
-    """The VAE loaded, ffmpeg at hand.
-
-    Args:
-        decoder: Of chunks of latents.
-    """
+    """The VAE loaded, ffmpeg at hand."""
 
     def __init__(self, decoder: VaeDecoder, context: Context) -> None:
         self._decoder = decoder

@@ -47,7 +47,6 @@ def overlay_pose(
 
     Args:
         image: RGB frame that the coordinates are normalised by.
-        frame: All persons.
         max_height: A higher picture is shrunk first; None never.
         persons: Who each of the frame's rows is, for the colours of the boxes.
     """
@@ -83,7 +82,6 @@ def preview_frames(frames: Iterable[tuple[int, Image]], track: PoseTrack) -> Ite
 
     Args:
         frames: Index in the source and RGB frame; indices that the track lacks are passed over.
-        track: Poses of all persons.
     """
     positions = {int(index): position for position, index in enumerate(track.frame_indices)}
     several = bool((np.diff(track.person_offsets) > 1).any())
@@ -107,7 +105,6 @@ def contact_sheet(
     Args:
         images: RGB images of any sizes, at least one.
         columns: Tiles per row; about as many as rows if None.
-        tile_height: Pixels.
 
     Returns:
         RGB image; black where nothing is.

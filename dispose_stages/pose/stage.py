@@ -37,11 +37,7 @@ from dispose_stages.weights.verification import find_file
 
 
 class PoseWorker:
-    """DWPose, loaded.
-
-    Args:
-        networks: Detector and estimator.
-    """
+    """DWPose, loaded."""
 
     def __init__(self, networks: PoseNetworks, context: Context) -> None:
         self._networks = networks

@@ -114,7 +114,6 @@ class Members(Mapping[str, bytes]):
     """Members of an open archive, each read (and its checksum looked at) when it is asked for.
 
     Args:
-        archive: Open.
         members: Those that are shown.
     """
 

@@ -123,10 +123,6 @@ def read_image(
     palette images are expanded, CMYK is converted, of 16-bit greys the high byte is taken, and of
     an animation the first frame.
 
-    Args:
-        compute: What decoding may take.
-        sizes: Largest pictures.
-
     Raises:
         UnitError: The file is missing, empty, damaged, too large or of an unsupported kind.
     """
@@ -144,7 +140,6 @@ def read_still(
 
     Args:
         frame: Number of the frame among those that are shown; None: the file is an image.
-        compute: What decoding may take.
 
     Raises:
         UnitError: The file cannot be read as such; ``no_frames`` where the video is shorter.
@@ -186,7 +181,6 @@ def probe_media(
 
     Args:
         kind: What it is expected to be; None finds out.
-        compute: What decoding may take.
 
     Raises:
         UnitError: It cannot be used as that kind.

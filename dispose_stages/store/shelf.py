@@ -33,9 +33,6 @@ class Video:
     """An encoded video; what its sidecar adds is empty until it is delivered.
 
     Attributes:
-        height: Pixels.
-        width: Pixels.
-        fps: Frame rate.
         made_fps: Frame rate of what was made, where further frames are interpolated.
         frames_folder: The same frames as PNG files; None if not asked for.
         metadata: What the file says of itself.

@@ -22,11 +22,7 @@ _FORMAT = "dispose-content"
 
 
 class ContentMemory:
-    """Digests of files by their state; small JSON files that may be deleted at any time.
-
-    Args:
-        root: Their folder.
-    """
+    """Digests of files by their state; small JSON files that may be deleted at any time."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -65,7 +61,6 @@ def unchanged(
         sources: Role to file.
         facts: What ingest said of each: ``digest`` and ``size_bytes``; a file of which it said
             neither is not checked.
-        memory: Of digests.
 
     Raises:
         UnitError: ``source_changed``; ``media_missing`` and the like where a file is gone.

@@ -63,8 +63,6 @@ class VideoReader:
 
     Args:
         reader: The library that reads it, as an earlier probe has found; ``auto`` finds out.
-        compute: What decoding may take.
-        sizes: Largest pictures.
 
     Raises:
         UnitError: The file is missing, empty, no video that can be decoded, too large, or without

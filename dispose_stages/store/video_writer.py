@@ -78,8 +78,6 @@ class VideoWriter:
     """Context manager that takes frames and commits the file when it is left without an error.
 
     Args:
-        height: Of the frames, pixels.
-        width: Of the frames, pixels.
         fps: Frames per second; `Fitted` where the file gets others than are written.
         tags: Metadata; names are lower-case identifiers, values any text.
         threads: Of the encoder; part of the file's identity.

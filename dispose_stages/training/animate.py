@@ -58,7 +58,6 @@ class Animator:
 
         Args:
             reference: At target size.
-            driving: Poses of the driver.
 
         Raises:
             UnitError: The pair cannot be aligned.

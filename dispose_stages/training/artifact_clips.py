@@ -75,10 +75,7 @@ class ArtifactClips(Dataset[ArtifactClip]):
     """One clip per pair and epoch; which frames, is drawn from the epoch and the pair.
 
     Args:
-        pairs: From `pairs_of_run`.
-        store: Root of the artifact store.
         frames: Of a clip, the reference included.
-        compute: What decoding may take.
     """
 
     def __init__(

@@ -29,7 +29,6 @@ class BaseBatch:
 
     Attributes:
         latents: Posterior modes, unscaled.
-        poses: Pose images.
         context: Image embedding of the reference.
         weight: Of every latent in the loss.
     """
@@ -79,9 +78,6 @@ class BaseObjective:
     """The loss of stage 1.
 
     Args:
-        unet: Trained.
-        pose_net: Trained.
-        levels: Noise levels.
         dropped: Share of clips without conditions.
     """
 
@@ -113,7 +109,6 @@ class BaseObjective:
         """The networks with everything given but the noisy latents and the timestep.
 
         Args:
-            batch: Conditions.
             shown: 1 where they are given, 0 where they are dropped.
         """
         pose = embed_pose_images(self.pose_net, batch.poses) * shown.view(-1, 1, 1, 1, 1)
@@ -135,8 +130,6 @@ def prediction(
     """The UNet with everything given but the noisy latents and the timestep.
 
     Args:
-        unet: Predicts ``v``.
-        context: Arranged for the batch.
         pose: PoseNet's output.
         image: Latents of the reference, unscaled; zeros where dropped.
         control: The ControlNet's residuals, from latents, timestep and added time ids.

@@ -16,7 +16,6 @@ class ClipBatches:
     """Draws clips in an order that is a new permutation in every epoch.
 
     Args:
-        poses: Poses and drawings.
         clips: Per batch.
         ready: Clips to draw from; all if None.
     """

@@ -29,8 +29,6 @@ def clip_scene(seed: int, *, frames: int, height: int, width: int, motley: float
     Args:
         seed: Decides figure, background, camera, motions and the time between frames.
         frames: Of the clip, the reference included.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
         motley: Share of the figures with a colour for every limb.
     """
     rng, of_limbs = (np.random.default_rng((seed, stream)) for stream in (29, 61))
@@ -61,9 +59,6 @@ def motion_scene(
     Args:
         seed: Decides figure, background, camera and how it moves.
         motion: One of `dispose_stages.training.world.motion.MOTIONS`.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
-        fps: Frames per second.
         motley: Whether every limb has a colour of its own.
     """
     rng = np.random.default_rng((seed, 43))

@@ -85,8 +85,6 @@ def wake_motion_embedding(
     change has unit root mean square; nothing but the scale changes.
 
     Args:
-        dense: Some dense fields, pixels.
-        trajectory: Their trajectory fields, pixels.
         loudness: Root mean square of what the fields change in the output.
     """
     changes = []
@@ -136,7 +134,6 @@ class ControlObjective:
         control_net: Trained.
         unet: Frozen.
         pose_net: Frozen.
-        levels: Noise levels.
         left_out: How often something is missing.
     """
 
@@ -185,7 +182,6 @@ class ControlObjective:
         """The networks with everything given but the noisy latents and the timestep.
 
         Args:
-            batch: Conditions.
             shown: 1 where the base's conditions are given, 0 where they are dropped.
             motion: Whether the ControlNet gets the motion fields.
             points: Whether it gets the correspondence features.

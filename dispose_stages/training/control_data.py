@@ -66,7 +66,6 @@ class ControlStore(ArrayStore):
             cmp: Gives the dense field; the world's own flow is taken without one.
             dift: Gives the features.
             clips: How many are needed.
-            device: Where both networks are.
         """
 
         def make(rows: slice) -> None:

@@ -76,7 +76,6 @@ def denoising_loss(
         predict: From noisy latents and timestep to ``v``.
         clean: Latents in the VAE's scaled space.
         weight: Per latent, of mean one for an unchanged scale of the loss.
-        sigma: Noise level per clip.
         noise: Unit normal.
     """
     noisy, timestep, target = add_noise(clean, sigma, noise)

@@ -155,8 +155,6 @@ class FeatureObjective:
     Args:
         network: Its UNet is trained.
         timestep: How far latents are diffused.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
     """
 
     def __init__(self, network: DiftNetwork, *, timestep: int, height: int, width: int) -> None:

@@ -40,12 +40,9 @@ class Finetuning:
     """The networks and the data of one training.
 
     Args:
-        clips: The data.
         models: Folder of the checkpoints.
         output: Folder of the saved state and of the result, ``DisPose.pth``.
-        schedule: Length and speed.
         batch: Clips per batch; all of one size and length.
-        device: Where to train.
         fresh: Start from the UNet's encoder instead of the bundle's ``DisPose.pth``.
         workers: Processes that load clips.
 

@@ -58,7 +58,6 @@ def score_pairs(animator: Animator, clips: ClipStore) -> Float64[np.ndarray, "n 
     """`MEASURES` of every clip, its frame 0 driven by the others, in every variant; resumable.
 
     Args:
-        animator: Computes everything.
         clips: Rendered; the scores are kept beside them.
     """
     store, count = ArrayStore(clips.folder, "scores"), clips.sizes.count

@@ -78,7 +78,6 @@ class Trainer:
 
     Args:
         modules: By name; names are part of the saved state.
-        schedule: How long and how fast.
         folder: Where the state is kept; a state found there is continued.
         mixed: Compute in bfloat16; weights and optimiser stay float32.
         outer: Parts of the names of input and output layers, which Adam updates.

@@ -33,7 +33,6 @@ def near_wanted(
     """Which body keypoints lie within a tenth of the body's extent of the wanted ones (PCK@0.1).
 
     Args:
-        points: Pixels.
         wanted: The extent is the larger side of the box around its visible body keypoints.
     """
     apart = np.linalg.norm(points - wanted.points, axis=-1)[:, BODY_KEYPOINTS]
@@ -45,13 +44,7 @@ def clothes_colours(
     points: Float[np.ndarray, "134 2"],
     visible: Bool[np.ndarray, "134"],
 ) -> Float[np.ndarray, "3 3"]:
-    """Mean RGB of upper body and thighs, in [0, 1]; nan where a keypoint is hidden.
-
-    Args:
-        image: RGB.
-        points: Pixels.
-        visible: Which of them count.
-    """
+    """Mean RGB of upper body and thighs, in [0, 1]; nan where a keypoint is hidden."""
     colours = np.full((len(_COLOUR_LIMBS), 3), np.nan)
     for index, limbs in enumerate(_COLOUR_LIMBS):
         if not all(visible[a] and visible[b] for a, b in limbs):

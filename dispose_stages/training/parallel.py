@@ -25,9 +25,6 @@ def process_count() -> int:
 def joined(device: str) -> Iterator[str]:
     """Join the processes that ``torchrun`` started, if it did; leave them afterwards.
 
-    Args:
-        device: Where training runs, ``cpu`` or ``cuda``.
-
     Yields:
         The device of this process: of several, every one has a GPU of its own.
     """

@@ -29,8 +29,6 @@ def observed_poses(
 
     Args:
         keypoints: ``x, y, flag`` in pixels of the truth.
-        height: Of the image, pixels.
-        width: Of the image, pixels.
         rng: Decides noise and gaps.
         noise: Deviation, fraction of the figure's height; 0 gives the truth with full scores.
     """

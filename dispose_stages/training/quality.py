@@ -46,7 +46,6 @@ class HeldOut:
 
     Attributes:
         reference: At target size.
-        driver: Frames.
         own: Whether the driver shows the reference's own figure, of which `reference` is the first
             frame: what should come out is then known.
         driving: Poses detected in the driver, not aligned.
@@ -82,11 +81,7 @@ def held_out_pairs(
     Pairs that cannot be aligned are left out, as a run would set them aside.
 
     Args:
-        animator: Computes poses, motion and correspondence.
-        count: How many.
         cross: Each figure's first frame is driven by the next clip; else by its own clip.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
     """
     motions = sorted(MOTIONS)
     clips = []
@@ -160,7 +155,6 @@ def pck(
     """Share of wanted body keypoints that are seen in the right place; nan if none is asked for.
 
     Args:
-        points: Pixels.
         seen: Whether a keypoint was found.
         wanted: Pose of the driver, aligned.
         asked: Which of the wanted ones count; all if None.

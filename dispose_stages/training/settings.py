@@ -106,7 +106,6 @@ def load_settings(path: Path, **changes: Any) -> TrainSettings:
     """Read and check a settings file.
 
     Args:
-        path: YAML.
         changes: Top-level keys that replace those of the file; None leaves them.
 
     Raises:

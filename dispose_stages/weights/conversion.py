@@ -44,9 +44,6 @@ def convert_checkpoint(source: Path) -> Path:
     Args:
         source: ``.pth``, ``.pth.tar`` or ``.bin`` file.
 
-    Returns:
-        The file that was written.
-
     Raises:
         WeightsError: The source cannot be read or the conversion cannot be written.
     """

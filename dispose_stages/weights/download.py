@@ -98,7 +98,6 @@ def bring(root: Path, published: Published, bar: type[tqdm[Any]] | None = None) 
     """Fetch one file, compare it, and put it in its place; what was there is set aside.
 
     Args:
-        root: Folder of the checkpoints.
         bar: Shows how far it is.
 
     Raises:

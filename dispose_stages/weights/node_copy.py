@@ -45,7 +45,6 @@ def node_folder(models: Models, stage: str, known: Known = lambda _: None) -> Pa
 
     Args:
         models: `models.cache` names a folder on the node; empty: there is no copy.
-        stage: Whose files are needed.
         known: Name and SHA-256 of a file, if its digest is known (`DigestCache.known`).
 
     Raises:

@@ -56,9 +56,6 @@ class FaultError(Exception):
 class Decoder:
     """One decoder process.
 
-    Args:
-        compute: What it may take.
-
     Raises:
         DeviceError: It cannot be started on this machine.
     """

@@ -52,7 +52,6 @@ class OpenVideo:
 
     Args:
         wanted: Reader that is to be used; ``auto`` decides.
-        limits: Largest pictures.
 
     Raises:
         MediaFaultError: It cannot be read as a video.

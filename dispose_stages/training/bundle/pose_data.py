@@ -61,8 +61,6 @@ def crop_person(
     """The crop the pose network sees (algorithm §2) and the keypoints in it.
 
     Args:
-        frame: Image and truth.
-        person: Which figure.
         rng: Shakes the box and the colours; exact without.
     """
     low, high = frame.boxes[person, :2], frame.boxes[person, 2:]

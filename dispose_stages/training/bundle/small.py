@@ -35,7 +35,6 @@ def write_bundle(root: Path, training: Path, *, highest_sigma: float, **details:
     """Write the bundle; steps of the training that were left out stay random.
 
     Args:
-        root: Folder of the bundle.
         training: Working folder of the training.
         details: For the marker: how long everything was trained.
     """
@@ -64,7 +63,6 @@ def start_bundle(root: Path, features: Mapping[str, Tensor] | None = None) -> No
     layer by which a VAE is told from other files.
 
     Args:
-        root: Folder of the bundle.
         features: State of the trained `FeatureUNet`; random weights if None.
     """
     make_tiny(root)

@@ -58,12 +58,9 @@ def train(
     chunks may be trained with those (batch norm in evaluation mode).
 
     Args:
-        network: Trained in place.
         examples: Draws the examples of a chunk.
-        loss: Of one batch.
         chunks: How many times fresh examples are drawn.
         passes: How many times each is seen.
-        batch_size: Examples per step.
         rate: Highest learning rate.
         settled: Share of the chunks, the last ones, with the running statistics.
     """

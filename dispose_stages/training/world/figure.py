@@ -41,7 +41,6 @@ def figure_layers(figure: Figure, joints: ProjectedJoints, frame: int) -> list[L
     """All layers of a figure in one frame, in a fixed order (not by depth).
 
     Args:
-        figure: Who.
         joints: Pixel positions of a whole clip.
         frame: Which of its frames.
 

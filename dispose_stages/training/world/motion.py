@@ -21,9 +21,6 @@ def random_motion(name: str, times: Times, rng: np.random.Generator) -> BodyPose
         times: Seconds of every frame.
         rng: Decides tempo, extent and starting pose.
 
-    Returns:
-        Angles for every time.
-
     Raises:
         KeyError: for a name that is not in `MOTIONS`.
     """

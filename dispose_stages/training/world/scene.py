@@ -25,7 +25,6 @@ class RenderedFrame:
     """One image and the truth about it.
 
     Attributes:
-        image: RGB.
         keypoints: ``x, y, flag`` in pixels, COCO-WholeBody order; flag as in COCO.
         boxes: ``x1, y1, x2, y2`` of what each figure covers inside the image.
     """
@@ -122,15 +121,8 @@ def random_scene(
 
     Args:
         seed: Decides persons, clothes, background, camera and movement.
-        height: Of the image, pixels.
-        width: Of the image, pixels.
-        fps: Frames per second of the movement.
         motion: One of `dispose_stages.training.world.motion.MOTIONS`; any of them if not given.
-        actors: Number of figures.
         whole: Keep the figures inside the image; else they may be cut off.
-
-    Returns:
-        The scene.
     """
     rng = np.random.default_rng(seed)
     background = random_background(height, width, rng)
@@ -158,11 +150,7 @@ def place_actor(
     """Put a figure into an image, as large as its movement allows or somewhat smaller.
 
     Args:
-        figure: Who.
-        pose: Its movement.
         rng: Decides size, place and the camera's tilt.
-        height: Of the image, pixels.
-        width: Of the image, pixels.
         whole: Keep it inside the image in every frame; else it may be cut off.
         smallest: Least size of a whole figure, as a share of the largest that fits.
     """

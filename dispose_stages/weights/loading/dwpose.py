@@ -114,7 +114,6 @@ def check_provider(active: list[str], available: list[str], *, path: Path, allow
     Args:
         active: Providers of the session.
         available: Providers that this ONNX Runtime has.
-        path: The network, for the message.
 
     Raises:
         DeviceError: CUDA was asked for, is not active, and `allow_cpu` is off.
