@@ -21,6 +21,8 @@ from dispose_stages.training.diffusion import NoiseLevels, Predict, denoising_lo
 
 _POSE_GAIN = 1.6
 """Of PoseNet's convolutions: without norms, plain initialisation lets pose images fade away."""
+_OUTSIDE = 0.3
+"""Weight of latents beside the figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def embed_pose_images(
 
 
 def figure_weight(
-    boxes: Float[np.ndarray, "f 4"], height: int, width: int, *, outside: float = 0.3
+    boxes: Float[np.ndarray, "f 4"], height: int, width: int
 ) -> Float[np.ndarray, "f 1 h w"]:
     """Weight of every latent: one where the figure is or was in the reference, less elsewhere."""
     rows = np.arange(height // 8)[None, :, None] * 8 + 4
@@ -163,4 +165,4 @@ def figure_weight(
     x1, y1, x2, y2 = (boxes[:, i, None, None] for i in range(4))
     inside = (columns > x1 - 8) & (columns < x2 + 8) & (rows > y1 - 8) & (rows < y2 + 8)
     figure = inside | inside[:1]
-    return np.where(figure, 1.0, outside)[:, None].astype(np.float32)
+    return np.where(figure, 1.0, _OUTSIDE)[:, None].astype(np.float32)

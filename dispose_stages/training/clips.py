@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from dispose_stages.training.world.appearance import random_background
 from dispose_stages.training.world.body import BodyPose
 from dispose_stages.training.world.figure import Figure
-from dispose_stages.training.world.motion import MOTIONS, random_motion
+from dispose_stages.training.world.motion import MOTIONS
 from dispose_stages.training.world.scene import Scene, place_actor
 
 _JUMP = 0.6
@@ -37,9 +37,9 @@ def clip_scene(seed: int, *, frames: int, height: int, width: int, motley: float
         figure, jump = figure.motley(of_limbs), 1.0
     spacing = rng.uniform(1 / 14, 1 / 7)
     times = np.concatenate([[-rng.uniform(0.1, 2.0)], spacing * np.arange(frames - 1)])
-    driving = random_motion(_motion_name(rng), times + 4.0, rng)
+    driving = MOTIONS[_motion_name(rng)](times + 4.0, rng)
     if rng.uniform() < jump:
-        still = random_motion(_motion_name(rng), times + 4.0, rng)
+        still = MOTIONS[_motion_name(rng)](times + 4.0, rng)
         driving = _joined(still, driving)
     return _staged(figure, driving, rng, height, width)
 
@@ -52,20 +52,16 @@ def motion_scene(
     height: int,
     width: int,
     fps: float = 12.0,
-    motley: bool = False,
 ) -> Scene:
     """One uninterrupted movement, as a driving video shows it; depends on the arguments only.
 
     Args:
         seed: Decides figure, background, camera and how it moves.
         motion: One of `dispose_stages.training.world.motion.MOTIONS`.
-        motley: Whether every limb has a colour of its own.
     """
     rng = np.random.default_rng((seed, 43))
     figure = Figure.random(rng)
-    if motley:
-        figure = figure.motley(np.random.default_rng((seed, 61)))
-    return _staged(figure, random_motion(motion, np.arange(frames) / fps, rng), rng, height, width)
+    return _staged(figure, MOTIONS[motion](np.arange(frames) / fps, rng), rng, height, width)
 
 
 def _staged(

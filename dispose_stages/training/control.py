@@ -57,16 +57,15 @@ def initialise_control_net(control_net: ControlNet, unet: SpatioTemporalUNet) ->
     """
     source = unet.state_dict()
     own = control_net.state_dict()
-    for key in (*copied_from_unet(control_net, unet), *_time_ids(own)):
+    for key in (
+        *copied_from_unet(control_net, unet),
+        *(k for k in own if k.startswith("add_embedding.")),
+    ):
         own[key].copy_(source[key])
     projections = [*control_net.controlnet_down_blocks, control_net.controlnet_mid_block]
     for projection in projections:
         nn.init.zeros_(projection.weight)
         nn.init.zeros_(projection.bias)
-
-
-def _time_ids(state: dict[str, Tensor]) -> list[str]:
-    return [key for key in state if key.startswith("add_embedding.")]
 
 
 @torch.no_grad()

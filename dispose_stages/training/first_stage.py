@@ -90,14 +90,16 @@ class FirstStage:
         vae = networks.new_vae().eval()
         networks.load_weights(self._weights("vae"), vae=vae)
         store = ClipStore(self.clips)
-        LatentStore(store).fill(vae.to(self.device), device=self.device)
         encoder: Any = random_image_encoder(configs.SVD_IMAGE_ENCODER, seed=self.settings.seed)
         spread_embedding(encoder, list(store.images[: 4 * _STATISTICS, 0]))
-        embeddings = embed_images(
-            encoder.to(self.device), list(store.images[:, 0]), device=self.device
-        )
         networks.save_weights(self._weights("image_encoder"), image_encoder=encoder)
-        torch.save(embeddings, self._weights("embeddings"))
+        self._encode(store, vae, encoder, "embeddings")
+
+    def _encode(self, store: ClipStore, vae: nn.Module, encoder: nn.Module, embedded: str) -> None:
+        LatentStore(store).fill(vae.to(self.device), device=self.device)
+        images = list(store.images[:, 0])
+        embeddings = embed_images(encoder.to(self.device), images, device=self.device)
+        torch.save(embeddings, self._weights(embedded))
 
     def decoder(self) -> None:
         """Train the decoder on, with the encoder frozen: on squares, then on whole frames.

@@ -84,12 +84,12 @@ def flow_losses(
 
 
 def bin_cross_entropy(
-    logits: Float[Tensor, "b bins_2 h w"], flow: Float[Tensor, "b 2 h w"], limit: float = FLOW_LIMIT
+    logits: Float[Tensor, "b bins_2 h w"], flow: Float[Tensor, "b 2 h w"]
 ) -> Float[Tensor, "b 2 h w"]:
     """Cross-entropy with the flow's value shared between the two nearest bin centres."""
     bins = logits.shape[1] // 2
     logs = logits.reshape(len(logits), 2, bins, *logits.shape[2:]).log_softmax(dim=2)
-    position = (flow + limit) * bins / (2 * limit) - 0.5
+    position = (flow + FLOW_LIMIT) * bins / (2 * FLOW_LIMIT) - 0.5
     position = position.clamp(0, bins - 1 - 1e-3)
     lower = position.floor()
     share = position - lower

@@ -20,21 +20,20 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _SCALE = 0.2
 """Root mean square of an Adam update, times the learning rate."""
 _EPS = 1e-7
+_ITERATIONS = 5
 
 
 @torch.no_grad()
-def orthogonalise(matrices: Float[Tensor, "n r c"], iterations: int = 5) -> Float[Tensor, "n r c"]:
+def orthogonalise(matrices: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
     """The nearest semi-orthogonal matrix of each, roughly: singular values are brought near one.
 
-    Args:
-        matrices: Of one shape.
-        iterations: Newton-Schulz steps, in bfloat16.
+    Newton-Schulz, in bfloat16.
     """
     a, b, c = _COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
     value = (matrices.mT if tall else matrices).bfloat16()
     value = value / (value.norm(dim=(-2, -1), keepdim=True) + _EPS)
-    for _ in range(iterations):
+    for _ in range(_ITERATIONS):
         gram = value @ value.mT
         value = a * value + (b * gram + c * gram @ gram) @ value
     result: Tensor = (value.mT if tall else value).to(matrices.dtype)
@@ -76,13 +75,13 @@ class MixedOptimizer(torch.optim.Optimizer):
         """Update all parameters that have a gradient."""
         del closure
         for group in self.param_groups:
-            present = [p for p in group["params"] if p.grad is not None]
+            present = [(p, p.grad) for p in group["params"] if p.grad is not None]
             (self._orthogonal if group["orthogonal"] else self._adam)(group, present)
 
-    def _orthogonal(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _orthogonal(self, group: dict[str, Any], present: list[tuple[Tensor, Tensor]]) -> None:
         by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for parameter in parameters:
-            state, gradient = self.state[parameter], _gradient(parameter)
+        for parameter, gradient in present:
+            state = self.state[parameter]
             if not state:
                 state["momentum"] = torch.zeros_like(parameter)
             state["momentum"].lerp_(gradient, 1 - group["momentum"])
@@ -95,10 +94,10 @@ class MixedOptimizer(torch.optim.Optimizer):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.sub_(update.view_as(parameter), alpha=factor)
 
-    def _adam(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _adam(self, group: dict[str, Any], present: list[tuple[Tensor, Tensor]]) -> None:
         first, second = group["betas"]
-        for parameter in parameters:
-            state, gradient = self.state[parameter], _gradient(parameter)
+        for parameter, gradient in present:
+            state = self.state[parameter]
             if not state:
                 state["step"] = torch.zeros(())
                 state["mean"] = torch.zeros_like(parameter)
@@ -109,7 +108,3 @@ class MixedOptimizer(torch.optim.Optimizer):
             state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
             scale = (state["square"] / (1 - second**step)).sqrt_().add_(1e-8)
             parameter.addcdiv_(state["mean"], scale, value=-group["lr"] / (1 - first**step))
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    return parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)

@@ -27,10 +27,6 @@ from dispose_stages.training.features import (
     initialise_features,
 )
 from dispose_stages.training.first_stage import FirstStage
-from dispose_stages.training.image_embedding import (
-    embed_images,
-)
-from dispose_stages.training.latents import LatentStore
 from dispose_stages.training.loop import Losses, freeze
 from dispose_stages.training.pose_store import PoseStore
 from dispose_stages.weights.layout import CMP, DISPOSE, MIMIC_MOTION, SD15, SVD
@@ -102,11 +98,7 @@ class Training(FirstStage):
         vae, encoder = networks.new_vae().eval(), build_image_encoder(configs.SVD_IMAGE_ENCODER)
         networks.load_weights(self._weights("vae"), vae=vae)
         networks.load_weights(self._weights("image_encoder"), image_encoder=encoder)
-        LatentStore(store).fill(vae.to(self.device), device=self.device)
-        embeddings = embed_images(
-            encoder.eval().to(self.device), list(store.images[:, 0]), device=self.device
-        )
-        torch.save(embeddings, self._weights("control_embeddings"))
+        self._encode(store, vae, encoder.eval(), "control_embeddings")
         network = None
         if self.settings.flow == "cmp":
             network = networks.new_cmp()

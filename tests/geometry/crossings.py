@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int64
 from dispose_stages.artifacts import Frame
 from dispose_stages.geometry.skeleton import to_openpose
 from dispose_stages.training.world.body import BodyShape, pose_joints
-from dispose_stages.training.world.motion import random_motion
+from dispose_stages.training.world.motion import MOTIONS
 from dispose_stages.training.world.projection import project
 
 HEIGHT, WIDTH = 480, 854
@@ -65,7 +65,7 @@ def _walk(rng: np.random.Generator, number: int) -> tuple[np.ndarray, float]:
     """Keypoints in pixels; every second figure goes the other way."""
     shape = BodyShape.random(rng)
     times = np.arange(FRAMES) / FPS
-    pose = random_motion("walk", times, rng)
+    pose = MOTIONS["walk"](times, rng)
     direction = 1 - 2 * (number % 2)
     late = 0.6 * (number // 2)  # the third walks behind the first
     start, end = rng.uniform(-0.15, 0.15) - late, rng.uniform(0.85, 1.15) - late

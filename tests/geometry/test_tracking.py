@@ -6,7 +6,7 @@ import pytest
 from dispose_stages.artifacts import Frame
 from dispose_stages.geometry.tracking import follow_persons
 from dispose_stages.training.world.body import BodyShape, pose_joints
-from dispose_stages.training.world.motion import MOTIONS, random_motion
+from dispose_stages.training.world.motion import MOTIONS
 from dispose_stages.training.world.projection import project
 from tests.geometry.crossings import (
     FPS,
@@ -53,7 +53,7 @@ def test_whoever_moves_alone_is_one_person(motion):
     """However quickly: no frame is lost to caution."""
     for seed in range(4):
         rng = np.random.default_rng((seed, 7))
-        pose = random_motion(motion, np.arange(FRAMES) / FPS, rng)
+        pose = MOTIONS[motion](np.arange(FRAMES) / FPS, rng)
         joints = project(
             pose_joints(BodyShape.random(rng), pose),
             x=WIDTH / 2,

@@ -39,6 +39,8 @@ MEAN = torch.tensor([123.675, 116.28, 103.53])
 STD = torch.tensor([58.395, 57.12, 57.375])
 _LEVEL_LIMITS = (0.0, 48.0, 110.0, math.inf)
 """A figure is found at the stride whose range holds its longer side, pixels."""
+_RATE = 2e-3
+"""Highest learning rate."""
 
 
 def train(
@@ -49,7 +51,6 @@ def train(
     chunks: int,
     passes: int,
     batch_size: int = 32,
-    rate: float = 2e-3,
     settled: float = 0.0,
 ) -> None:
     """Train on chunk after chunk of fresh examples, one-cycle learning rate.
@@ -61,10 +62,9 @@ def train(
         examples: Draws the examples of a chunk.
         chunks: How many times fresh examples are drawn.
         passes: How many times each is seen.
-        rate: Highest learning rate.
         settled: Share of the chunks, the last ones, with the running statistics.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-3)
     schedule: torch.optim.lr_scheduler.OneCycleLR | None = None
     for chunk in range(chunks):
         batch = examples(chunk)
@@ -73,7 +73,7 @@ def train(
             if schedule is None:
                 steps = chunks * passes * (len(batch[0]) // batch_size)
                 schedule = torch.optim.lr_scheduler.OneCycleLR(
-                    optimizer, rate, total_steps=steps, pct_start=0.1
+                    optimizer, _RATE, total_steps=steps, pct_start=0.1
                 )
             optimizer.zero_grad(set_to_none=True)
             value = loss((batch[0][index], batch[1][index]))

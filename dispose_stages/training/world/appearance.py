@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -86,15 +86,6 @@ class Appearance:
             eyes=hsv(rng.uniform(0.05, 0.65), 0.6, rng.uniform(0.2, 0.6)),
             lips=blend(skin, (190, 60, 70), rng.uniform(0.3, 0.8)),
         )
-
-
-def motley(look: Appearance, rng: np.random.Generator) -> Appearance:
-    """The same in a suit of which every limb has a colour of its own.
-
-    The colours of such a figure cannot be guessed from its picture as a whole: each has to be
-    carried from its limb's place in the reference to its limb's place in the frame.
-    """
-    return replace(look, legs="trousers", limbs=Limbs.random(rng))
 
 
 def hsv(hue: float, saturation: float, value: float) -> Color:

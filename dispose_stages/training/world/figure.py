@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from dispose_stages.training.world.appearance import Appearance, Color, blend, motley, shade
+from dispose_stages.training.world.appearance import Appearance, Color, Limbs, blend, shade
 from dispose_stages.training.world.body import BodyShape
 from dispose_stages.training.world.head import draw_hair_behind, draw_head
 from dispose_stages.training.world.layer import Layer, capsule, ribbon
@@ -33,8 +33,13 @@ class Figure:
         return cls(BodyShape.random(rng), Appearance.random(rng))
 
     def motley(self, rng: np.random.Generator) -> Figure:
-        """The same person with a colour for every limb."""
-        return replace(self, look=motley(self.look, rng))
+        """The same person in a suit of which every limb has a colour of its own.
+
+        The colours of such a figure cannot be guessed from its picture as a whole: each has to be
+        carried from its limb's place in the reference to its limb's place in the frame.
+        """
+        look = replace(self.look, legs="trousers", limbs=Limbs.random(rng))
+        return replace(self, look=look)
 
 
 def figure_layers(figure: Figure, joints: ProjectedJoints, frame: int) -> list[Layer]:

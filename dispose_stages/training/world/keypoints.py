@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-BODY = slice(0, 17)
 FEET = slice(17, 23)
 FACE = slice(23, 91)
 LEFT_HAND = slice(91, 112)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -11,20 +11,6 @@ from jaxtyping import Float
 from dispose_stages.training.world.body import BodyPose
 
 Times = Float[np.ndarray, "t"]
-
-
-def random_motion(name: str, times: Times, rng: np.random.Generator) -> BodyPose:
-    """One motion of that name.
-
-    Args:
-        name: One of `MOTIONS`.
-        times: Seconds of every frame.
-        rng: Decides tempo, extent and starting pose.
-
-    Raises:
-        KeyError: for a name that is not in `MOTIONS`.
-    """
-    return MOTIONS[name](times, rng)
 
 
 def wander(times: Times, rng: np.random.Generator, *, extent: float, hertz: float = 0.6) -> Times:
@@ -154,9 +140,4 @@ MOTIONS: dict[str, Callable[[Times, np.random.Generator], BodyPose]] = {
     "walk": _walk,
     "wave": _wave,
 }
-"""Generators by name."""
-
-
-def slice_pose(pose: BodyPose, frames: slice) -> BodyPose:
-    """The same motion, fewer frames."""
-    return BodyPose(**{field.name: getattr(pose, field.name)[frames] for field in fields(pose)})
+"""By name; from the seconds of every frame. The generator decides tempo, extent, starting pose."""

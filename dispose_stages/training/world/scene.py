@@ -13,7 +13,7 @@ from dispose_stages.training.world.body import BodyPose, pose_joints
 from dispose_stages.training.world.figure import Figure, figure_layers
 from dispose_stages.training.world.flow import layer_flow
 from dispose_stages.training.world.layer import Layer
-from dispose_stages.training.world.motion import MOTIONS, random_motion
+from dispose_stages.training.world.motion import MOTIONS
 from dispose_stages.training.world.projection import ProjectedJoints, project
 
 OUTSIDE, OCCLUDED, VISIBLE = 0, 1, 2
@@ -131,7 +131,7 @@ def random_scene(
     for _ in range(actors):
         figure = Figure.random(rng)
         name = motion or str(rng.choice(sorted(MOTIONS)))
-        pose = random_motion(name, times, rng)
+        pose = MOTIONS[name](times, rng)
         cast.append(place_actor(figure, pose, rng, height, width, whole=whole))
     cast.sort(key=lambda actor: actor[1].scale)
     return Scene(tuple(cast), background)

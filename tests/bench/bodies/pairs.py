@@ -6,7 +6,7 @@ reference's leg lengths, and the driver's camera tilt, which no retargeting can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from dispose_stages.training.world.appearance import Appearance, random_background
 from dispose_stages.training.world.body import BodyPose, BodyShape, pose_joints
 from dispose_stages.training.world.figure import Figure
-from dispose_stages.training.world.motion import MOTIONS, random_motion, slice_pose
+from dispose_stages.training.world.motion import MOTIONS
 from dispose_stages.training.world.projection import project
 from dispose_stages.training.world.scene import Scene
 
@@ -74,7 +74,7 @@ def make_pair(seed: int, cell: Cell) -> Pair:
     drawn = {"same": lambda: shape_b, "like": lambda: BodyShape.random(rng)}
     shape_a = drawn.get(cell.bodies, lambda: BodyShape.unlike(rng))()
     motion = sorted(MOTIONS)[seed % len(MOTIONS)]
-    pose_b = random_motion(motion, np.arange(FRAMES) / FPS + 4.0, rng)
+    pose_b = MOTIONS[motion](np.arange(FRAMES) / FPS + 4.0, rng)
     pose_a = _posed(rng) if cell.posed else _standing(rng)
     scene_a, _, ground = _scene(shape_a, pose_a, rng, half=cell.half)
     scene_b, tilt, _ = _scene(shape_b, pose_b, rng, half=cell.half)
@@ -109,9 +109,9 @@ def _standing(rng: np.random.Generator) -> BodyPose:
 
 def _posed(rng: np.random.Generator) -> BodyPose:
     """Some moment of some movement."""
-    moving = random_motion(str(rng.choice(sorted(MOTIONS))), np.arange(FRAMES) / FPS + 4.0, rng)
+    moving = MOTIONS[str(rng.choice(sorted(MOTIONS)))](np.arange(FRAMES) / FPS + 4.0, rng)
     moment = int(rng.integers(FRAMES))
-    return slice_pose(moving, slice(moment, moment + 1))
+    return BodyPose(**{f.name: getattr(moving, f.name)[[moment]] for f in fields(moving)})
 
 
 def _scene(
