@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dispose_stages.cli.options import FILE, FOLDER, config_option, settings_option
+from dispose_stages.cli.options import FILE, FOLDER, config_option, configured, settings_option
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -69,12 +69,9 @@ def clips(
     from dispose_stages.batch.folders import clip_rows, video_files
     from dispose_stages.clips.page import contact_page
     from dispose_stages.clips.pieces import Verdict
-    from dispose_stages.config import load_config
-    from dispose_stages.config_text import read_config_files
     from dispose_stages.errors import ManifestError
 
-    files = [config_file] if config_file.exists() else []
-    config = load_config(read_config_files(files, settings))
+    config = configured(config_file, settings)
     least = {"min_seconds": min_seconds, "min_motion": min_motion}
     names = video_files(videos, output.parent)
     surveys = _surveys([output.parent / name for name in names], names, config, least)
@@ -103,17 +100,13 @@ def _surveys(
     from dispose_stages.batch.machine import granted_threads, settle_device
     from dispose_stages.clips.survey import survey_video
     from dispose_stages.errors import UnitError
-    from dispose_stages.weights import layout
-    from dispose_stages.weights.loading.dwpose import load_dwpose
-    from dispose_stages.weights.verification import find_file
+    from dispose_stages.weights.loading.dwpose import load_pose_networks
 
-    networks = load_dwpose(
-        find_file(config.models.folder, layout.DETECTOR),
-        find_file(config.models.folder, layout.WHOLE_BODY),
+    networks = load_pose_networks(
+        config,
+        config.models.folder,
         device=settle_device(config.compute, "pose"),
-        allow_cpu=config.compute.allow_cpu,
         threads=granted_threads(config.compute.threads, os.environ),
-        batch_size=config.pose.batch_size,
     )
     surveys: dict[str, list[Piece] | str] = {}
     stride = config.parameters.sample_stride

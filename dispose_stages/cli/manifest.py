@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dispose_stages.cli.clips import clips
-from dispose_stages.cli.options import FILE, FOLDER, config_option
+from dispose_stages.cli.options import FILE, FOLDER, config_option, configured
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -44,11 +44,8 @@ def check(*, file: Path, config_file: Path, shallow: bool) -> None:
     set. Exit status 1 if any row is bad.
     """
     from dispose_stages.batch.manifest import read_manifest
-    from dispose_stages.config import load_config
-    from dispose_stages.config_text import read_config_file
 
-    values = read_config_file(config_file) if config_file.exists() else {}
-    config = load_config(values)
+    config = configured(config_file)
     found = read_manifest(file, config.parameters)
     problems = sorted(
         {*found.problems, *(() if shallow else media_problems(found, config.compute))}

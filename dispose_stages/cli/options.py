@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from dispose_stages.config import STAGES
+from dispose_stages.config import STAGES, Config, load_config
+from dispose_stages.config_text import read_config_files
 from dispose_stages.shipped import here_or_shipped
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -49,6 +51,13 @@ settings_option = click.option(
     help="Override a configuration key, such as parameters.seed=7 or score.metrics=[frames,pose]. "
     "May be repeated.",
 )
+
+
+def configured(config_file: Path, settings: Iterable[str] = ()) -> Config:
+    """What `config_option` and `settings_option` say."""
+    files = [config_file] if config_file.exists() else []
+    return load_config(read_config_files(files, settings))
+
 
 stages_option = click.option(
     "--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Only this stage."

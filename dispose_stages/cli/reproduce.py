@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from dispose_stages.cli.logs import configure_logging
-from dispose_stages.cli.options import FILE, FOLDER, config_option, settings_option
+from dispose_stages.cli.options import FILE, FOLDER, config_option, configured, settings_option
 from dispose_stages.cli.terminal import say
 from dispose_stages.errors import ConfigError
 
@@ -70,12 +70,9 @@ def reproduce(
     """
     configure_logging(verbose=obj["verbose"])
     from dispose_stages.batch.reproduce import Likeness, find_media, read_original, rebuild
-    from dispose_stages.config import load_config
-    from dispose_stages.config_text import read_config_files
     from dispose_stages.store.shelf import VideoShelf
 
-    files = [config_file] if config_file.exists() else []
-    config = load_config(read_config_files(files, settings))
+    config = configured(config_file, settings)
     original, recipe = read_original(video)
     _check_bundle(original.metadata.get("weights") or config.models.bundle, config.models.bundle)
     found = find_media(video, recipe, media)

@@ -41,7 +41,8 @@ class Watch:
         self._screen = screen
         self._said: Path | None = None
         self._said_so_far = 0
-        self._refused = False
+        self.refused = False
+        """Whether the workflow has said itself why it does not run."""
         self._untold: deque[str] = deque()
         self._now = now
         self.began = now()
@@ -55,11 +56,6 @@ class Watch:
     def seconds(self) -> float:
         """Since the command began."""
         return self._now() - self.began
-
-    @property
-    def refused(self) -> bool:
-        """Whether the workflow has said itself why it does not run."""
-        return self._refused
 
     def listen(self, said: Path) -> None:
         """From now on, read there what the workflow has to say to its caller."""
@@ -108,7 +104,7 @@ class Watch:
         whole = text[self._said_so_far : text.rfind("\n") + 1]
         self._said_so_far += len(whole)
         for line in whole.splitlines():
-            self._refused = self._refused or line.startswith("error: ")
+            self.refused = self.refused or line.startswith("error: ")
             self._screen.line(line, "yellow")
 
     def _doing(self, status: RunStatus | None) -> str:

@@ -36,9 +36,9 @@ from dispose_stages.store.shelf import Video, VideoShelf
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import AudioTrack, Fitted, VideoWriter
 from dispose_stages.weights import layout
+from dispose_stages.weights.fitting import DTYPES
 from dispose_stages.weights.loading.svd import load_vae
 
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 Pixels = UInt8[np.ndarray, "h w 3"]
 
 
@@ -257,14 +257,10 @@ def _made_from(store: ArtifactStore, stage: str, key: str) -> list[tuple[str, st
 
 
 def load(context: Context) -> MuxWorker:
-    """Load the VAE.
-
-    Raises:
-        WeightsError: A file is missing or does not fit.
-    """
+    """Load the VAE."""
     if context.device == "cpu":
         keep_freed_memory()
-    dtype = _DTYPES[context.config.sampling.precision]
+    dtype = DTYPES[context.config.sampling.precision]
     vae = load_vae(context.models_root / layout.SVD, dtype=dtype, device=context.device)
     return MuxWorker(VaeDecoder(vae), context)
 

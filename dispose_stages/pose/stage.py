@@ -31,9 +31,7 @@ from dispose_stages.models.whole_body.extraction import PoseNetworks, extract_po
 from dispose_stages.pose.unit import REVISION, ImagePoseParams, VideoPoseParams
 from dispose_stages.store.media import read_still
 from dispose_stages.store.video import ReaderChoice, VideoReader
-from dispose_stages.weights import layout
-from dispose_stages.weights.loading.dwpose import load_dwpose
-from dispose_stages.weights.verification import find_file
+from dispose_stages.weights.loading.dwpose import load_pose_networks
 
 
 class PoseWorker:
@@ -140,21 +138,12 @@ def _told(result: Result, unit: Unit, track: PoseTrack) -> Result:
 
 
 def load(context: Context) -> PoseWorker:
-    """Load both networks.
-
-    Raises:
-        WeightsError: A network file is missing or unusable.
-        DeviceError: CUDA was asked for, is not there, and the CPU is not allowed.
-    """
-    compute = context.config.compute
-    networks = load_dwpose(
-        find_file(context.models_root, layout.DETECTOR),
-        find_file(context.models_root, layout.WHOLE_BODY),
-        device=context.device,
-        allow_cpu=compute.allow_cpu,
-        # ONNX Runtime does not read OMP_NUM_THREADS.
-        threads=granted_threads(compute.threads, os.environ),
-        batch_size=context.config.pose.batch_size,
+    """Load both networks."""
+    config = context.config
+    # ONNX Runtime does not read OMP_NUM_THREADS.
+    threads = granted_threads(config.compute.threads, os.environ)
+    networks = load_pose_networks(
+        config, context.models_root, device=context.device, threads=threads
     )
     return PoseWorker(networks, context)
 

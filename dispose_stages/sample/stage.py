@@ -43,6 +43,7 @@ from dispose_stages.sample.unit import REVISION, SampleParams
 from dispose_stages.store.files import FileState
 from dispose_stages.store.media import read_still
 from dispose_stages.weights import layout
+from dispose_stages.weights.fitting import DTYPES
 from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 from dispose_stages.weights.loading.svd import (
     load_image_encoder,
@@ -53,7 +54,6 @@ from dispose_stages.weights.loading.svd import (
 from dispose_stages.weights.verification import find_file
 
 _logger = logging.getLogger(__name__)
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 """Precision of weights and activations."""
 
 

@@ -28,8 +28,8 @@ BLANK = 64 * "0"
 """In the place of the seal while it is computed."""
 _FIELDS = {"version": int, "source": str, "source_size": int, "source_sha256": str, "seal": str}
 _PICKLE = re.compile(r"\.(pth|pt|bin|ckpt)(\.tar)?$")
-_HEADER_LIMIT = 100_000_000
-"""Bytes; the format allows no larger header."""
+HEADER_LIMIT = 100_000_000
+"""Bytes of the header of a ``.safetensors`` file; the format allows no larger one."""
 
 
 def is_pickle(path: Path) -> bool:
@@ -126,6 +126,6 @@ def sealed_sha256(path: Path, seal: str) -> str:
     """SHA-256 of a conversion, with its seal taken for blank."""
     with path.open("rb") as stream:
         length = stream.read(8)
-        head = stream.read(min(int.from_bytes(length, "little"), _HEADER_LIMIT))
+        head = stream.read(min(int.from_bytes(length, "little"), HEADER_LIMIT))
         begun = hashlib.sha256(length + head.replace(seal.encode(), BLANK.encode(), 1))
         return hashlib.file_digest(stream, lambda: begun).hexdigest()

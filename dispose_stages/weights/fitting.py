@@ -13,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 from dispose_stages.errors import WeightsError
 from dispose_stages.weights.files import Shape, WeightFile
 
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+"""Of each precision that the configuration knows."""
 _LISTED = 8
 
 

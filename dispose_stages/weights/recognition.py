@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dispose_stages.records import parse, read_bytes
+from dispose_stages.weights.converted import HEADER_LIMIT
 from dispose_stages.weights.layout import CheckpointFile
 
 _HEAD = 1024
-_HEADER_LIMIT = 100_000_000
-"""Bytes of the header of a ``.safetensors`` file; the format allows no larger one."""
 _PAGES = (b"<!doctype html", b"<html")
 _LEGACY_PICKLE = b"\x80"
 _ZIP = b"PK\x03\x04"
@@ -73,8 +72,8 @@ def _wrong_safetensors(path: Path, file: CheckpointFile) -> str | None:
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        header = stream.read(length) if length <= _HEADER_LIMIT else b""
-    if length > _HEADER_LIMIT or not header.startswith(b"{"):
+        header = stream.read(length) if length <= HEADER_LIMIT else b""
+    if length > HEADER_LIMIT or not header.startswith(b"{"):
         return "not a safetensors file"
     if len(header) < length:
         return f"cut short: {size:,} bytes, its header alone has {length:,}"
@@ -113,6 +112,6 @@ def _tables(path: Path) -> list[bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = (e for e in archive.infolist() if e.filename.endswith("/data.pkl"))
-            return [archive.read(e) for e in entries if e.file_size <= _HEADER_LIMIT]
+            return [archive.read(e) for e in entries if e.file_size <= HEADER_LIMIT]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # encrypted, or odd
         return []

@@ -64,11 +64,7 @@ def load_mimic_motion(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[SpatioTemporalUNet, PoseNet]:
-    """UNet (``unet.*``) and PoseNet (``pose_net.*``) of ``MimicMotion_1-1.pth``.
-
-    Raises:
-        WeightsError: As `load_diffusion_networks`.
-    """
+    """UNet (``unet.*``) and PoseNet (``pose_net.*``) of ``MimicMotion_1-1.pth``."""
     file = open_weights(path)
     with unfilled():
         unet = build_unet(unet_config)
@@ -103,9 +99,6 @@ def load_control_net(
     Args:
         unet: Loaded UNet to take missing tensors from.
         dtype: Of all parameters; as in the file if None.
-
-    Raises:
-        WeightsError: As `load_diffusion_networks`.
     """
     file = open_weights(path)
     with unfilled():

@@ -101,11 +101,7 @@ def embed_prompt(folder: Path, prompt: str) -> Float32[Tensor, "1 tokens d"]:
 
 
 def tokenize(folder: Path, prompt: str, length: int) -> Tensor:
-    """Token ids ``(1, length)`` of a prompt, padded and cut as the UNet was trained.
-
-    Raises:
-        WeightsError: The vocabulary is missing or damaged.
-    """
+    """Token ids ``(1, length)`` of a prompt, padded and cut as the UNet was trained."""
     from dispose_stages.weights.loading.tokenizer import clip_tokenizer
 
     return torch.tensor([clip_tokenizer(folder / "tokenizer", length).encode(prompt).ids])

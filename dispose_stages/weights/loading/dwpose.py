@@ -11,10 +11,13 @@ import numpy as np
 import onnxruntime
 from jaxtyping import Float32
 
+from dispose_stages.config import Config
 from dispose_stages.errors import DeviceError, WeightsError
 from dispose_stages.models.dwpose import OnnxNetwork
 from dispose_stages.models.whole_body.estimation import SimCC
 from dispose_stages.models.whole_body.extraction import PoseNetworks
+from dispose_stages.weights import layout
+from dispose_stages.weights.verification import find_file
 
 _logger = logging.getLogger(__name__)
 
@@ -70,6 +73,18 @@ def load_dwpose(
         detector_size=yolox.input_size,
         estimator_size=simcc.input_size,
         batch_size=batch_size,
+    )
+
+
+def load_pose_networks(config: Config, root: Path, *, device: str, threads: int) -> PoseNetworks:
+    """DWPose of the pipeline's own checkpoints; errors as `load_dwpose`."""
+    return load_dwpose(
+        find_file(root, layout.DETECTOR),
+        find_file(root, layout.WHOLE_BODY),
+        device=device,
+        allow_cpu=config.compute.allow_cpu,
+        threads=threads,
+        batch_size=config.pose.batch_size,
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from dispose_stages.config import Config
 from dispose_stages.models.dwpose import OnnxNetwork
 from dispose_stages.models.inception import Inception
@@ -14,7 +12,8 @@ from dispose_stages.models.perceptual import Lpips
 from dispose_stages.models.video_decoder import VaeDecoder
 from dispose_stages.models.whole_body.extraction import PoseNetworks
 from dispose_stages.weights import layout
-from dispose_stages.weights.loading.dwpose import load_dwpose, open_network
+from dispose_stages.weights.fitting import DTYPES
+from dispose_stages.weights.loading.dwpose import load_pose_networks, open_network
 from dispose_stages.weights.loading.metrics import (
     VideoNetwork,
     load_i3d,
@@ -23,9 +22,6 @@ from dispose_stages.weights.loading.metrics import (
     load_videomae,
 )
 from dispose_stages.weights.loading.svd import load_vae
-from dispose_stages.weights.verification import find_file
-
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class MetricNetworks:
@@ -46,19 +42,14 @@ class MetricNetworks:
     @cached_property
     def pose(self) -> PoseNetworks:
         """The pipeline's own DWPose."""
-        return load_dwpose(
-            find_file(self._root, layout.DETECTOR),
-            find_file(self._root, layout.WHOLE_BODY),
-            device=self._device,
-            allow_cpu=self._config.compute.allow_cpu,
-            threads=self._threads,
-            batch_size=self._config.pose.batch_size,
+        return load_pose_networks(
+            self._config, self._root, device=self._device, threads=self._threads
         )
 
     @cached_property
     def decoder(self) -> VaeDecoder:
         """The pipeline's own decoder."""
-        dtype = _DTYPES[self._config.sampling.precision]
+        dtype = DTYPES[self._config.sampling.precision]
         root = self._root / layout.SVD
         return VaeDecoder(load_vae(root, dtype=dtype, device=self._device))
 
