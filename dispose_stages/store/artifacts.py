@@ -47,7 +47,7 @@ MAX_ATTRIBUTE_BYTES = 16 << 20
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 _STAGE = re.compile(r"[a-z][a-z_]{0,63}", re.ASCII)
-_KEY = re.compile(r"[0-9a-f]{8,128}", re.ASCII)
+KEY = re.compile(r"[0-9a-f]{8,128}", re.ASCII)
 _PARTIAL_KIND = "partial"
 
 
@@ -75,7 +75,7 @@ class ArtifactStore:
         return self._path(stage, key, LEASE_SUFFIX)
 
     def _path(self, stage: str, key: str, suffix: str) -> Path:
-        if not _STAGE.fullmatch(stage) or not _KEY.fullmatch(key):
+        if not _STAGE.fullmatch(stage) or not KEY.fullmatch(key):
             raise StoreError(f"{stage!r}, {key!r} does not name an artifact")
         return self.root / stage / key[:2] / f"{key}{suffix}"
 
@@ -233,7 +233,7 @@ class ArtifactStore:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     key = entry.name.removesuffix(SUFFIX)
-                    if key != entry.name and _KEY.fullmatch(key):
+                    if key != entry.name and KEY.fullmatch(key):
                         yield key
 
     def write_partial(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,9 +14,7 @@ from dispose_stages.atomic import TEMPORARY_SUFFIX
 from dispose_stages.errors import ArtifactCorruptError, ArtifactMissingError
 from dispose_stages.records import parse
 from dispose_stages.store import archive
-from dispose_stages.store.artifacts import LEASE_SUFFIX, MAX_BYTES, PARTIAL_SUFFIX, SUFFIX
-
-_KEY = re.compile(r"[0-9a-f]{8,128}", re.ASCII)
+from dispose_stages.store.artifacts import KEY, LEASE_SUFFIX, MAX_BYTES, PARTIAL_SUFFIX, SUFFIX
 
 
 class FileKind(StrEnum):
@@ -59,7 +56,7 @@ def stored_files(root: Path, stages: tuple[str, ...]) -> Iterator[StoredFile]:
         for folder, _, names in os.walk(root / stage):
             for name in names:
                 key, kind = _parse(name)
-                if not _KEY.fullmatch(key):
+                if not KEY.fullmatch(key):
                     continue
                 path = Path(folder, name)
                 try:

@@ -31,7 +31,7 @@ _DEFAULT_SIZES = SizeLimits()
 
 @dataclass(frozen=True, slots=True)
 class MediaProbe:
-    """What is known of a media file before it is used.
+    """What is known of a media file before it is used: of a video `VideoFacts` and `Inspection`.
 
     Attributes:
         kind: Image, video, or weights of a network, which have a digest and a size only.
@@ -39,20 +39,10 @@ class MediaProbe:
         width: Upright, as frames are handed out; pixels.
         frames: Number of frames that are shown and stored; 1 for an image.
         fps: Average frame rate; 0 for an image.
-        rotation: Degrees clockwise by which the stored pixels are turned to be upright.
         digest: SHA-256 of the file.
         reader: Library that reads it; of a damaged video always ``av``.
-        variable_rate: As in `VideoFacts`, like the following.
-        sample_aspect: Width of a stored pixel over its height.
-        mirrored: Whether left and right are swapped.
-        start_seconds: How much later than its sound the first frame is shown.
-        hidden_frames: Frames that are stored and not shown.
-        missing_frames: Frames that cannot be decoded, those that the file promises and does not
-            hold included.
-        first_missing: Index of the first of them; -1 where there is none.
-        damaged_frames: Frames that the decoder patched up (smears, grey areas).
+        missing_frames: As `Inspection.missing`.
         ordinary: Whether the frames are those that counting stored frames gives.
-        scene_cuts: First frame of every scene of a video but the first.
     """
 
     kind: Literal["image", "video", "weights"]

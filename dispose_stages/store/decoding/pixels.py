@@ -32,28 +32,38 @@ class RgbConverter:
         source = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
         if self._graph is None or source != self._source:
             self._graph, self._source = self._build(frame), source
-        self._graph.push(frame)
-        converted = self._graph.pull()
-        if not isinstance(converted, VideoFrame):
-            raise TypeError(f"the filter gave {type(converted).__name__}")
-        return converted.to_ndarray()
+        return filtered(self._graph, frame).to_ndarray()
 
     def _build(self, frame: VideoFrame) -> Graph:
         height, width = self._size
         halved = frame.format.chroma_height(2) == 1
         scaling = _SCALING + (_HALVED_COLOUR if halved else "")
-        graph = Graph()
-        nodes = [
-            graph.add_buffer(
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=frame.time_base,
-            ),
-            graph.add("scale", f"{width}:{height}:{scaling}"),
-            graph.add("format", "pix_fmts=rgb24"),
-            graph.add("buffersink"),
-        ]
-        graph.link_nodes(*nodes)
-        graph.configure()
-        return graph
+        return rgb_graph(frame, f"{width}:{height}:{scaling}")
+
+
+def rgb_graph(frame: VideoFrame, scaling: str, *further: str) -> Graph:
+    """Filters for frames like this one: scaled, then RGB, then what is named."""
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format,
+            time_base=frame.time_base,
+        ),
+        graph.add("scale", scaling),
+        graph.add("format", "pix_fmts=rgb24"),
+        *map(graph.add, further),
+        graph.add("buffersink"),
+    )
+    graph.configure()
+    return graph
+
+
+def filtered(graph: Graph, frame: VideoFrame) -> VideoFrame:
+    """What comes of a frame."""
+    graph.push(frame)
+    out = graph.pull()
+    if not isinstance(out, VideoFrame):
+        raise TypeError(f"the filter gave {type(out).__name__}")
+    return out

@@ -16,6 +16,8 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from jaxtyping import UInt8
 
+from dispose_stages.store.decoding.pixels import filtered, rgb_graph
+
 _SIDE = 64
 """Longer side of the pictures that are compared, pixels."""
 _SCORE = 8.0
@@ -101,31 +103,14 @@ class _SceneFilter:
         source = (frame.width, frame.height, frame.format.name)
         if self._graph is None or source != self._source:
             self._graph, self._source = _scene_graph(frame), source
-        self._graph.push(frame)
-        small = self._graph.pull()
-        if not isinstance(small, VideoFrame):
-            raise TypeError(f"the filter gave {type(small).__name__}")
+        small = filtered(self._graph, frame)
         return small.to_ndarray(), float(small.metadata["lavfi.scd.score"])
 
 
 def _scene_graph(frame: VideoFrame) -> Graph:
     scale = _SIDE / max(frame.width, frame.height)
     size = (max(2, round(side * scale)) for side in (frame.width, frame.height))
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format,
-            time_base=frame.time_base,
-        ),
-        graph.add("scale", ":".join(map(str, size)) + ":flags=area:threads=1"),
-        graph.add("format", "pix_fmts=rgb24"),
-        graph.add("scdet"),
-        graph.add("buffersink"),
-    )
-    graph.configure()
-    return graph
+    return rgb_graph(frame, ":".join(map(str, size)) + ":flags=area:threads=1", "scdet")
 
 
 def _alike(first: Picture, second: Picture) -> bool:
