@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dispose_stages.atomic import write_text
@@ -44,36 +43,22 @@ def parse_until(text: str, now: Callable[[], datetime] = datetime.now) -> float:
     return until.timestamp()
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a command may use.
+def spent(layout: RunLayout, began: float, gpu_hours: float | None, until: float | None) -> str:
+    """What a command has used up, for people; empty while there is some left.
 
-    Attributes:
-        gpu_hours: Of all its jobs together.
-        until: Unix time.
+    Args:
+        began: Unix time at which the command began.
+        gpu_hours: That all its jobs together may use.
+        until: Unix time until which they may run.
     """
-
-    gpu_hours: float | None = None
-    until: float | None = None
-
-    def __bool__(self) -> bool:
-        """Whether anything is bounded."""
-        return self.gpu_hours is not None or self.until is not None
-
-    def spent(self, layout: RunLayout, began: float) -> str:
-        """What is spent, for people; empty while there is some left.
-
-        Args:
-            began: Unix time at which the command began.
-        """
-        now = time.time()
-        if self.until is not None and now >= self.until:
-            return f"it is {datetime.fromtimestamp(now):%Y-%m-%d %H:%M}"
-        if self.gpu_hours is not None:
-            used = used_gpu_seconds(layout, began, now) / 3600
-            if used >= self.gpu_hours:
-                return f"{used:.2f} of {self.gpu_hours:g} GPU hours are used"
-        return ""
+    now = time.time()
+    if until is not None and now >= until:
+        return f"it is {datetime.fromtimestamp(now):%Y-%m-%d %H:%M}"
+    if gpu_hours is not None:
+        used = used_gpu_seconds(layout, began, now) / 3600
+        if used >= gpu_hours:
+            return f"{used:.2f} of {gpu_hours:g} GPU hours are used"
+    return ""
 
 
 def used_gpu_seconds(layout: RunLayout, began: float, now: float) -> float:

@@ -14,7 +14,6 @@ import click
 from dispose_stages.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dispose_stages.batch.budget import Budget
     from dispose_stages.batch.layout import RunLayout
     from dispose_stages.cli.supervision import Supervised
 
@@ -46,25 +45,23 @@ _OPTIONS = (
 
 
 def bounded(command: Callable[..., None]) -> Callable[..., None]:
-    """Options for the arguments `pilot` (settings), `budget` and `yes` of a command."""
+    """Options for a command: `pilot` (settings), `max_gpu_hours`, `until` and `yes`."""
 
     @wraps(command)
     def with_bounds(
         *,
-        max_gpu_hours: float | None,
         until_time: str | None,
-        yes: bool,
         only: str | None,
         first: int | None,
         sample: int | None,
         seed: int | None,
         **others: Any,
     ) -> None:
-        from dispose_stages.batch.budget import Budget, parse_until
+        from dispose_stages.batch.budget import parse_until
 
         until = parse_until(until_time) if until_time is not None else None
         pilot = _pilot_settings(only, first, sample, seed)
-        command(pilot=pilot, budget=Budget(max_gpu_hours, until), yes=yes, **others)
+        command(pilot=pilot, until=until, **others)
 
     for option in reversed(_OPTIONS):
         with_bounds = option(with_bounds)
@@ -89,14 +86,22 @@ class BudgetWatch:
     """Looks at what a command has used, and stops it in order when its budget is spent.
 
     Args:
+        max_gpu_hours: Of all its jobs together.
+        until: Unix time.
         tell: Takes a line for people.
 
     Attributes:
         spent: What is spent; empty while there is some left.
     """
 
-    def __init__(self, budget: Budget, layout: RunLayout, tell: Callable[[str], None]) -> None:
-        self._budget = budget
+    def __init__(
+        self,
+        max_gpu_hours: float | None,
+        until: float | None,
+        layout: RunLayout,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._bounds = (max_gpu_hours, until)
         self._tell = tell
         self._layout = layout
         self._began = time.time()
@@ -106,7 +111,7 @@ class BudgetWatch:
     def begin(self, run: Supervised) -> None:
         """Watch a program that has just begun, until `end` is called."""
         self._ended = threading.Event()
-        if self._budget:
+        if any(bound is not None for bound in self._bounds):
             threading.Thread(target=self._watch, args=(run,), daemon=True).start()
 
     def end(self) -> None:
@@ -114,15 +119,15 @@ class BudgetWatch:
         self._ended.set()
 
     def _watch(self, run: Supervised) -> None:
-        from dispose_stages.batch.budget import halt, living_jobs
+        from dispose_stages.batch.budget import halt, living_jobs, spent
         from dispose_stages.batch.slurm import cancel_waiting
 
-        while not (spent := self._budget.spent(self._layout, self._began)):
+        while not (used := spent(self._layout, self._began, *self._bounds)):
             if self._ended.wait(_POLL_SECONDS):
                 return
-        self.spent = spent
-        self._tell(f"the budget is spent: {spent}; jobs save what they have")
-        halt(self._layout, spent)
+        self.spent = used
+        self._tell(f"the budget is spent: {used}; jobs save what they have")
+        halt(self._layout, used)
         cancel_waiting(self._layout.root)
         running, latest = living_jobs(self._layout), time.monotonic() + _PATIENCE_SECONDS
         while running & living_jobs(self._layout) and time.monotonic() < latest:

@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from dispose_stages.atomic import readable_json, write_text_if_changed
-from dispose_stages.batch.budget import Budget
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.prepare import Forced
 from dispose_stages.cli.bounds import EXIT_BUDGET, BudgetWatch, bounded
@@ -66,7 +65,8 @@ def run(
     force: str | None,
     pairs: str | None,
     pilot: dict[str, Any],
-    budget: Budget,
+    max_gpu_hours: float | None,
+    until: float | None,
     yes: bool,
     dry_run: bool,
     verbose: bool,
@@ -106,7 +106,8 @@ def run(
     notify = split_command(on_end) if on_end is not None else None
     began = time.monotonic()
     conductor = Spoken() if verbose or dry_run else Watched(config)
-    watch = BudgetWatch(Budget() if dry_run else budget, layout, conductor.tell)
+    bounds = (None, None) if dry_run else (max_gpu_hours, until)
+    watch = BudgetWatch(*bounds, layout, conductor.tell)
     probe = not (dry_run or forced or extra)
     ended = _probe_first(config, conductor, command, watch) if probe else None
     ended = ended or _conduct(conductor, command, watch)

@@ -34,7 +34,7 @@ from dispose_stages.store.provenance import DIGITAL_SOURCE_TYPE
 from dispose_stages.store.recipe import recipe
 from dispose_stages.store.shelf import Video, VideoShelf
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import AudioTrack, Fitted, VideoWriter
+from dispose_stages.store.video_writer import Audio, Fitted, VideoWriter, audio_stretch
 from dispose_stages.weights import layout
 from dispose_stages.weights.fitting import DTYPES
 from dispose_stages.weights.loading.svd import load_vae
@@ -198,7 +198,7 @@ def _fitted(unit: Unit, params: MuxParams, frames: int) -> Fitted | None:
     return Fitted(made, params.fps, max(1, round(frames * params.fps / made)))
 
 
-def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> AudioTrack | None:
+def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> Audio | None:
     """The driver's sound, if it is wanted and there is any."""
     if not params.copy_audio:
         return None
@@ -213,7 +213,7 @@ def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> Audi
         )
     if not codec:
         return None
-    return AudioTrack(driver.path, codec, start, seconds, tempo)
+    return audio_stretch(driver.path, codec, start_seconds=start, seconds=seconds, tempo=tempo)
 
 
 def tags_of(unit: Unit, context: Context) -> dict[str, str]:

@@ -41,22 +41,8 @@ _HELD_BACK = 3
 _EXACT_SCALING = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
 
-@dataclass(frozen=True, slots=True)
-class AudioTrack:
-    """A stretch of another file's sound.
-
-    Attributes:
-        codec: As its header names it; common ones are copied, others become AAC.
-        start_seconds: Where the stretch begins.
-        seconds: How long it is.
-        tempo: By how much it is sped up to match the picture; other than 1 it is encoded anew.
-    """
-
-    path: Path
-    codec: str
-    start_seconds: float
-    seconds: float
-    tempo: float = 1.0
+Audio = tuple[Any, dict[str, Any]]
+"""A stream of ffmpeg's, and the options that it is written with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +66,7 @@ class VideoWriter:
     Args:
         fps: Frames per second; `Fitted` where the file gets others than are written.
         tags: Metadata; names are lower-case identifiers, values any text.
+        audio: From `audio_stretch`.
         threads: Of the encoder; part of the file's identity.
 
     Raises:
@@ -95,7 +82,7 @@ class VideoWriter:
         encoding: Encoding,
         *,
         tags: Mapping[str, str] | None = None,
-        audio: AudioTrack | None = None,
+        audio: Audio | None = None,
         threads: int = 4,
     ) -> None:
         if encoding.pixel_format == "yuv420p" and (height % 2 or width % 2):
@@ -261,7 +248,7 @@ def encode_command(path: Path, writer: VideoWriter) -> list[str]:
         options["movflags"] = "+faststart+use_metadata_tags"
     streams = [picture]
     if audio is not None:
-        sound, audio_options = _audio_stream(audio)
+        sound, audio_options = audio
         streams.append(sound)
         options.update(audio_options)
     output = ffmpeg.output(*streams, f"file:{path.absolute()}", **options)
@@ -281,15 +268,25 @@ def _interpolated(picture: Any, fitted: Fitted) -> Any:
     return moved.filter("trim", end_frame=fitted.frames)
 
 
-def _audio_stream(audio: AudioTrack) -> tuple[Any, dict[str, Any]]:
+def audio_stretch(
+    path: Path, codec: str, *, start_seconds: float, seconds: float, tempo: float = 1.0
+) -> Audio:
+    """A stretch of another file's sound.
+
+    Args:
+        codec: As its header names it; common ones are copied, others become AAC.
+        start_seconds: Where the stretch begins.
+        seconds: How long it is.
+        tempo: By how much it is sped up to match the picture; other than 1 it is encoded anew.
+    """
     import ffmpeg
 
     track = ffmpeg.input(
-        f"file:{audio.path.absolute()}",
-        ss=repr(audio.start_seconds),
-        t=repr(audio.seconds),
+        f"file:{path.absolute()}",
+        ss=repr(start_seconds),
+        t=repr(seconds),
         protocol_whitelist="file",
     ).audio
-    if abs(audio.tempo - 1.0) < 1e-3:
-        return track, {"acodec": "copy" if audio.codec in _COPYABLE_AUDIO else "aac"}
-    return track.filter("atempo", repr(audio.tempo)), {"acodec": "aac"}
+    if abs(tempo - 1.0) < 1e-3:
+        return track, {"acodec": "copy" if codec in _COPYABLE_AUDIO else "aac"}
+    return track.filter("atempo", repr(tempo)), {"acodec": "aac"}

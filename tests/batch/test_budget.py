@@ -6,10 +6,10 @@ from datetime import datetime
 import pytest
 
 from dispose_stages.batch.budget import (
-    Budget,
     halt,
     living_jobs,
     parse_until,
+    spent,
     used_gpu_seconds,
 )
 from dispose_stages.batch.layout import RunLayout
@@ -74,11 +74,11 @@ def test_a_spent_budget_says_what_of(tmp_path):
     """And nothing before."""
     layout, began = RunLayout(tmp_path), time.time() - 10
     JobStats({}, [attempt(began + 1, 3600)]).write(layout.stats("sample", "0-of-1"))
-    assert Budget(gpu_hours=1.5).spent(layout, began) == ""
-    assert "1.00 of 0.5 GPU hours" in Budget(gpu_hours=0.5).spent(layout, began)
-    assert Budget(until=time.time() + 60).spent(layout, began) == ""
-    assert "it is " in Budget(until=time.time() - 1).spent(layout, began)
-    assert not Budget()
+    assert spent(layout, began, 1.5, None) == ""
+    assert "1.00 of 0.5 GPU hours" in spent(layout, began, 0.5, None)
+    assert spent(layout, began, None, time.time() + 60) == ""
+    assert "it is " in spent(layout, began, None, time.time() - 1)
+    assert spent(layout, began, None, None) == ""
 
 
 def test_jobs_heed_the_halt_wherever_they_run(tmp_path):

@@ -14,18 +14,16 @@ import json
 import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
-from dispose_stages.batch import job, lanes
-from dispose_stages.batch.budget import Budget
+from dispose_stages.batch import budget, job, lanes
 from dispose_stages.batch.stage import InterruptedUnitError
 from dispose_stages.cli import main, run
 
 RUN = os.environ["NOTED_RUN"]
 ARGUMENTS = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=False))
 load_stage = job.load_stage
-snakemake_command, spent = run.snakemake_command, Budget.spent
+snakemake_command, spent = run.snakemake_command, budget.spent
 
 
 def passes(passed, *names):
@@ -142,10 +140,10 @@ def wait_between_steps():
     stage.save_every = noted_save_every
 
 
-def spent_when_late(budget, layout, began):
+def spent_when_late(layout, began, gpu_hours, until):
     """Whatever the clock says."""
     late = Path(f"{RUN}.late").exists()
-    return spent(replace(budget, until=began) if late else budget, layout, began)
+    return spent(layout, began, gpu_hours, began if late else until)
 
 
 def impatient_command(*arguments, **options):
@@ -155,6 +153,6 @@ def impatient_command(*arguments, **options):
 
 
 if __name__ == "__main__":
-    run.snakemake_command, Budget.spent = impatient_command, spent_when_late
+    run.snakemake_command, budget.spent = impatient_command, spent_when_late
     job.load_stage = lanes.load_stage = load_noted_stage
     main(sys.argv[1:])

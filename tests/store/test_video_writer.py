@@ -11,7 +11,7 @@ from dispose_stages.errors import Reason, UnitError
 from dispose_stages.store import video_writer
 from dispose_stages.store.ffmpeg import ffmpeg_binary
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import AudioTrack, VideoWriter
+from dispose_stages.store.video_writer import VideoWriter, audio_stretch
 from tests.store.clips import HEIGHT, WIDTH, facts_of, number_of, numbered_frame, run_ffmpeg
 
 FAST = Encoding(preset="ultrafast")
@@ -194,7 +194,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_sound_of_the_driver(tmp_path: Path, driver: Path, tempo: float) -> None:
     """Sound is copied, cut to the picture, or sped up to keep with it."""
     codec = facts_of(driver).audio_codec
-    audio = AudioTrack(driver, codec, start_seconds=0.5, seconds=0.8 * tempo, tempo=tempo)
+    audio = audio_stretch(driver, codec, start_seconds=0.5, seconds=0.8 * tempo, tempo=tempo)
     path = write(tmp_path / "x.mp4", 12, audio=audio)
     text = described(path)
     assert "Audio: aac" in text
