@@ -53,16 +53,19 @@ class Animator:
         height, width = images[0].shape[:2]
         return PoseTrack.from_frames(frames, list(range(len(frames))), height, width, fps)
 
-    def motion(self, reference: Pixels, driving: PoseTrack) -> tuple[MotionField, Correspondence]:
+    def motion(
+        self, reference: Pixels, driving: PoseTrack, still: PoseTrack | None = None
+    ) -> tuple[MotionField, Correspondence]:
         """Alignment and motion field of a pair, and the reference's diffusion features.
 
         Args:
             reference: At target size.
+            still: Pose of the reference where it is known; else it is found.
 
         Raises:
             UnitError: The pair cannot be aligned.
         """
-        still, config = self.poses([reference]), self.config
+        still, config = still or self.poses([reference]), self.config
         field = self._motion.compute(
             reference=still,
             driving=driving,

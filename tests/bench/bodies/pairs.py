@@ -57,6 +57,7 @@ class Pair:
         head: Height of the reference's head, pixels.
         tall: Heights of reference and driver, pixels.
         scenes: Both, to be painted.
+        painted: The truth, to be painted, before the reference's background.
     """
 
     reference: Float[np.ndarray, "133 3"]
@@ -65,6 +66,7 @@ class Pair:
     head: float
     tall: tuple[float, float]
     scenes: tuple[Scene, Scene]
+    painted: Scene
 
 
 def make_pair(seed: int, cell: Cell) -> Pair:
@@ -87,7 +89,8 @@ def make_pair(seed: int, cell: Cell) -> Pair:
     driving = np.stack([scene_b.keypoints(frame)[0] for frame in range(FRAMES)])
     still = scene_a.keypoints(0)[0]
     head = shape_a.head * scale
-    return Pair(still, driving, truth.keypoints, head, tall, (scene_a, scene_b))
+    painted = Scene(((scene_a.actors[0][0], truth),), scene_a.background)
+    return Pair(still, driving, truth.keypoints, head, tall, (scene_a, scene_b), painted)
 
 
 def _tall(shape: BodyShape) -> float:
