@@ -75,6 +75,9 @@ class Parameters(Section):
     filter of that name fits them to `fps`."""
     decode_chunk_size: int = Field(default=8, ge=1)
     """Frames the VAE decodes together; changes the result (docs/parity.md, Q13)."""
+    decode_context: int = Field(default=0, ge=0, le=64)
+    """Frames before and after these that the VAE sees with them, against a flicker from one chunk
+    to the next in long videos; the original shows it none. Takes time and memory."""
     motion_guidance: bool = True
     """Off: the motion fields do not enter the ControlNet (ablation)."""
     correspondence_guidance: bool = True

@@ -28,17 +28,20 @@ def decode_chunks(
     chunk_size: int,
     scaling_factor: float,
     dtype: torch.dtype,
+    context: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[Float32[Tensor, "n 3 H W"]]:
     """Decode a clip in chunks, frame 0 included.
 
-    Every chunk is decoded as a clip of its own, so `chunk_size` changes the result near the
-    seams and must never be lowered silently to save memory.
+    Every chunk is decoded as a clip of its own, so `chunk_size` and `context` change the result
+    near the seams and must never be lowered silently to save memory.
 
     Args:
         latents: Denoised, in the VAE's scaled space.
         decode: Temporal VAE decoder.
         chunk_size: Frames per chunk.
+        context: Frames on both sides that are decoded with a chunk and thrown away; the original
+            has none.
         scaling_factor: Of the VAE's latent space (0.18215).
         dtype: In which the decoder computes.
         device: Where it computes; a chunk goes there when its turn comes.
@@ -46,9 +49,10 @@ def decode_chunks(
     Yields:
         Decoded frames in [-1, 1] (not clamped), float32, on the decoder's device.
     """
-    for chunk in torch.split(latents, chunk_size):
-        unscaled = chunk.to(device).float() / scaling_factor
-        yield decode(unscaled.to(dtype)).float()
+    for start in range(0, len(latents), chunk_size):
+        first, end = max(start - context, 0), start + chunk_size
+        unscaled = latents[first : end + context].to(device).float() / scaling_factor
+        yield decode(unscaled.to(dtype))[start - first : end - first].float()
 
 
 def to_bytes(frames: Float32[Tensor, "*axes"]) -> UInt8[Tensor, "*axes"]:
@@ -69,6 +73,7 @@ def decode_video(
     chunk_size: int,
     scaling_factor: float,
     dtype: torch.dtype,
+    context: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[UInt8[Tensor, "n H W 3"]]:
     """Frames of the output video: `decode_chunks` as pixels, without frame 0 (the reference).
@@ -82,6 +87,7 @@ def decode_video(
         chunk_size=chunk_size,
         scaling_factor=scaling_factor,
         dtype=dtype,
+        context=context,
         device=device,
     )
     for index, chunk in enumerate(chunks):

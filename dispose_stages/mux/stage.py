@@ -117,6 +117,7 @@ class MuxWorker:
         return {
             "latents": latents,
             "chunk_size": params.decode_chunk_size,
+            "context": params.decode_context,
             "writer": writer,
             "frames_folder": folder,
         }
@@ -126,6 +127,7 @@ class MuxWorker:
         *,
         latents: Float32[np.ndarray, "f 4 h w"],
         chunk_size: int,
+        context: int = 0,
         writer: VideoWriter,
         frames_folder: Path | None = None,
     ) -> Video:
@@ -134,6 +136,7 @@ class MuxWorker:
         Args:
             latents: In the VAE's scaled space, reference included.
             chunk_size: Frames that are decoded together.
+            context: Frames that are decoded with them on both sides.
             frames_folder: Where frames go as PNG files too.
 
         Raises:
@@ -141,7 +144,7 @@ class MuxWorker:
             InterruptedUnitError: The job was asked to stop.
         """
         with writer:
-            for frame in self.decode(latents, chunk_size):
+            for frame in self.decode(latents, chunk_size, context):
                 if frames_folder is not None:
                     Image.fromarray(frame).save(frames_folder / f"{writer.frames:05d}.png")
                 writer.write(frame)
@@ -164,7 +167,9 @@ class MuxWorker:
         folder.mkdir(parents=True)
         return folder
 
-    def decode(self, latents: Float32[np.ndarray, "f 4 h w"], chunk_size: int) -> Iterator[Pixels]:
+    def decode(
+        self, latents: Float32[np.ndarray, "f 4 h w"], chunk_size: int, context: int = 0
+    ) -> Iterator[Pixels]:
         """The frames of a clip, without the reference, before they are encoded."""
         chunks = decode_video(
             torch.from_numpy(latents),
@@ -172,6 +177,7 @@ class MuxWorker:
             chunk_size=chunk_size,
             scaling_factor=self._decoder.scaling_factor,
             dtype=self._decoder.dtype,
+            context=context,
             device=self._context.device,
         )
         done = 0

@@ -31,6 +31,7 @@ class MuxParams(Params):
     png_frames: bool
     copy_audio: bool
     interpolate: Interpolate = "none"
+    decode_context: int = 0
 
     @property
     def paced(self) -> bool:
@@ -44,8 +45,9 @@ class MuxParams(Params):
 
 
 def work(parameters: Parameters, frames: float, _role: str) -> float:
-    """Frames and their size."""
-    return frames * parameters.resolution**2
+    """Frames that are decoded, and their size."""
+    again = 2 * parameters.decode_context / parameters.decode_chunk_size
+    return (1 + again) * frames * parameters.resolution**2
 
 
 def plan(row: RowPlan) -> None:

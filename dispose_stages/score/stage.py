@@ -115,8 +115,7 @@ class ScoreWorker:
             if params.shown == "truth":
                 return (frame for frame, _ in truth())
             if params.shown == "before_codec":
-                latents = self._context.read(unit, "latents", Latents).latents
-                return self._until_stopped(self._decoded(latents, params.decode_chunk_size))
+                return self._until_stopped(self._decoded(unit, params))
             path = self._context.videos / str(unit.inputs["video"].facts["file"])
             return self._until_stopped(self._frames_of(path, own or []))
 
@@ -134,12 +133,13 @@ class ScoreWorker:
         with VideoReader(path, reader=library, compute=compute) as video:
             yield from (frame for _, frame in video.frames(indices))
 
-    def _decoded(self, latents: np.ndarray, chunk_size: int) -> Iterator[Pixels]:
+    def _decoded(self, unit: Unit, params: ScoreParams) -> Iterator[Pixels]:
         decoder = self._networks.decoder
         for chunk in decode_video(
-            torch.from_numpy(latents),
+            torch.from_numpy(self._context.read(unit, "latents", Latents).latents),
             decoder,
-            chunk_size=chunk_size,
+            chunk_size=params.decode_chunk_size,
+            context=params.decode_context,
             scaling_factor=decoder.scaling_factor,
             dtype=decoder.dtype,
             device=self._context.device,

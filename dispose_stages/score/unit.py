@@ -51,6 +51,7 @@ class ScoreParams(Params):
         identity_scale: By which it is divided.
         identity_bgr: Whether it is blue, green, red.
         decode_chunk_size: Of the decoder, for frames before the codec.
+        decode_context: Of the decoder, likewise.
     """
 
     group: MetricGroup
@@ -66,6 +67,7 @@ class ScoreParams(Params):
     identity_scale: float | None = None
     identity_bgr: bool = False
     decode_chunk_size: int = 0
+    decode_context: int = 0
     precision: Precision | None = None
     reference_frame: int | None = None
 
@@ -152,6 +154,7 @@ def _params(row: RowPlan, group: MetricGroup, shown: Shown, against: Against) ->
         values["reference_frame"] = own.reference_frame
     if shown == "before_codec":
         values["decode_chunk_size"] = parameters.decode_chunk_size
+        values["decode_context"] = parameters.decode_context
         values["precision"] = row.config.sampling.precision
     return ScoreParams.model_validate(values)
 

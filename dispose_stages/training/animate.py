@@ -104,5 +104,6 @@ class Animator:
     def frames(self, inputs: ClipInputs, params: SampleParams) -> UInt8[np.ndarray, "f h w 3"]:
         """The clip that becomes of what the sampler reads."""
         latents = self._sample.compute(inputs=inputs, params=params)
-        chunk = self.config.parameters.decode_chunk_size
-        return np.stack(list(self._mux.decode(latents.latents, chunk)))
+        own = self.config.parameters
+        decoded = self._mux.decode(latents.latents, own.decode_chunk_size, own.decode_context)
+        return np.stack(list(decoded))

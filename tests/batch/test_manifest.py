@@ -51,8 +51,9 @@ def test_every_column_is_a_parameter_a_row_may_set(folder):
     wanted = {
         *("seed", "resolution", "sample_stride", "start_frame", "max_frames", "tile_size"),
         *("tile_overlap", "num_inference_steps", "guidance_min", "guidance_max"),
-        *("noise_aug_strength", "fps", "decode_chunk_size", "motion_guidance"),
+        *("noise_aug_strength", "fps", "decode_chunk_size", "decode_context"),
         *(
+            "motion_guidance",
             "correspondence_guidance",
             "compat",
             "align",

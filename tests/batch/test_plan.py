@@ -45,6 +45,7 @@ def test_units_are_shared_by_rows_that_agree():
         ({"condition_fps": 24}, {"sample": 1, "mux": 1}),
         ({"fps": 8.0}, {"mux": 1}),
         ({"decode_chunk_size": 4}, {"mux": 1}),
+        ({"decode_context": 2}, {"mux": 1}),
         ({"sample_stride": 3}, {"pose": 1, "motion": 1, "sample": 1, "mux": 1}),
         ({"max_frames": 9}, {"pose": 1, "motion": 1, "sample": 1, "mux": 1}),
         (

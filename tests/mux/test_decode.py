@@ -28,6 +28,23 @@ def test_chunks_hold_the_reference_and_are_clips_of_their_own() -> None:
     assert values.tolist() == [0 / 0.5 + 2, 1 / 0.5 + 2, 2 / 0.5 + 2, 3 / 0.5 + 2, 4 / 0.5 + 1]
 
 
+def test_context_is_decoded_with_a_chunk_and_thrown_away() -> None:
+    """Five frames in chunks of two, each with up to two on both sides: four, five, three."""
+    seen: list[list[float]] = []
+
+    def decode(chunk: Tensor) -> Tensor:
+        seen.append(chunk[:, 0, 0, 0].tolist())
+        return chunk[:, :3]
+
+    chunks = list(
+        decode_chunks(
+            latents(5), decode, chunk_size=2, context=2, scaling_factor=1.0, dtype=torch.float32
+        )
+    )
+    assert seen == [[0, 1, 2, 3], [0, 1, 2, 3, 4], [2, 3, 4]]
+    assert [chunk[:, 0, 0, 0].tolist() for chunk in chunks] == [[0, 1], [2, 3], [4]]
+
+
 def test_decoder_gets_its_own_dtype_and_frames_come_back_in_single_precision() -> None:
     """Precision is the decoder's business."""
     seen = []

@@ -82,15 +82,21 @@ def run(vae: TemporalAutoencoder, context: Context, unit: Unit) -> Path:
     return context.videos / committed.facts["file"]
 
 
-def test_the_delivered_video(vae: TemporalAutoencoder, context: Context) -> None:
+@pytest.mark.parametrize("beside", [0, 1])
+def test_the_delivered_video(vae: TemporalAutoencoder, context: Context, beside: int) -> None:
     """One frame less than latents, eight times their size, showing the decoded pixels."""
-    path = run(vae, context, unit_of(context, crf=1, pixel_format="yuv444p"))
+    unit = unit_of(context, crf=1, pixel_format="yuv444p", decode_context=beside)
+    path = run(vae, context, unit)
     latents = torch.from_numpy(context.store.read("sample", SAMPLE_KEY, Latents).latents)
-    chunks = decode_video(
-        latents, VaeDecoder(vae), chunk_size=4, scaling_factor=0.18215, dtype=torch.float32
-    )
-    expected = torch.cat(list(chunks)).numpy()
+
+    def decoded(beside: int) -> np.ndarray:
+        how: dict[str, Any] = {"scaling_factor": 0.18215, "dtype": torch.float32}
+        chunks = decode_video(latents, VaeDecoder(vae), chunk_size=4, context=beside, **how)
+        return torch.cat(list(chunks)).numpy()
+
+    expected = decoded(beside)
     assert expected.shape == (5, 64, 96, 3)
+    assert np.abs(expected.astype(int) - decoded(1 - beside)).max() > 0
     with VideoReader(path) as reader:
         assert (reader.frame_count, reader.height, reader.width, reader.fps) == (5, 64, 96, 15.0)
         for index, frame in reader.frames(range(5)):

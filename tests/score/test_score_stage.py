@@ -381,12 +381,16 @@ def test_pose_and_identity_of_a_video_without_a_person(context, files):
 
 
 def test_before_the_codec(context):
-    """Frames decoded again from the latents with the bundle's own decoder."""
-    unit = unit_of(
-        context, "frames", shown="before_codec", against="plain", decode_chunk_size=8,
-        precision="fp32",
-    )  # fmt: skip
-    done, scores = scores_of(context, unit)
+    """Frames decoded again from the latents, as for the video: with as much context."""
+
+    def unit(**params):
+        own = {"shown": "before_codec", "against": "plain", "decode_chunk_size": 2}
+        return unit_of(context, "frames", precision="fp32", **own | params)
+
+    done, scores = scores_of(context, unit())
+    context.store.remove("score", SCORE)
+    other, _ = scores_of(context, unit(decode_context=1))
+    assert other.facts["values"]["psnr"] != done.facts["values"]["psnr"]
     assert scores.frame_values.shape[1] == COUNT
     assert done.facts["values"]["psnr"] < 30
     assert json.loads(scores.protocol)["shared"]["codec"] == "before_codec"

@@ -108,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tiles", description=__doc__)
     parser.add_argument("--frames", type=int, nargs="+", choices=LENGTHS, default=list(LENGTHS))
+    parser.add_argument("--context", type=int, default=0, help="decode_context")
     parser.add_argument("--json", type=Path, help="keeps figures; lengths in it are not redone")
     parser.add_argument("--write", type=Path, help="folder of quality.md")
     options = parser.parse_args(arguments)
@@ -115,7 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured: dict[str, Sequence[Row]] = {}
     if options.json and options.json.exists():
         measured = json.loads(options.json.read_text())
-    animator = Animator(load_config({"compute": {"device": "cpu"}}))
+    settings = {"compute": {"device": "cpu"}, "parameters": {"decode_context": options.context}}
+    animator = Animator(load_config(settings))
     for frames in options.frames:
         if str(frames) not in measured:
             measured[str(frames)] = rows(animator, LENGTHS[frames], frames)
