@@ -25,6 +25,7 @@ from dispose_stages.training.world.scene import Scene
 from dispose_stages.weights import layout
 from dispose_stages.weights.loading.dwpose import load_dwpose
 from dispose_stages.weights.verification import find_file
+from dispose_stages.wording import markdown_table
 
 PART = "damage"
 """Of the document."""
@@ -179,8 +180,5 @@ def _wanted(points: Float[np.ndarray, "133 3"], size: Sequence[int]) -> Frame:
 def as_markdown(found: Mapping[str, Mapping[str, float]]) -> str:
     """The table: damages down, metrics across."""
     metrics = list(next(iter(found.values())))
-    lines = [f"| damage | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]
-    for damage, values in found.items():
-        cells = " | ".join(f"{values[m]:.4g}" for m in metrics)
-        lines.append(f"| {damage} | {cells} |")
-    return "\n".join(lines) + "\n"
+    rows = [[name, *(f"{values[m]:.4g}" for m in metrics)] for name, values in found.items()]
+    return markdown_table(["damage", *metrics], rows)

@@ -121,11 +121,6 @@ def config_yaml() -> str:
     return _HEAD + "\n".join(_lines(Config, Config())) + "\n"
 
 
-def config_schema() -> str:
-    """The text of ``config/config.schema.json``."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
 def _allowed(schema: Mapping[str, Any]) -> str:
     """Values a key may have, from its part of the JSON Schema."""
     if "anyOf" in schema:
@@ -172,9 +167,10 @@ def config_readme() -> str:
 
 def generated_files(folder: Path) -> dict[Path, str]:
     """File to the text it should hold."""
+    schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     return {
         folder / "config.yaml": config_yaml(),
-        folder / "config.schema.json": config_schema(),
+        folder / "config.schema.json": schema,
         folder / "README.md": config_readme(),
     }
 

@@ -51,7 +51,6 @@ from dispose_stages.weights.loading.svd import (
     load_noise_range,
     load_vae,
 )
-from dispose_stages.weights.verification import find_file
 
 _logger = logging.getLogger(__name__)
 """Precision of weights and activations."""
@@ -233,10 +232,7 @@ def load(context: Context) -> SampleWorker:
 def load_networks(root: Path, dtype: torch.dtype, placement: Placement) -> Networks:
     """Everything `sample_clip` runs, from the folder of the checkpoints."""
     svd, device = root / layout.SVD, placement.device
-    mimic_motion, dispose = (find_file(root, f) for f in (layout.MIMIC_MOTION, layout.DISPOSE))
-    unet, pose_net, control_net = load_diffusion_networks(
-        svd, mimic_motion, dispose, dtype=dtype, device=device
-    )
+    unet, pose_net, control_net = load_diffusion_networks(root, dtype=dtype, device=device)
     # The VAE's encoder overflows in float16; it runs once per clip.
     vae_dtype = torch.float32 if dtype == torch.float16 else dtype
     vae = load_vae(svd, dtype=vae_dtype, device=device)

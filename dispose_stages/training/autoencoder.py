@@ -98,11 +98,6 @@ def edges(images: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, Tensor]:
     return images[..., :, 1:] - images[..., :, :-1], images[..., 1:, :] - images[..., :-1, :]
 
 
-def colour_head(vae: Any) -> nn.Conv2d:
-    """Reads the mean colour of every latent's square of pixels off the latents, linearly."""
-    return nn.Conv2d(vae.latent_channels, 3, kernel_size=1)
-
-
 def reconstruction_losses(
     vae: Any,
     colours: nn.Module,
@@ -112,7 +107,8 @@ def reconstruction_losses(
 ) -> Losses:
     """`decoding_losses` for encoder and decoder, and two terms that shape the latents.
 
-    `colours` is trained along and thrown away: without it the latents learn one axis of colour
+    `colours` reads the mean colour of every latent's square of pixels off the latents. It is
+    trained along and thrown away: without it the latents learn one axis of colour
     after the other, the last very late.
     """
     images = rearrange(clips, "b f c h w -> (b f) c h w")

@@ -14,7 +14,6 @@ from dispose_stages.training import networks
 from dispose_stages.training import small_configs as configs
 from dispose_stages.training.autoencoder import (
     clip_batch,
-    colour_head,
     decoding_losses,
     random_crops,
     reconstruction_losses,
@@ -72,7 +71,8 @@ class FirstStage:
         vae, steps = networks.new_vae(), self.settings.vae
         start_as_identity(vae)
         start_with_offsets(vae)
-        colours, store = colour_head(vae), ClipStore(self.clips)
+        colours = nn.Conv2d(vae.latent_channels, 3, kernel_size=1)
+        store = ClipStore(self.clips)
 
         def losses(batch: int) -> Losses:
             crops, generator = self._crops(store, steps, batch)

@@ -42,6 +42,7 @@ from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 from dispose_stages.weights.loading.dift import load_dift
 from dispose_stages.weights.loading.svd import load_image_encoder, load_vae
 from dispose_stages.weights.verification import find_file
+from dispose_stages.wording import markdown_table
 
 logger = logging.getLogger(__name__)
 
@@ -76,11 +77,7 @@ class Judge:
         # Untyped, as diffusers is.
         self.vae: Any = load_vae(root / layout.SVD, dtype=torch.float32, device=self.device)
         unet, pose_net, control_net = load_diffusion_networks(
-            root / layout.SVD,
-            find_file(root, layout.MIMIC_MOTION),
-            find_file(root, layout.DISPOSE),
-            dtype=torch.float32,
-            device=self.device,
+            root, dtype=torch.float32, device=self.device
         )
         self.base = BaseObjective(unet, pose_net, scaling_factor=SCALING_FACTOR)
         self.full = ControlObjective(control_net, unet, pose_net, scaling_factor=SCALING_FACTOR)
@@ -194,12 +191,8 @@ def judge(settings: TrainSettings) -> str:
 
 def _table(columns: Mapping[str, Mapping[str, Estimate]]) -> str:
     """Markdown: a column per noise level, a row per variant."""
-    lines = [
-        f"| instead of full DisPose | {' | '.join(columns)} |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
+    rows = []
     for name in next(iter(columns.values())):
         values = [column[name] for column in columns.values()]
-        cells = [f"{v.mean:+.2f} % [{v.low:+.2f}, {v.high:+.2f}]" for v in values]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([name, *(f"{v.mean:+.2f} % [{v.low:+.2f}, {v.high:+.2f}]" for v in values)])
+    return markdown_table(["instead of full DisPose", *columns], rows)

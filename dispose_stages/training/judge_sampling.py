@@ -33,6 +33,7 @@ from dispose_stages.training.judge import (
 from dispose_stages.training.metrics import colour_errors, figure_regions
 from dispose_stages.training.quality import HELD_OUT, Clip, mean, pck, pipeline_config
 from dispose_stages.training.settings import TrainSettings
+from dispose_stages.wording import markdown_table
 
 logger = logging.getLogger(__name__)
 
@@ -150,12 +151,12 @@ def table(scores: Float64[np.ndarray, "n variants measures"]) -> str:
     Differences are paired; intervals are those of a bootstrap over pairs.
     """
     full = scores[:, :1]
-    rows = np.concatenate([full, scores[:, 1:] - full], axis=1).swapaxes(0, 1)
-    found = [[estimate(values) for values in row.T] for row in rows]
+    compared = np.concatenate([full, scores[:, 1:] - full], axis=1).swapaxes(0, 1)
+    found = [[estimate(values) for values in row.T] for row in compared]
     heads = [f"{m} ({e.count} pairs)" for m, e in zip(MEASURES, found[0], strict=True)]
-    lines = [f"| variant | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    rows = []
     for name, row in zip(VARIANTS, found, strict=True):
         sign = "" if name == REFERENCE else "+"
         cells = [f"{e.mean:{sign}.3f} [{e.low:{sign}.3f}, {e.high:{sign}.3f}]" for e in row]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([name, *cells])
+    return markdown_table(["variant", *heads], rows)

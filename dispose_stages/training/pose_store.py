@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from dispose_stages.artifacts import Frame
 from dispose_stages.geometry.drawing import draw_pose
 from dispose_stages.training.clip_store import ArrayStore, ClipStore
-from dispose_stages.training.poses import observed_poses, single_person
+from dispose_stages.training.poses import observed_poses
 
 
 class PoseStore(ArrayStore):
@@ -39,5 +40,5 @@ class PoseStore(ArrayStore):
             points, scores = observed_poses(self.clips.keypoints[row], s.height, s.width, rng)
             self.points[row], self.scores[row] = points, scores
             for frame in range(s.frames):
-                person = single_person(points[frame], scores[frame])
+                person = Frame(points[[frame]], scores[[frame]], np.zeros((1, 4)), np.ones(1))
                 self.rasters[row, frame] = draw_pose(person, s.height, s.width)

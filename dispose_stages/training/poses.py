@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Float64
 
-from dispose_stages.artifacts import Frame
 from dispose_stages.geometry.skeleton import to_openpose
 from dispose_stages.training.world.scene import OUTSIDE, VISIBLE
 
@@ -46,10 +45,3 @@ def observed_poses(
         scores[rng.uniform(size=flags.shape) < missed] *= 0.3
     scores[flags == OUTSIDE] = 0.1
     return to_openpose(points / [width, height], scores)
-
-
-def single_person(
-    points: Float64[np.ndarray, "134 2"], scores: Float64[np.ndarray, "134"]
-) -> Frame:
-    """A frame that shows one person, for `geometry.drawing`."""
-    return Frame(points[None], scores[None], np.zeros((1, 4)), np.ones(1))

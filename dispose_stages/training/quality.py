@@ -23,6 +23,7 @@ from dispose_stages.training.clips import motion_scene, render_clip
 from dispose_stages.training.metrics import clothes_colours, near_wanted
 from dispose_stages.training.settings import TrainSettings
 from dispose_stages.training.world.motion import MOTIONS
+from dispose_stages.wording import markdown_table
 
 logger = logging.getLogger(__name__)
 
@@ -180,12 +181,11 @@ def mean(values: ArrayLike) -> float:
 
 def table(scores: Mapping[str, Mapping[str, float]]) -> str:
     """A Markdown table of scores by variant."""
-    names = list(next(iter(scores.values())))
-    lines = [f"| variant | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for variant, values in scores.items():
-        cells = ["-" if math.isnan(v) else f"{v:.3f}" for v in values.values()]
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [variant, *("-" if math.isnan(v) else f"{v:.3f}" for v in values.values())]
+        for variant, values in scores.items()
+    ]
+    return markdown_table(["variant", *next(iter(scores.values()))], rows)
 
 
 def contact_sheet(pairs: Sequence[HeldOut], outputs: Sequence[Clip]) -> Pixels:

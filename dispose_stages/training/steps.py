@@ -29,7 +29,7 @@ from dispose_stages.training.features import (
 from dispose_stages.training.first_stage import FirstStage
 from dispose_stages.training.loop import Losses, freeze
 from dispose_stages.training.pose_store import PoseStore
-from dispose_stages.weights.layout import CMP, DISPOSE, MIMIC_MOTION, SD15, SVD
+from dispose_stages.weights.layout import CMP, SD15, SVD
 from dispose_stages.weights.loading.cmp import load_cmp
 from dispose_stages.weights.loading.diffusion import load_diffusion_networks
 from dispose_stages.weights.loading.dift import load_dift
@@ -46,13 +46,7 @@ class Training(FirstStage):
     def unpack(self) -> None:
         """Take base, VAE, image encoder and CMP from the bundle, to train only what follows."""
         root = self.settings.bundle
-        unet, pose_net, _ = load_diffusion_networks(
-            root / SVD,
-            find_file(root, MIMIC_MOTION),
-            find_file(root, DISPOSE),
-            dtype=torch.float32,
-            device="cpu",
-        )
+        unet, pose_net, _ = load_diffusion_networks(root, dtype=torch.float32)
         networks.save_weights(self._weights("base"), unet=unet, pose_net=pose_net)
         vae = load_vae(root / SVD, dtype=torch.float32, device="cpu")
         networks.save_weights(self._weights("vae"), vae=vae)

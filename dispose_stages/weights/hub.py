@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
@@ -130,7 +130,8 @@ def fetch(published: Published, part: Path, bar: type[tqdm[Any]] | None = None) 
         # A token is for the hub, not for the storage that it sends us to.
         same_host = metadata.location.startswith(f"{constants.ENDPOINT}/")
         with part.open("ab") as stream:
-            _take(stream, part)
+            if not try_lock(stream):  # two that append to one file would spoil it for both
+                raise HubError(f"{part}: another process is bringing this file")
             if stream.tell() > published.size:  # of a server that did not keep to its word
                 stream.seek(0)
                 stream.truncate()
@@ -143,12 +144,6 @@ def fetch(published: Published, part: Path, bar: type[tqdm[Any]] | None = None) 
                 displayed_filename=published.file.name,
                 tqdm_class=bar,
             )
-
-
-def _take(stream: BinaryIO, part: Path) -> None:
-    """Two processes that append to one file would spoil it for both."""
-    if not try_lock(stream):
-        raise HubError(f"{part}: another process is bringing this file")
 
 
 def stated_digest(published: Published, path: Path) -> str | None:

@@ -36,7 +36,8 @@ def read_pickle(path: Path) -> Any:
         WeightsError: The file is not there, is damaged, or holds anything that could run code.
     """
     try:
-        mapped = _is_zip(path)
+        with path.open("rb") as file:
+            mapped = file.read(4) == b"PK\x03\x04"
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
     try:
@@ -50,8 +51,3 @@ def read_pickle(path: Path) -> Any:
             f"{path}: is damaged, or holds more than tensors and plain values, which could run "
             "code; nothing of it was run. Get it again from its publisher (`dispose weights list`)"
         ) from None
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"

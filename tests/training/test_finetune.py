@@ -20,7 +20,7 @@ from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.training.bundle.tiny import make_tiny
 from dispose_stages.training.tiny_configs import POINT_CHANNELS
 from dispose_stages.weights import layout
-from dispose_stages.weights.loading.diffusion import load_diffusion_networks
+from dispose_stages.weights.loading.diffusion import load_control_net, read_unet_config
 
 MEDIA = Path(__file__).parents[2] / "manifests/media"
 FRAMES, HEIGHT, WIDTH = 4, 128, 64
@@ -85,12 +85,8 @@ def finetune(folder: Path, output: str, steps: int, *options: str) -> str:
 def control_net(folder: Path, output: str | None) -> dict[str, torch.Tensor]:
     """Weights of a ControlNet, read as the pipeline reads them; the bundle's own for None."""
     models = folder / "models"
-    _, _, network = load_diffusion_networks(
-        models / layout.SVD,
-        models / layout.MIMIC_MOTION,
-        (folder / output if output else models) / layout.DISPOSE,
-        dtype=torch.float32,
-    )
+    path = (folder / output if output else models) / layout.DISPOSE
+    network = load_control_net(path, read_unet_config(models / layout.SVD), dtype=torch.float32)
     return dict(network.state_dict())
 
 

@@ -129,13 +129,10 @@ def _write_sd15(folder: Path, seed: int) -> None:
         save_json(folder / part / "config.json", config)
         state = random_state(network, seed=seed, name=f"sd.{part}", dtype=torch.float16)
         if part == "text_encoder":
-            state = {_published_text_name(key): value for key, value in state.items()}
+            # transformers 5 dropped this prefix in memory; published files have it.
+            prefix = "text_model."
+            state = {prefix + k.removeprefix(prefix): v for k, v in state.items()}
         save_tensors(folder / part / f"{stem}.{_HALF}", state)
-
-
-def _published_text_name(key: str) -> str:
-    # transformers 5 dropped this prefix in memory; published files have it.
-    return key if key.startswith("text_model.") else f"text_model.{key}"
 
 
 def _write_diffusion(root: Path, seed: int) -> None:

@@ -67,7 +67,7 @@ class Layer:
 def _draw(
     image: np.ndarray, points: Points, color: Color | int, thickness: int, line_type: int
 ) -> None:
-    fixed = [_fixed_point(points)]
+    fixed = [np.round(np.clip(points, -4000, 8000) * (1 << _SHIFT)).astype(np.int32)]
     if thickness:
         cv2.polylines(
             image,
@@ -80,10 +80,6 @@ def _draw(
         )
     else:
         cv2.fillPoly(image, fixed, color, line_type, _SHIFT)
-
-
-def _fixed_point(points: Points) -> np.ndarray:
-    return np.asarray(np.round(np.clip(points, -4000, 8000) * (1 << _SHIFT)), dtype=np.int32)
 
 
 def axis_frame(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -13,8 +13,10 @@ from torch import nn
 from dispose_stages.models.control_net import ControlNet, build_control_net
 from dispose_stages.models.pose_net import PoseNet, build_pose_net
 from dispose_stages.models.unet import SpatioTemporalUNet, build_unet
+from dispose_stages.weights import layout
 from dispose_stages.weights.files import WeightFile, open_weights, read_json
 from dispose_stages.weights.fitting import fill, unfilled
+from dispose_stages.weights.verification import find_file
 
 _logger = logging.getLogger(__name__)
 # MimicMotion's file may hold these too; the ones of the SVD folder are used.
@@ -23,28 +25,25 @@ _POINT_MLP = "point_adapter.model_list.{level}.mlp.{layer}.weight"
 
 
 def load_diffusion_networks(
-    svd: Path,
-    mimic_motion: Path,
-    dispose: Path,
-    *,
-    dtype: torch.dtype | None = None,
-    device: torch.device | str = "cpu",
+    root: Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> tuple[SpatioTemporalUNet, PoseNet, ControlNet]:
     """Load everything that a denoising step runs, frozen and in evaluation mode.
 
     Args:
-        svd: Folder of Stable Video Diffusion; only ``unet/config.json`` is read here.
-        mimic_motion: File of UNet and PoseNet.
-        dispose: File of the ControlNet.
+        root: ``models.root``.
         dtype: Of all parameters; as in the files if None (MimicMotion: float16, DisPose: float32).
 
     Raises:
         WeightsError: A file is missing, unsafe to read or does not fit; names all that is wrong
             with it.
     """
-    config = read_unet_config(svd)
-    unet, pose_net = load_mimic_motion(mimic_motion, config, dtype=dtype, device=device)
-    control_net = load_control_net(dispose, config, unet=unet, dtype=dtype, device=device)
+    config = read_unet_config(root / layout.SVD)
+    unet, pose_net = load_mimic_motion(
+        find_file(root, layout.MIMIC_MOTION), config, dtype=dtype, device=device
+    )
+    control_net = load_control_net(
+        find_file(root, layout.DISPOSE), config, unet=unet, dtype=dtype, device=device
+    )
     return unet, pose_net, control_net
 
 

@@ -99,7 +99,7 @@ def test_published_dispose_file_is_loaded_whole(tmp_path: Path) -> None:
 
 def test_networks_of_a_folder_carry_its_values(folder: Files) -> None:
     """All three networks are frozen, in evaluation mode, cast, and hold the files' values."""
-    unet, pose_net, control_net = load_diffusion_networks(*folder, dtype=torch.bfloat16)
+    unet, pose_net, control_net = load_diffusion_networks(folder.svd.parent, dtype=torch.bfloat16)
     expected = tiny_mimic_motion()
     for key, value in unet.state_dict().items():
         assert torch.equal(value, expected[f"unet.{key}"].bfloat16()), key
@@ -143,7 +143,7 @@ def test_missing_encoder_tensors_keep_the_unets_values(folder: Files) -> None:
     key = "down_blocks.1.resnets.0.spatial_res_block.conv1.weight"
     del state[key]
     torch.save(state, folder.dispose)
-    unet, _, control_net = load_diffusion_networks(*folder)
+    unet, _, control_net = load_diffusion_networks(folder.svd.parent)
     taken = control_net.state_dict()[key]
     assert torch.equal(taken, unet.state_dict()[key])
     assert taken.data_ptr() != unet.state_dict()[key].data_ptr()
@@ -166,7 +166,7 @@ def test_other_missing_tensors_are_errors(folder: Files, key: str) -> None:
     del state[key]
     torch.save(state, folder.dispose)
     with pytest.raises(WeightsError, match=f"1 missing {key}"):
-        load_diffusion_networks(*folder)
+        load_diffusion_networks(folder.svd.parent)
 
 
 class _Payload:
