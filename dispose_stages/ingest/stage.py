@@ -7,7 +7,6 @@ small and kept as ``store/ingest/<k2>/<key>.json``.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from dispose_stages.atomic import canonical_json, readable_json, write_text
+from dispose_stages.atomic import readable_json, write_text
 from dispose_stages.batch.stage import Stage
 from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import Compute
@@ -24,7 +23,7 @@ from dispose_stages.ingest.unit import REVISION, IngestParams
 from dispose_stages.records import parse, read_bytes
 from dispose_stages.store.files import FileState
 from dispose_stages.store.media import MediaProbe, check_frame, damage_of, probe_file, probe_media
-from dispose_stages.store.sources import ContentMemory
+from dispose_stages.store.sources import ContentMemory, state_path
 
 FORMAT = "dispose-probe"
 _PROBE = TypeAdapter(MediaProbe)
@@ -64,9 +63,7 @@ class ProbeCache:
 
     def _path(self, unit: Unit, state: FileState) -> Path:
         # The unit's key holds the stamp of a forced re-run, which looks at the file again.
-        identity = [unit.key, asdict(state)]
-        key = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:40]
-        return self.root / key[:2] / f"{key}.json"
+        return state_path(self.root, unit.key, state)
 
 
 def _result(probe: MediaProbe) -> Result:

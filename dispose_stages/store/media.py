@@ -7,7 +7,7 @@ of its own, and every fault of a file is a `UnitError` with a typed reason.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -118,7 +118,7 @@ def read_image(
     """
     path = Path(path).absolute()
     check_file(path)
-    answer = ask_once(compute, path, {"do": "image", "limits": sizes.as_list()})
+    answer = ask_once(compute, path, {"do": "image", "limits": astuple(sizes)})
     shape = (answer.header["height"], answer.header["width"], 3)
     return np.frombuffer(answer.payload, np.uint8).reshape(shape)
 

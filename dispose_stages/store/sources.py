@@ -46,9 +46,13 @@ class ContentMemory:
         return digest
 
     def _path(self, state: FileState) -> Path:
-        identity = canonical_json([_FORMAT, asdict(state)])
-        key = hashlib.sha256(identity.encode()).hexdigest()[:40]
-        return self._root / key[:2] / f"{key}.json"
+        return state_path(self._root, _FORMAT, state)
+
+
+def state_path(root: Path, of: str, state: FileState) -> Path:
+    """Where something is remembered of a file in a state."""
+    key = hashlib.sha256(canonical_json([of, asdict(state)]).encode()).hexdigest()[:40]
+    return root / key[:2] / f"{key}.json"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import logging
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal, Self
@@ -93,7 +94,7 @@ class VideoReader:
             "do": "open",
             "path": str(self.path),
             "reader": self._reader,
-            "limits": self._sizes.as_list(),
+            "limits": astuple(self._sizes),
         }
         while True:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +137,7 @@ class FirstStage:
             levels=self.settings.levels,
         )
         batches = self.batches(self.settings.base.batch, self.clips, "embeddings")
-
-        def losses(batch: int) -> Losses:
-            return objective(batches(batch).to(self.device), self._generator(batch))
-
+        losses = self._losses(objective, batches)
         self._train("base", self.settings.base, losses, unet=unet, pose_net=pose_net)
         networks.save_weights(self._weights("base"), unet=unet, pose_net=pose_net)
 
@@ -183,6 +181,10 @@ class FirstStage:
 
     def _generator(self, batch: int) -> torch.Generator:
         return torch.Generator().manual_seed(1_000_003 * self.settings.seed + batch)
+
+    def _losses(self, objective: Any, batches: Any) -> Callable[[int], Losses]:
+        """Of a batch by its number."""
+        return lambda batch: objective(batches(batch).to(self.device), self._generator(batch))
 
     def _train(self, name: str, steps: Steps, losses: Any, **modules: nn.Module) -> None:
         """Train to the end, or go on from a saved state; then the modules hold the average."""

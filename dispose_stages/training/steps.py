@@ -27,7 +27,7 @@ from dispose_stages.training.features import (
     initialise_features,
 )
 from dispose_stages.training.first_stage import FirstStage
-from dispose_stages.training.loop import Losses, freeze
+from dispose_stages.training.loop import freeze
 from dispose_stages.training.pose_store import PoseStore
 from dispose_stages.weights.layout import CMP, SD15, SVD
 from dispose_stages.weights.loading.cmp import load_cmp
@@ -69,12 +69,8 @@ class Training(FirstStage):
             size=steps.batch,
             scaling_factor=dift.scaling_factor,
         )
-
-        def losses(batch: int) -> Losses:
-            return objective(batches(batch).to(self.device), self._generator(batch))
-
         networks_ = {"unet": dift.unet, "read_out": objective.read_out}
-        self._train("features", steps, losses, **networks_)
+        self._train("features", steps, self._losses(objective, batches), **networks_)
         networks.save_weights(self._weights("features"), features=dift.unet)
 
     def extractor(self, features: dict[str, Tensor] | None = None) -> DiftNetwork:
@@ -150,10 +146,7 @@ class Training(FirstStage):
             levels=self.settings.levels,
             left_out=self.settings.left_out,
         )
-
-        def losses(batch: int) -> Losses:
-            return objective(batches(batch).to(self.device), self._generator(batch))
-
+        losses = self._losses(objective, batches)
         self._train("control", self.settings.control, losses, control_net=control_net, unet=unet)
         networks.save_weights(self._weights("control"), control_net=control_net, unet=unet)
 

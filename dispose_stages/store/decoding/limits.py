@@ -25,10 +25,6 @@ class SizeLimits:
     dimension: int = MAX_DIMENSION
     pixels: int = MAX_PIXELS
 
-    def as_list(self) -> list[int]:
-        """For a message."""
-        return [self.dimension, self.pixels]
-
     def check(self, height: int, width: int) -> None:
         """Refuse pictures that would not fit in memory.
 
