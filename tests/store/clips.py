@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 
 from dispose_stages.config_encoding import Encoding
 from dispose_stages.store.decoding.facts import VideoFacts
-from dispose_stages.store.ffmpeg import ffmpeg_binary
 from dispose_stages.store.video import VideoReader
 from dispose_stages.store.video_writer import VideoWriter
 
@@ -42,8 +42,11 @@ def write_clip(path: Path, frames: int, fps: float = 30.0) -> Path:
 
 
 def run_ffmpeg(*arguments: object) -> None:
-    """Run ffmpeg, quietly unless it fails."""
-    command = [ffmpeg_binary(), "-v", "error", "-y", *map(str, arguments)]
+    """Run ffmpeg, quietly unless it fails.
+
+    Its own one: what a system brings may know less (``-display_rotation`` came with ffmpeg 6).
+    """
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
     subprocess.run(command, check=True, capture_output=True)
 
 
