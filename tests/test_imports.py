@@ -12,9 +12,10 @@ from dispose_stages.shipped import shipped
 
 HEAVY = {
     "accelerate", "diffusers", "onnx", "pandas", "peft", "pyarrow", "scipy", "snakemake",
-    "torch._dynamo", "torch._inductor", "torchvision", "transformers", "triton", "zarr",
+    "torch._dynamo", "torch._inductor", "torchvision", "transformers", "triton",
 }  # fmt: skip
 """No stage needs these to be imported; each costs up to seconds."""
+NO_TORCH = {"torch", "zarr"}
 
 
 def imported(module: str, then: str = "") -> set[str]:
@@ -34,7 +35,7 @@ def test_a_stage_imports_only_what_it_needs(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_parameters_of_a_stage_need_no_torch(stage: str) -> None:
     """Planning reads them in every job."""
-    assert not imported(f"dispose_stages.{stage}.unit") & (HEAVY | {"torch"})
+    assert not imported(f"dispose_stages.{stage}.unit") & (HEAVY | NO_TORCH)
 
 
 OPENED = {
