@@ -28,6 +28,7 @@ from dispose_stages.score.keypoints import FoundPose, WantedPose
 from dispose_stages.score.similarity import psnr
 from dispose_stages.training.animate import Animator, Pixels
 from dispose_stages.training.metrics import figure_regions
+from dispose_stages.wording import markdown_table
 from tests.bench.bodies.observing import DETECTORS, Observed, observe
 from tests.bench.bodies.pairs import CELLS, FRAMES, HEIGHT, WIDTH, Pair, make_pair
 from tests.bench.size import size
@@ -81,13 +82,13 @@ def table(measured: dict[tuple[str, str], list[Values]]) -> str:
     """Markdown: means, the ratio or the difference of the alignments, 95 % intervals by pair."""
     heads = ("pairs", *(f"keypoints, {a}" for a in _ALIGN), "ratio")
     heads += (*(f"PSNR inside, {a}" for a in _ALIGN), "difference")
-    lines = [f"| Poses, bodies | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    rows = []
     for (poses, cell), found in measured.items():
         known = np.array([each for each in found if each is not None])
         drawn = np.random.default_rng(0).integers(len(known), size=(2000, len(known)))
         (away, plain), (nearer, fitted) = known.mean(axis=0)
         (aways, plains), (nearers, fits) = known[drawn].mean(axis=1).transpose(1, 2, 0)
-        cells = (
+        row = (
             f"{poses}, {cell}",
             f"{len(known)} of {len(found)}",
             *(f"{value:.3f}" for value in (away, nearer)),
@@ -95,8 +96,8 @@ def table(measured: dict[tuple[str, str], list[Values]]) -> str:
             *(f"{value:.2f}" for value in (plain, fitted)),
             _with_interval(fitted - plain, fits - plains, "+.2f"),
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(row)
+    return markdown_table(["Poses, bodies", *heads], rows)
 
 
 def _with_interval(value: float, drawn: Float64[np.ndarray, "r"], shape: str) -> str:

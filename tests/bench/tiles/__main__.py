@@ -24,6 +24,7 @@ from dispose_stages.score.keypoints import FoundPose
 from dispose_stages.score.temporal import seam, tile_borders
 from dispose_stages.training.animate import Animator
 from dispose_stages.training.quality import HeldOut, held_out_pairs, pck
+from dispose_stages.wording import markdown_table
 from tests.bench.size import size
 
 logger = logging.getLogger(__name__)
@@ -91,11 +92,11 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 def table(measured: Mapping[str, Sequence[Row]]) -> str:
     """Markdown: a row per length, means and intervals."""
-    lines = [f"| frames | videos | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 2) + "|"]
+    rows = []
     for frames, found in measured.items():
         cells = [_cell(shape, [row[name] for row in found]) for name, shape in MEASURES.items()]
-        lines.append(f"| {int(frames):,} | {len(found)} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([f"{int(frames):,}", str(len(found)), *cells])
+    return markdown_table(["frames", "videos", *MEASURES], rows)
 
 
 def _cell(shape: str, values: Sequence[float]) -> str:
