@@ -7,8 +7,6 @@ on a card changes no bit of a result.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -36,17 +34,10 @@ _CANDIDATES = [
 ]
 
 
-def _worth_timing(
-    candidates: list[triton.Config], _: dict[str, Any], **__: object
-) -> list[triton.Config]:
-    """All on a card, the last in the interpreter."""
-    return candidates[-1:] if knobs.runtime.interpret else candidates
-
-
 @triton.autotune(
-    configs=_CANDIDATES,
+    # A single one is not timed: there is nothing to time with in the interpreter.
+    configs=_CANDIDATES[-1:] if knobs.runtime.interpret else _CANDIDATES,
     key=["width", "depth", "GATED"],
-    prune_configs_by={"early_config_prune": _worth_timing},
     cache_results=True,
 )  # type: ignore[untyped-decorator]
 @triton.jit  # type: ignore[untyped-decorator]
