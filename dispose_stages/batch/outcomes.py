@@ -18,7 +18,7 @@ from dispose_stages.batch.stats import JobStats
 from dispose_stages.batch.summary import PlanSummary
 from dispose_stages.batch.unit import Result, Status, stage_of
 from dispose_stages.errors import StoreError
-from dispose_stages.wording import did_you_mean, one_line
+from dispose_stages.wording import did_you_mean, named, one_line
 
 T = TypeVar("T")
 
@@ -185,10 +185,8 @@ class RunOutcomes:
         """
         rows = {row.pair_id: row for row in self.pairs}
         if pair_id not in rows:
-            near = did_you_mean(pair_id, rows)
-            raise StoreError(
-                f"the run has no pair {pair_id!r}{near}; `dispose status --pairs` lists them"
-            )
+            near = did_you_mean(pair_id, rows) or f"; it has {named([*rows])}"
+            raise StoreError(f"the run has no pair {pair_id!r}{near}")
         return rows[pair_id]
 
     def result(self, pair: Row, role: str) -> Result | None:

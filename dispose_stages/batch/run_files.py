@@ -26,6 +26,8 @@ def read_run_config(layout: RunLayout) -> Config:
     """
     try:
         return load_config(parse(read_bytes(layout.config)))
+    except FileNotFoundError:
+        raise StoreError(f"{layout.root} holds no planned run (no {layout.config.name})") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"{layout.root} holds no planned run: {error}") from None
 

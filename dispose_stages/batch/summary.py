@@ -80,6 +80,8 @@ class PlanSummary:
         Raises:
             StoreError: It is absent, damaged, or of another version.
         """
+        if not path.exists():
+            raise StoreError(f"{path.parent.parent} holds no planned run (no {path.name})")
         return read_record(path, *_FORM, cls._build, sealed=False)
 
     @classmethod

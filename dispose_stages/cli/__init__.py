@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from itertools import islice
@@ -59,6 +61,11 @@ SECTIONS = {
 COMMANDS = {name: entry for named in SECTIONS.values() for name, entry in named.items()}
 
 
+_OF_THE_PLACE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+}
+"""Errors that say what is wrong with a path or a disk that the user named; others are defects."""
 EXTRAS = {"diffusers": "train", "onnx": "train", "transformers": "train"}
 """Package to what brings it, of those that some commands need and no stage does."""
 
@@ -87,7 +94,8 @@ class LazyGroup(click.Group):
         The rules keep it because Snakemake runs every job anew whose command reads differently.
         """
         name, command, words = super().resolve_command(ctx, args)
-        return name, command, _with_run_first(words)
+        whole = isinstance(command, click.Group)  # the word that comes first names its command
+        return name, command, words if whole else _with_run_first(words)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The overview, without importing any command."""
@@ -142,4 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except BrokenPipeError:  # `dispose ... | head`
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _OF_THE_PLACE:
+            raise
+        logging.getLogger(__name__).debug("%s", error, exc_info=True)
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"error: {where}{error.strerror}", err=True)
         sys.exit(1)

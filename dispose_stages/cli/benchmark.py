@@ -13,6 +13,7 @@ from dispose_stages.atomic import write_text
 from dispose_stages.cli.options import (
     EXISTING_FILE,
     FOLDER,
+    WithSnakemake,
     config_option,
     profile_option,
     settings_option,
@@ -33,7 +34,7 @@ _DELIVERED = {0, 3}
 """Status of runs that have something to be compared."""
 
 
-@click.command()
+@click.command(cls=WithSnakemake)
 @click.argument("what", metavar="demo|tiktok|unseen|damage|MANIFEST")
 @click.option(
     "--root",

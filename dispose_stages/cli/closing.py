@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from dispose_stages.batch.delivery import ending_lines
@@ -28,7 +29,7 @@ def closing_lines(
     used = f", {hours:.2f} GPU hours" if hours else ""
     yield f"{outcomes.counts()} in {duration(seconds)}{used}"
     for reason, failed in outcomes.failures().items():
-        again = f"dispose retry {outcomes.layout.root} --reason {reason}"
+        again = f"dispose retry {shlex.quote(str(outcomes.layout.root))} --reason {reason}"
         yield from _group(reason, failed, again, min(width, _WIDEST))
     yield from ending_lines(outcomes)
 

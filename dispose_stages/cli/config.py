@@ -24,7 +24,7 @@ def config(*, check: bool, folder: Path) -> None:
     """Write config.yaml, config.schema.json and README.md from the program's own definition.
 
     This overwrites the folder's config.yaml: keep your own settings in another file and pass that
-    with `--configfile`.
+    with `--config`.
     """
     from dispose_stages.cli.config_files import FIXING_COMMAND, outdated_files, write_files
 

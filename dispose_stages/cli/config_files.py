@@ -22,7 +22,7 @@ FIXING_COMMAND = "dispose config"
 
 _HEAD = """\
 # Every key, checked against config.schema.json; as it stands, the demo on the small bundle.
-# Another run: write a file with the keys that differ and pass it with --configfile, or set single
+# Another run: write a file with the keys that differ and pass it with --config, or set single
 # keys: dispose run --set run=mine --set parameters.seed=7. One row per key: README.md.
 # Keys that are commented out have defaults that suit bundle and effort.
 # Written by `dispose config`; the texts come from dispose_stages/config.py.
@@ -33,7 +33,7 @@ _README_HEAD = """\
 
 `config.yaml` holds every key and, as it stands, runs the demo on the small bundle. Where a bundle
 or an effort brings a default of its own, the table says so, and the key is commented out. For a run
-of your own, write a file with the keys that differ and pass it with `--configfile my.yaml`, or set
+of your own, write a file with the keys that differ and pass it with `--config my.yaml`, or set
 single keys with `dispose run --set parameters.seed=7`. Unknown keys and wrong values are errors
 that name the key. Keys below `parameters` may be overridden by each row of the manifest
 ([manifests/README.md](../manifests/README.md)).

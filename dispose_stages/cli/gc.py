@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dispose_stages.cli.options import FOLDER
+from dispose_stages.cli.options import FOLDER, run_dirs_argument
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Age(click.ParamType[float]):
 
 
 @click.command()
-@click.argument("run_dirs", nargs=-1, required=True, type=FOLDER, metavar="RUN_DIR...")
+@run_dirs_argument
 @click.option("--store", type=FOLDER, help="The store. Default: the one of the first run.")
 @click.option(
     "--older-than",

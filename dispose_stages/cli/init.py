@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -47,8 +48,8 @@ def init(*, folder: Path) -> None:
         write_text(folder / path, text)
         say(f"{folder / path}: written")
     say(
-        f"next: cd {folder}; fill manifest.csv (`dispose manifest cross` makes one of two folders);"
-        " `dispose weights download`; `dispose run`"
+        f"next: cd {shlex.quote(str(folder))}; fill manifest.csv (`dispose manifest cross` makes "
+        "one of two folders); `dispose weights download`; `dispose run`"
     )
 
 

@@ -18,6 +18,9 @@ EXISTING_FOLDER = click.Path(file_okay=False, exists=True, path_type=Path)
 
 run_dir_argument = click.argument("run_dir", type=FOLDER, metavar="RUN_DIR")
 """``<results>/<run>``."""
+run_dirs_argument = click.argument(
+    "run_dirs", nargs=-1, required=True, type=FOLDER, metavar="RUN_DIR..."
+)
 
 
 def _here_or_shipped(_ctx: click.Context, _parameter: click.Parameter, value: Path) -> Path:
@@ -31,7 +34,7 @@ config_option = click.option(
     default=Path("config/config.yaml"),
     show_default=True,
     callback=_here_or_shipped,
-    help="Configuration file; where the default is not there, the program's own values hold.",
+    help="Configuration file; where the default is not there, the program's own is read.",
 )
 
 profile_option = click.option(
@@ -55,8 +58,24 @@ settings_option = click.option(
 
 def configured(config_file: Path, settings: Iterable[str] = ()) -> Config:
     """What `config_option` and `settings_option` say."""
-    files = [config_file] if config_file.exists() else []
-    return load_config(read_config_files(files, settings))
+    return load_config(read_config_files([config_file], settings))
+
+
+class WithSnakemake(click.Command):
+    """A command whose last argument, `extra`, is what stands behind ``--``, and nothing else."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse words that Snakemake would take for a file to be made."""
+        end = args.index("--") if "--" in args else len(args)
+        rest = super().parse_args(ctx, args[:end])
+        if stray := ctx.params["extra"]:
+            own = "the pairs are named by --manifest, the run by --set run=NAME; "
+            ctx.fail(
+                f"{stray[0]!r} is not expected here; {own if self.name == 'run' else ''}"
+                "what is for Snakemake stands behind `--`"
+            )
+        ctx.params["extra"] = tuple(args[end + 1 :])
+        return rest
 
 
 stages_option = click.option(

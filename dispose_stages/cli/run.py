@@ -18,7 +18,13 @@ from dispose_stages.cli.bounds import EXIT_BUDGET, BudgetWatch, bounded
 from dispose_stages.cli.conduct import Conductor, Spoken, Watched
 from dispose_stages.cli.forecast import confirm, forecast_lines
 from dispose_stages.cli.on_end import call_on_end, split_command
-from dispose_stages.cli.options import FILE, config_option, profile_option, settings_option
+from dispose_stages.cli.options import (
+    FILE,
+    WithSnakemake,
+    config_option,
+    profile_option,
+    settings_option,
+)
 from dispose_stages.cli.supervision import Supervised
 from dispose_stages.cli.terminal import say
 from dispose_stages.config import STAGES, Config, load_config
@@ -33,7 +39,7 @@ HEALINGS = 2
 _KEPT = "what is finished is kept, and the same command continues"
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(cls=WithSnakemake)
 @profile_option
 @config_option
 @click.option(

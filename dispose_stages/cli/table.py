@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dispose_stages.cli.options import EXISTING_FOLDER
+from dispose_stages.cli.options import run_dirs_argument
 from dispose_stages.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -18,13 +18,7 @@ _FORMATS = ("md", "csv", "tex", "json")
 
 
 @click.command()
-@click.argument(
-    "runs",
-    nargs=-1,
-    required=True,
-    type=EXISTING_FOLDER,
-    metavar="RESULTS...",
-)
+@run_dirs_argument
 @click.option(
     "--by",
     default="variant",
@@ -40,7 +34,7 @@ _FORMATS = ("md", "csv", "tex", "json")
     help="Markdown, CSV, LaTeX or JSON.",
 )
 @click.option("--mixed", is_flag=True, help="Compare values of different protocols all the same.")
-def table(*, runs: tuple[Path, ...], by: str, form: str, mixed: bool) -> None:
+def table(*, run_dirs: tuple[Path, ...], by: str, form: str, mixed: bool) -> None:
     """Means of the scores of runs, with bootstrap intervals by pair and what is missing.
 
     Where pairs are grouped by variant, also differences to the full method over the pairs that both
@@ -50,7 +44,7 @@ def table(*, runs: tuple[Path, ...], by: str, form: str, mixed: bool) -> None:
     from dispose_stages.benchmark.rendering import render
 
     names = [name.strip() for name in by.split(",") if name.strip()]
-    say(render(table_of(runs, names, mixed=mixed), form).rstrip("\n"))
+    say(render(table_of(run_dirs, names, mixed=mixed), form).rstrip("\n"))
 
 
 def table_of(

@@ -37,8 +37,9 @@ def takedown(*, sources: tuple[str, ...], results: Path, yes: bool) -> None:
     from dispose_stages.export.takedown import find, remove
     from dispose_stages.store.files import file_digest
 
+    no_file = "SOURCE is neither a file that is there nor a digest"
     digests = frozenset(
-        file_digest(Path(source)) if Path(source).is_file() else check_digest(source, "SOURCE")
+        file_digest(Path(source)) if Path(source).is_file() else check_digest(source, no_file)
         for source in sources
     )
     found = find(results, digests)

@@ -73,8 +73,24 @@ def test_inspect_shows_artifacts(run):
 
 def test_inspect_names_a_pair_it_does_not_know(run):
     """And says where to look."""
-    with pytest.raises(StoreError, match="no pair 'nobody'"):
+    with pytest.raises(StoreError, match="no pair 'nobody'; it has i0_v0, i0_v1, i1_v0 and 1 more"):
         dispose("inspect", run.layout.root, "nobody")
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "report", "retry", "verify", "gc", "fingerprint", "archive --to x"]
+)
+def test_a_folder_without_a_run_is_called_so(tmp_path, command):
+    """By every command in the same words."""
+    name, *options = command.split()
+    with pytest.raises(StoreError, match=f"{tmp_path}/typo holds no planned run \\(no "):
+        dispose(name, tmp_path / "typo", *options)
+
+
+def test_takedown_of_what_is_no_file_says_so(tmp_path):
+    """A typing error in a path is no wrong digest."""
+    with pytest.raises(DisposeError, match="neither a file that is there nor a digest"):
+        dispose("takedown", tmp_path / "gone.jpg", "--results", tmp_path)
 
 
 def test_inspect_of_a_lost_artifact_says_so(run, tmp_path):
@@ -221,6 +237,7 @@ def media(tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("no image")
     (tmp_path / "v.mp4").write_text("no video")
+    (tmp_path / "own.yaml").write_text("run: own\n")
     return tmp_path
 
 
@@ -231,7 +248,7 @@ def test_manifest_check_opens_media_and_lists_all(media):
         "reference_image,driving_video,pair_id,seed\na.png,v.mp4,p,x\nb.png,none.mp4,q,1\n"
         "b.png,v.mp4,r,1\n"
     )
-    result = dispose("manifest", "check", path, "--config", media / "none.yaml")
+    result = dispose("manifest", "check", path, "--config", media / "own.yaml")
     assert result.exit_code == 1
     lines = [line.split()[:2] for line in result.stdout.splitlines()[1:-1]]
     assert [(line, column) for line, column in lines] == [
@@ -244,6 +261,13 @@ def test_manifest_check_opens_media_and_lists_all(media):
     assert "0 rows can run, 3 cannot" in result.output
 
 
+def test_manifest_check_names_a_configuration_that_is_not_there(media):
+    """A typing error is not taken for the defaults."""
+    (media / "m.csv").write_text("reference_image,driving_video\nb.png,v.mp4\n")
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read"):
+        dispose("manifest", "check", media / "m.csv", "--config", media / "none.yaml")
+
+
 def test_manifest_check_foresees_what_reading_says(media):
     """A video that is cut off will do where `max_frames` ends before that."""
     write_clip(media / "whole.mp4", 40, fps=20.0)
@@ -254,7 +278,7 @@ def test_manifest_check_foresees_what_reading_says(media):
         "reference_image,driving_video,sample_stride,max_frames\na.png,v.mp4,2,\n"
         "a.png,v.mp4,2,2\na.png,v.mp4,1,39\na.png,whole.mp4,1,\n"
     )
-    result = dispose("manifest", "check", path, "--config", media / "none.yaml")
+    result = dispose("manifest", "check", path, "--config", media / "own.yaml")
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == ["2", "4"]
     assert all("max_frames=" in line and "media_unreadable" in line for line in lines[1:-1])
@@ -264,7 +288,7 @@ def test_manifest_check_names_the_columns_that_decide_nothing(media):
     """So that a column meant for the pipeline is not carried along unnoticed."""
     path = media / "m.csv"
     path.write_text("reference_image,driving_video,steps\nb.png,v.mp4,50\n")
-    result = dispose("manifest", "check", path, "--shallow", "--config", media / "none.yaml")
+    result = dispose("manifest", "check", path, "--shallow", "--config", media / "own.yaml")
     assert "carried along, without influence: steps\n" in result.output
 
 
@@ -272,7 +296,7 @@ def test_manifest_check_can_stay_shallow(media):
     """Without opening media only what the file system says is checked."""
     path = media / "m.csv"
     path.write_text("reference_image,driving_video\nb.png,v.mp4\n")
-    result = dispose("manifest", "check", path, "--shallow", "--config", media / "none.yaml")
+    result = dispose("manifest", "check", path, "--shallow", "--config", media / "own.yaml")
     assert (result.exit_code, result.output) == (0, f"{path}: 1 rows can run, 0 cannot\n")
 
 

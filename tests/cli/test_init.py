@@ -24,6 +24,11 @@ def init(folder):
     return done.output
 
 
+def test_the_next_command_can_be_copied(tmp_path):
+    """Also where the folder's name has a space in it."""
+    assert f"next: cd '{tmp_path}/my films'; fill" in init(tmp_path / "my films")
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A fresh one, as the working directory."""

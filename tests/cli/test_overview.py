@@ -92,6 +92,15 @@ def test_defects_keep_their_traceback(tmp_path, monkeypatch):
         main(["status", str(tmp_path)])
 
 
+def test_a_path_that_cannot_be_is_one_line(tmp_path, capsys):
+    """A file where a folder is wanted, no permission, a full disk: the user's to mend."""
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as caught:
+        main(["init", str(tmp_path / "file" / "project")])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}/file/project/config: Not a directory\n"
+
+
 def test_a_closed_pipe_is_no_traceback(monkeypatch, capsys):
     """`dispose status ... | head` ends quietly."""
     monkeypatch.setattr(sys, "stderr", open("/dev/null", "w"))  # noqa: PTH123, SIM115 - closed by main

@@ -70,6 +70,28 @@ def test_what_snakemake_gets_is_left_alone():
     assert parsed(("run", "--", "--run-dir", "x"))["extra"] == ("--run-dir", "x")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "pairs.csv"), "--manifest"),
+        (("run", "--run-dir", "results/demo"), "--set run=NAME"),
+        (("run", "--dry-run", "results/demo", "--", "--until", "motion"), "--set run=NAME"),
+        (("benchmark", "demo", "more"), "`--`"),
+    ],
+)
+def test_a_word_that_is_nobodys_is_refused(words, said):
+    """Snakemake would take it for a file to make, or read it as a configuration."""
+    with pytest.raises(click.UsageError, match="not expected here") as caught:
+        parsed(words)
+    assert said in str(caught.value)
+
+
+def test_a_command_of_a_group_takes_its_run_itself():
+    """The former spelling never was one there; it is not taken for the command's name."""
+    result = CliRunner().invoke(cli, ["vbench", "export", "--run-dir", "r", "--to", "x"])
+    assert "No such option '--run-dir'" in result.output
+
+
 @pytest.mark.parametrize("job", JOBS)
 def test_the_commands_of_the_rules_are_understood(job):
     """What Snakemake fills in stands for itself, a number for an attempt."""
