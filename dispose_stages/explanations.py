@@ -27,7 +27,7 @@ class Explanation:
     remedy: str
 
 
-REASONS: Mapping[Reason, Explanation] = {
+REASONS: Mapping[str, Explanation] = {
     Reason.MEDIA_MISSING: Explanation(
         "The manifest names a file that is not there, or not for the user the job runs as.",
         "`ls -l PATH` with the path of the message, as the user and on the node of the job.",
@@ -146,9 +146,9 @@ REASONS: Mapping[Reason, Explanation] = {
         "Read the log of the stage, try once more; if it stays, report it with the traceback.",
     ),
 }
-"""Of every reason for which a unit fails."""
+"""Of every `Reason`, also by its text; a reason of another version has none."""
 
-WARNINGS: Mapping[WarningCode, Explanation] = {
+WARNINGS: Mapping[str, Explanation] = {
     WarningCode.NO_PERSON_REFERENCE: Explanation(
         "Nobody was found in the reference; the whole image was taken for a person, as "
         "`motion.allow_no_person` wants it.",
@@ -187,4 +187,4 @@ WARNINGS: Mapping[WarningCode, Explanation] = {
         "row; `dispose manifest clips VIDEOS_DIR -o m.csv` proposes such rows for a folder.",
     ),
 }
-"""Of every warning that a result may carry."""
+"""Of every `WarningCode`."""

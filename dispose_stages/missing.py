@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from dispose_stages.errors import Reason
 from dispose_stages.explanations import REASONS, Explanation
 
 
@@ -39,7 +38,7 @@ class Missing(StrEnum):
 _DRAWN = "`dispose inspect RUN PAIR --preview DIR` draws the poses that were found."
 _COUNTED = "`dispose inspect RUN PAIR` shows `frames` under `mux`."
 
-MISSING: Mapping[Missing, Explanation] = {
+MISSING: Mapping[str, Explanation] = {
     Missing.NO_TRUTH: Explanation(
         "The row names nothing that its video could be compared with: it is cross-driven.",
         "The row has neither a `truth_video` nor a `reference_frame`.",
@@ -152,6 +151,4 @@ MISSING: Mapping[Missing, Explanation] = {
 
 def why_missing(reason: str) -> Explanation | None:
     """What the reason of an absent value means, also where its group failed as a whole."""
-    if reason in set(Missing):
-        return MISSING[Missing(reason)]
-    return REASONS[Reason(reason)] if reason in set(Reason) else None
+    return MISSING.get(reason) or REASONS.get(reason)

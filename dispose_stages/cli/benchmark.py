@@ -192,21 +192,17 @@ def _print_table(runs: Sequence[Path], *, paper: bool) -> Table:
 
 def _write_demo(document: Path, table: Table) -> None:
     from dispose_stages.benchmark.demo import PART, SHOWN
+    from dispose_stages.benchmark.document import replace_part
     from dispose_stages.benchmark.rendering import excerpt
 
-    _replace_part(document, PART, excerpt(table, SHOWN))
+    replace_part(document, PART, excerpt(table, SHOWN))
 
 
 def _damage(document: Path | None) -> None:
     from dispose_stages.benchmark.damage import PART, as_markdown, load_detector, measure
+    from dispose_stages.benchmark.document import replace_part
 
     table = as_markdown(measure(load_detector(shipped("bundles/small"))))
     if document is not None:
-        _replace_part(document, PART, table)
+        replace_part(document, PART, table)
     say(table.rstrip("\n"))
-
-
-def _replace_part(document: Path, part: str, table: str) -> None:
-    from dispose_stages.benchmark.document import with_part
-
-    write_text(document, with_part(document.read_text(encoding="utf-8"), part, table))

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from dispose_stages.batch.delivery import ending_lines
 from dispose_stages.batch.outcomes import Outcome, RunOutcomes
-from dispose_stages.errors import Reason
 from dispose_stages.explanations import REASONS
 from dispose_stages.wording import duration, named, one_line, wrapped
 
@@ -40,7 +39,8 @@ def _group(reason: str, failed: list[Outcome], again: str, width: int) -> Iterat
     yield f"  {len(failed)} failed in {stages}: {reason} ({pairs})"
     messages = list(dict.fromkeys(outcome.message for outcome in failed))
     yield from wrapped(one_line(messages[0]), width, _INDENT)
-    yield from wrapped(REASONS[Reason(reason)].remedy, width, _INDENT)
+    if explanation := REASONS.get(reason):
+        yield from wrapped(explanation.remedy, width, _INDENT)
     yield f"{_INDENT}then {again}"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import click
 
 from dispose_stages.cli.terminal import say
-from dispose_stages.errors import ConfigError, Reason, WarningCode
+from dispose_stages.errors import ConfigError
 from dispose_stages.explanations import REASONS, WARNINGS, Explanation
-from dispose_stages.missing import MISSING, Missing
+from dispose_stages.missing import MISSING
 from dispose_stages.wording import did_you_mean, wrapped
 
 
@@ -31,12 +31,9 @@ def explain(*, code: str | None) -> None:
 
 def summaries() -> Iterator[tuple[str, str]]:
     """Every reason and warning with the first sentence of its meaning."""
-    for reason, explanation in REASONS.items():
-        yield str(reason), _first_sentence(explanation.meaning)
-    for warning, explanation in WARNINGS.items():
-        yield f"{warning} (warning)", _first_sentence(explanation.meaning)
-    for missing, explanation in MISSING.items():
-        yield f"{missing} (no score)", _first_sentence(explanation.meaning)
+    for kind, table in (("", REASONS), (" (warning)", WARNINGS), (" (no score)", MISSING)):
+        for code, explanation in table.items():
+            yield f"{code}{kind}", _first_sentence(explanation.meaning)
 
 
 def _first_sentence(text: str) -> str:
@@ -49,16 +46,16 @@ def explanation_lines(code: str) -> Iterator[str]:
     Raises:
         ConfigError: There is no such code.
     """
-    known = [*map(str, Reason), *map(str, WarningCode), *map(str, Missing)]
+    known = [*REASONS, *WARNINGS, *MISSING]
     if code not in known:
         raise ConfigError(f"there is no reason {code!r}{did_you_mean(code, known)}")
-    if code in set(Reason):
-        yield from _entry(code, "reason of a failure", REASONS[Reason(code)])
+    if code in REASONS:
+        yield from _entry(code, "reason of a failure", REASONS[code])
         yield f"  again:  dispose retry RUN_DIR --reason {code}"
-    if code in set(WarningCode):
-        yield from _entry(code, "warning", WARNINGS[WarningCode(code)])
-    if code in set(Missing):
-        yield from _entry(code, "why a score has no value", MISSING[Missing(code)])
+    if code in WARNINGS:
+        yield from _entry(code, "warning", WARNINGS[code])
+    if code in MISSING:
+        yield from _entry(code, "why a score has no value", MISSING[code])
 
 
 def _entry(code: str, kind: str, explanation: Explanation) -> Iterator[str]:

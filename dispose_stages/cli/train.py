@@ -107,8 +107,7 @@ def judge(*, sampled: bool, document: Path | None, settings_file: Path, **change
 
     What was rendered, encoded and judged before is read from the working folder.
     """
-    from dispose_stages.atomic import write_text
-    from dispose_stages.benchmark.document import with_part
+    from dispose_stages.benchmark.document import replace_part
     from dispose_stages.training.judge import judge as judge_steps
     from dispose_stages.training.judge_sampling import judge_sampling
 
@@ -116,7 +115,7 @@ def judge(*, sampled: bool, document: Path | None, settings_file: Path, **change
     text = measure(_settings(settings_file, changes))
     say(text)
     if document:
-        write_text(document, with_part(document.read_text(encoding="utf-8"), part, text))
+        replace_part(document, part, text)
 
 
 @train.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dispose_stages.cli.options import EXISTING_FOLDER, FOLDER, config_option
+from dispose_stages.cli.options import EXISTING_FOLDER, FOLDER, config_option, configured
 from dispose_stages.cli.terminal import say
 from dispose_stages.cli.weights_download import download
 
@@ -42,15 +42,13 @@ def list_files() -> None:
 )
 def check(*, config_file: Path, root: Path | None) -> None:
     """Say which files are missing or wrong, where they belong and where they are published."""
-    from dispose_stages.config import load_config
-    from dispose_stages.config_text import read_config_file
     from dispose_stages.weights.bundle import bundle_name
     from dispose_stages.weights.verification import verify
 
     if root is not None:
         bundle = bundle_name(root)
     else:
-        models = load_config(read_config_file(config_file)).models
+        models = configured(config_file).models
         root, bundle = models.folder, models.bundle
     verify(root, None, bundle)
     say(f"{root}: all files of the bundle {bundle!r} are there")
@@ -85,12 +83,10 @@ def convert(*, config_file: Path, root: Path | None) -> None:
     for its pickle, so results stay valid. Types and values are kept. A conversion is used while it
     has the time of change of the pickle beside it (copy folders with their times).
     """
-    from dispose_stages.config import load_config
-    from dispose_stages.config_text import read_config_file
     from dispose_stages.weights.conversion import convert_checkpoint, pickles
     from dispose_stages.weights.converted import conversion_path, is_current
 
-    folder = root or load_config(read_config_file(config_file)).models.folder
+    folder = root or configured(config_file).models.folder
     for source in pickles(folder):
         target = conversion_path(source)
         if is_current(target, source):

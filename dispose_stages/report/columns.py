@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Group = Literal["pair", "score", "fact", "parameter", "manifest"]
 _DIGITS = 6
@@ -21,56 +20,64 @@ def rounded(value: float) -> float | None:
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
 
 
-@dataclass(slots=True)
-class NumberColumn:
+class Column:
+    """A property of the pairs: a machine number per row."""
+
+    kind: ClassVar[Literal["d", "l"]]
+
+    def __init__(self, name: str, group: Group) -> None:
+        self.name = name
+        self.group = group
+        self.cells: array[Any] = array(self.kind)
+
+    def append(self, value: str | float | None) -> None:
+        """Add a row's cell; None: it has none."""
+        raise NotImplementedError
+
+    def data(self) -> list[Any]:
+        """For the page."""
+        raise NotImplementedError
+
+    def pad(self, rows: int) -> None:
+        """Fill up with rows that have none."""
+        if len(self.cells) < rows:
+            self.append(None)
+            self.cells.extend([self.cells[-1]] * (rows - len(self.cells)))
+
+
+class NumberColumn(Column):
     """Numbers, nan where there is none."""
 
-    name: str
-    group: Group
-    values: array[float] = field(default_factory=lambda: array("d"))
+    kind = "d"
 
-    def append(self, value: Any) -> None:
-        """Add a row's number."""
-        self.values.append(float(value))
+    def append(self, value: str | float | None) -> None:
+        """Add a number."""
+        self.cells.append(math.nan if value is None else float(value))
 
-    def pad(self, rows: int) -> None:
-        """Fill up with rows that have none."""
-        if len(self.values) < rows:
-            self.values.extend([math.nan] * (rows - len(self.values)))
-
-    def data(self) -> list[float | None]:
-        """For the page."""
-        return [rounded(value) for value in self.values]
+    def data(self) -> list[Any]:
+        """Every row's number, or none."""
+        return [rounded(value) for value in self.cells]
 
 
-@dataclass(slots=True)
-class TextColumn:
+class TextColumn(Column):
     """Texts, empty where there is none."""
 
-    name: str
-    group: Group
-    codes: array[int] = field(default_factory=lambda: array("l"))
-    words: dict[str, int] = field(default_factory=dict)
+    kind = "l"
 
-    def append(self, value: Any) -> None:
-        """Add a row's text."""
-        self.codes.append(self.words.setdefault(str(value), len(self.words)))
+    def __init__(self, name: str, group: Group) -> None:
+        super().__init__(name, group)
+        self.words: dict[str, int] = {}
 
-    def pad(self, rows: int) -> None:
-        """Fill up with rows that have none."""
-        if len(self.codes) < rows:
-            empty = self.words.setdefault("", len(self.words))
-            self.codes.extend([empty] * (rows - len(self.codes)))
+    def append(self, value: str | float | None) -> None:
+        """Add a text."""
+        text = "" if value is None else str(value)
+        self.cells.append(self.words.setdefault(text, len(self.words)))
 
-    def data(self) -> list[list[Any]]:
-        """For the page: every text once, and which one each row has."""
-        return [list(self.words), list(self.codes)]
+    def data(self) -> list[Any]:
+        """Every text once, and which one each row has."""
+        return [list(self.words), list(self.cells)]
 
 
-Column = NumberColumn | TextColumn
-
-
-@dataclass(slots=True)
 class Table:
     """All columns; one that first shows up in a later row is empty in those before.
 
@@ -78,9 +85,10 @@ class Table:
         columns: By name, folded; names keep their spelling in the column.
     """
 
-    rows: int = 0
-    columns: dict[str, Column] = field(default_factory=dict)
-    _known: dict[tuple[Group, str], Column] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.rows = 0
+        self.columns: dict[str, Column] = {}
+        self._known: dict[tuple[Group, str], Column] = {}
 
     def append(self, cells: Mapping[tuple[Group, str], str | float]) -> None:
         """Add a pair.
@@ -99,7 +107,7 @@ class Table:
         while free.casefold() in self.columns:
             free = f"{group}_{free}"
         kind = TextColumn if isinstance(value, str) else NumberColumn
-        self.columns[free.casefold()] = column = kind(free, group)
+        column = self.columns[free.casefold()] = kind(free, group)
         self._known[group, name] = column
         return column
 

@@ -23,19 +23,17 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
-from dispose_stages.errors import Reason, WarningCode
 from dispose_stages.explanations import REASONS, WARNINGS, Explanation
 from dispose_stages.missing import why_missing
 from dispose_stages.report.columns import NumberColumn, rounded
 from dispose_stages.report.content import PairReport
 from dispose_stages.report.data import BLOCK, PageFiles, script_json
 from dispose_stages.report.gathering import RunReport
-from dispose_stages.report.metrics import MAIN, Distribution
+from dispose_stages.report.metrics import MAIN
 from dispose_stages.report.panels import Preview, legend
 from dispose_stages.wording import duration
 
 _SCRIPTS = ("elements", "data", "query", "player", "card", "pairs", "scores", "variants", "main")
-_UNKNOWN = Explanation("", "", "")
 MAX_REJECTS = 200
 """Rejected rows that the page lists; all of them are in ``rejects.csv``."""
 
@@ -57,16 +55,6 @@ def with_code(text: str) -> Markup:
         Markup("<code>{}</code>").format(part) if odd % 2 else escape(part)
         for odd, part in enumerate(parts)
     )
-
-
-def explain(reason: str) -> Explanation:
-    """What a reason means; a reason of another version of this program means nothing here."""
-    return REASONS[Reason(reason)] if reason in set(Reason) else _UNKNOWN
-
-
-def explain_warning(code: str) -> Explanation:
-    """What a warning means."""
-    return WARNINGS[WarningCode(code)] if code in set(WarningCode) else _UNKNOWN
 
 
 def _lacking(report: RunReport) -> dict[str, Explanation]:
@@ -127,22 +115,6 @@ def row_data(
     return {name: value for name, value in row.items() if value}
 
 
-def _distribution(found: Distribution) -> dict[str, Any]:
-    return {
-        "name": found.name,
-        "group": found.group,
-        "main": found.main,
-        "better": found.better,
-        "low": rounded(found.low),
-        "high": rounded(found.high),
-        "counts": [[name, list(counts)] for name, counts in found.counts.items()],
-        "medians": [[name, rounded(value)] for name, value in found.medians.items()],
-        "missing": [list(item) for item in found.missing.items()],
-        "worst": list(found.worst),
-        "best": list(found.best),
-    }
-
-
 def _page_data(
     report: RunReport, previews: Mapping[int, Preview], page: PageFiles
 ) -> dict[str, Any]:
@@ -158,7 +130,7 @@ def _page_data(
         "main": [name for name in MAIN if name in metrics],
         "links": page.links,
         "inline": page.inline,
-        "distributions": [_distribution(found) for found in report.overview.distributions],
+        "distributions": [asdict(found) for found in report.overview.distributions],
         "comparisons": [
             {
                 "label": label,
@@ -194,8 +166,8 @@ def render(report: RunReport, previews: Mapping[int, Preview], page: PageFiles) 
     style = read("page.css")
     return environment.from_string(read("page.html")).render(
         report=report,
-        explain=explain,
-        explain_warning=explain_warning,
+        reasons=REASONS,
+        warnings=WARNINGS,
         lacking=_lacking(report),
         rejects=report.rejects[:MAX_REJECTS],
         longest=max((timing.total for timing in report.timings), default=0.0) or 1.0,

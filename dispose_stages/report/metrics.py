@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from dispose_stages.batch.scores import VARIANTS
-from dispose_stages.report.columns import Group, NumberColumn, Table
+from dispose_stages.report.columns import Group, NumberColumn, Table, rounded
 
 Better = Literal["higher", "lower", "near zero", ""]
 _BETTER: Mapping[str, Better] = {
@@ -69,7 +69,7 @@ def better(name: str) -> Better:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Of one metric over the pairs.
+    """Of one metric over the pairs, as the page's script takes it.
 
     Attributes:
         group: Whether it is a score or tells of detection and alignment.
@@ -87,10 +87,10 @@ class Distribution:
     group: Group
     main: bool
     better: Better
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     counts: Mapping[str, Sequence[int]]
-    medians: Mapping[str, float]
+    medians: Mapping[str, float | None]
     missing: Mapping[str, int]
     worst: Sequence[int]
     best: Sequence[int]
@@ -110,9 +110,9 @@ def distributions(
     columns = [*table.numbers("score"), *table.numbers("fact")]
     columns.sort(key=lambda column: MAIN.index(column.name) if column.name in MAIN else len(MAIN))
     variants = table.text("variant")
-    names = np.array(list(variants.words))[np.frombuffer(variants.codes, np.int64)]
+    names = np.array(list(variants.words))[np.frombuffer(variants.cells, np.int64)]
     for position, column in enumerate(columns):
-        if np.isfinite(np.frombuffer(column.values, np.float64)).any():
+        if np.isfinite(np.frombuffer(column.cells, np.float64)).any():
             ends = _ends(column, delivered) if position < _NAMED else ([], [])
             yield _distribution(column, names, missing.get(column.name, Counter()), *ends)
 
@@ -124,7 +124,7 @@ def _distribution(
     worst: Sequence[int],
     best: Sequence[int],
 ) -> Distribution:
-    values = np.frombuffer(column.values, np.float64)
+    values = np.frombuffer(column.cells, np.float64)
     there = np.isfinite(values)
     low, high = float(values[there].min()), float(values[there].max())
     names = in_order(np.unique(variants[there]).tolist())
@@ -134,10 +134,10 @@ def _distribution(
         group=column.group,
         main=column.name in MAIN,
         better=better(column.name),
-        low=low,
-        high=high,
+        low=rounded(low),
+        high=rounded(high),
         counts={name: _histogram(found, low, high) for name, found in groups.items()},
-        medians={name: float(np.median(found)) for name, found in groups.items()},
+        medians={name: rounded(float(np.median(found))) for name, found in groups.items()},
         missing=dict(missing),
         worst=worst,
         best=best,
@@ -154,7 +154,7 @@ def _histogram(values: Float64[np.ndarray, "n"], low: float, high: float) -> lis
 def _ends(column: NumberColumn, delivered: Int64[np.ndarray, "n"]) -> tuple[list[int], list[int]]:
     """Positions of the worst and of the best pairs; none where no way is better."""
     way = better(column.name)
-    values = np.frombuffer(column.values, np.float64)[delivered]
+    values = np.frombuffer(column.cells, np.float64)[delivered]
     there = delivered[np.isfinite(values)]
     values = values[np.isfinite(values)]
     if not way or not len(values):

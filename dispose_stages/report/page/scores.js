@@ -10,12 +10,12 @@ const bars = (counts, variant) => {
   return svg;
 };
 
-const total = (found) => found.counts.reduce((sum, [, counts]) => sum + counts.reduce((a, b) => a + b, 0), 0);
+const total = (found) => Object.values(found.counts).flat().reduce((a, b) => a + b, 0);
 
 const plot = (found) => {
-  const rows = found.counts.map(([variant, counts], index) => make("div", { class: "ridge" },
-    make("span", { class: "soft" }, variant), bars(counts, index), make("span", { class: "number" }, short(found.medians[index][1]))));
-  const missing = found.missing.map(([reason, count]) => `${reason} ${count}`).join(", ");
+  const rows = Object.entries(found.counts).map(([variant, counts], index) => make("div", { class: "ridge" },
+    make("span", { class: "soft" }, variant), bars(counts, index), make("span", { class: "number" }, short(found.medians[variant]))));
+  const missing = Object.entries(found.missing).map(([reason, count]) => `${reason} ${count}`).join(", ");
   return make("figure", { class: "plot" },
     make("figcaption", {}, make("b", {}, found.name), " ", make("span", { class: "soft" }, DIRECTION[found.better])),
     ...rows,

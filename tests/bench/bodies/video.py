@@ -20,7 +20,7 @@ from jaxtyping import Float64
 from tqdm import tqdm
 
 from dispose_stages.artifacts import BODY_KEYPOINTS, Frame, MotionField, PoseTrack
-from dispose_stages.benchmark.document import with_part
+from dispose_stages.benchmark.document import replace_part
 from dispose_stages.config import load_config
 from dispose_stages.errors import UnitError
 from dispose_stages.geometry.frames import cover_resize, cover_size, crop_offset
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(text)
     if options.write:
         document = options.write / "bodies.md"
-        document.write_text(with_part(document.read_text(), "video", text))
+        replace_part(document, "video", text)
 
 
 def table(measured: dict[tuple[str, str], list[Values]]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dispose_stages.benchmark.document import with_part
+from dispose_stages.benchmark.document import replace_part
 from dispose_stages.config import load_config
 from dispose_stages.config_sampling import EFFORTS
 from dispose_stages.sample.schedule import noise_levels
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.write:
         text += "\n![Cost against nearness to 25 full steps](effort.svg)\n"
         document = options.write / "performance.md"
-        document.write_text(with_part(document.read_text(), "effort", text))
+        replace_part(document, "effort", text)
         points = [
             Point(name, values["FLOPs"], values["frames dB"], named=name in {"exact", *EFFORTS})
             for name, values in measured.items()

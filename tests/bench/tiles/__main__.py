@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from dispose_stages.benchmark.document import with_part
+from dispose_stages.benchmark.document import replace_part
 from dispose_stages.config import load_config
 from dispose_stages.geometry.tiles import plan_tiles
 from dispose_stages.score.clip import FramePair, clip_values, scan_clip
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(text)
     if options.write:
         document = options.write / "quality.md"
-        document.write_text(with_part(document.read_text(), "tiles", text))
+        replace_part(document, "tiles", text)
 
 
 if __name__ == "__main__":
