@@ -252,7 +252,7 @@ class Config(Section):
     models: Annotated[
         Models, BeforeValidator(expand_bundle, json_schema_input_type=Bundle | Models)
     ] = Models()
-    """Checkpoints; the short forms `tiny` and `official` stand for the folder `models/<name>`."""
+    """Checkpoints; a bundle's name alone stands for the bundle in its usual folder."""
     parameters: Parameters = Parameters()
     pose: Pose = Pose()
     motion: Motion = Motion()

@@ -15,7 +15,7 @@ from dispose_stages.batch.ledger import Shard
 from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config, read_stage_weights
 from dispose_stages.batch.scores import score_columns
-from dispose_stages.batch.unit import Result, Status, stage_of
+from dispose_stages.batch.unit import Result, stage_of
 from dispose_stages.config import STORED_STAGES, Config, Parameters
 from dispose_stages.errors import StoreError
 from dispose_stages.geometry.frames import paced_rate
@@ -151,7 +151,7 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
             "parameter_fps": None if pair.parameters.fps == "driver" else pair.parameters.fps,
             **_unit_columns(results, path_of),
             **{f"seconds_{r}": seconds.get((stage_of(r), pair.units.get(r, ""))) for r in ROLES},
-            "key_score_pose": _key_of(outcomes.result(pair, "score_pose")),
+            "key_score_pose": outcomes.key(pair, "score_pose"),
             **score_columns(outcomes, pair),
             **{extra_column(name): value or None for name, value in pair.extra.items()},
         }
@@ -160,10 +160,6 @@ def index_records(outcomes: RunOutcomes) -> Iterator[dict[str, Any]]:
 def _scene_cuts(pose: Result | None) -> list[int]:
     cuts = pose.facts.get("scene_cuts") if pose is not None else None
     return [cut for cut in cuts if isinstance(cut, int)] if isinstance(cuts, list) else []
-
-
-def _key_of(result: Result | None) -> str | None:
-    return result.key if result is not None and result.status is Status.DONE else None
 
 
 def _video_columns(outcome: Outcome, mux: Result | None, container: str) -> dict[str, Any]:

@@ -193,6 +193,11 @@ class RunOutcomes:
         """What came of one of a pair's units, if anything yet."""
         return self.results.get(stage_of(role), {}).get(pair.units.get(role, ""))
 
+    def key(self, pair: Row, role: str) -> str | None:
+        """Of the artifact of one of a pair's units; None where there is none, or none yet."""
+        result = self.result(pair, role)
+        return result.key if result is not None and result.status is Status.DONE else None
+
     def warnings(self, pair: Row) -> list[str]:
         """Codes of what a user should look at, of all the pair's units."""
         results = (self.result(pair, role) for role in ROLES)

@@ -21,15 +21,15 @@ def read_run_config(layout: RunLayout) -> Config:
     """The configuration a run was planned with.
 
     Raises:
-        StoreError: There is no such run.
-        ConfigError: It was planned by another version of this program.
+        StoreError: There is no such run, or it was planned by another version of this program.
     """
     try:
         return load_config(parse(read_bytes(layout.config)))
     except FileNotFoundError:
         raise StoreError(f"{layout.root} holds no planned run (no {layout.config.name})") from None
     except (OSError, ValueError) as error:
-        raise StoreError(f"{layout.root} holds no planned run: {error}") from None
+        what = "damaged or of another version of this program; the next `dispose run` writes it"
+        raise StoreError(f"{layout.config} is {what}: {error}") from None
 
 
 def pairs_text(rows: Iterable[Row], rejects: Iterable[RowProblem] = ()) -> Iterator[str]:

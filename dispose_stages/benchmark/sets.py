@@ -14,7 +14,6 @@ from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.batch.scores import variant_of
-from dispose_stages.batch.unit import Status
 from dispose_stages.benchmark.table import SetValue
 from dispose_stages.errors import StoreError
 from dispose_stages.score.frechet import FeatureMoments, frechet_distance
@@ -36,11 +35,10 @@ class _Member:
 
     def features(self, role: str) -> np.ndarray | None:
         """Of a unit; None where there are none."""
-        result = self.run.result(self.pair, role)
-        if result is None or result.status is not Status.DONE:
+        if (key := self.run.key(self.pair, role)) is None:
             return None
         try:
-            return self.store.read("score", result.key, Scores).features
+            return self.store.read("score", key, Scores).features
         except StoreError:
             return None
 

@@ -16,7 +16,7 @@ from dispose_stages.atomic import replacing
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
-from dispose_stages.batch.unit import Status, stage_of
+from dispose_stages.batch.unit import stage_of
 from dispose_stages.config import person_rules
 from dispose_stages.correspondence.preview import preview_similarity
 from dispose_stages.geometry.colour_wheel import add_legend, flow_limit
@@ -97,10 +97,8 @@ class Previews:
         return picture is not None
 
     def _read(self, role: str, kind: type[T]) -> T | None:
-        result = self._outcomes.result(self._pair, role)
-        if result is None or result.status is not Status.DONE:
-            return None
-        return self._store.read(stage_of(role), result.key, kind)
+        key = self._outcomes.key(self._pair, role)
+        return self._store.read(stage_of(role), key, kind) if key else None
 
     def _reference_pose(self, role: str) -> Picture | None:
         track = self._read(role, PoseTrack)

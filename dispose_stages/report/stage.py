@@ -22,7 +22,7 @@ from dispose_stages.atomic import canonical_json, readable_json, write_bytes, wr
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
-from dispose_stages.batch.unit import Status, stage_of
+from dispose_stages.batch.unit import stage_of
 from dispose_stages.config import Config
 from dispose_stages.config_encoding import Encoding
 from dispose_stages.errors import DisposeError
@@ -114,7 +114,7 @@ class Pictures:
 
     def _reference(self, pair: Row) -> str:
         """Cut to the target's proportions, as the networks see it."""
-        key = self._key(pair, "ingest_image") or pair.reference_image
+        key = self._outcomes.key(pair, "ingest_image") or pair.reference_image
         path = self._named(".webp", "reference", key, pair.reference_frame)
         if not path.exists():
             image = self._still(pair.reference_image, pair.reference_frame)
@@ -134,7 +134,8 @@ class Pictures:
         used = [indices[position] for position in positions]
         video = self._shelf.find(pair.pair_id)
         roles = ("ingest_image", "ingest_video", "ingest_truth", "pose_video", "motion")
-        parts = (*(self._key(pair, role) for role in roles), pair.reference_frame, used)
+        keys = [self._outcomes.key(pair, role) or "" for role in roles]
+        parts = (*keys, pair.reference_frame, used)
         make: dict[str, Callable[[], Sequence[Pixels]]] = {
             "driver": lambda: self._frames(pair.driving_video, tuple(used))
         }
@@ -219,12 +220,8 @@ class Pictures:
         text = canonical_json([_REVISION, *parts])
         return self._folder / (hashlib.sha256(text.encode()).hexdigest()[:24] + ending)
 
-    def _key(self, pair: Row, role: str) -> str:
-        result = self._outcomes.result(pair, role)
-        return result.key if result is not None and result.status is Status.DONE else ""
-
     def _read(self, pair: Row, role: str, kind: type[T]) -> T | None:
-        key = self._key(pair, role)
+        key = self._outcomes.key(pair, role)
         return self._store.read(stage_of(role), key, kind) if key else None
 
     def _read_still(self, path: str, frame: int | None) -> Pixels:

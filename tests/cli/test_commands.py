@@ -87,6 +87,15 @@ def test_a_folder_without_a_run_is_called_so(tmp_path, command):
         dispose(name, tmp_path / "typo", *options)
 
 
+def test_a_run_of_another_version_is_called_so(run):
+    """It is there, and the next plan makes it this version's."""
+    values = json.loads(run.layout.config.read_text())
+    run.layout.config.write_text(json.dumps(values | {"of_tomorrow": 1}))
+    said = "(?s)of another version .*`dispose run` writes it.*of_tomorrow"
+    with pytest.raises(StoreError, match=said):
+        dispose("status", run.layout.root)
+
+
 def test_takedown_of_what_is_no_file_says_so(tmp_path):
     """A typing error in a path is no wrong digest."""
     with pytest.raises(DisposeError, match="neither a file that is there nor a digest"):

@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 
 from dispose_stages.artifacts import Correspondence, Frame, PoseTrack
-from dispose_stages.batch.unit import Result, Status
 from dispose_stages.cli import previews
 from dispose_stages.config import Compute, Config, Parameters
 from dispose_stages.report.panels import panel_size
@@ -39,11 +38,11 @@ def make(tmp_path, pair, monkeypatch, feature_map, keypoint, motion=None):
     embedding = np.ones((18, 6), np.float32)
     embedding[HIDDEN] = 0
     store.write("correspondence", KEY, Correspondence(embedding, feature_map))
-    done = {role: Result(Status.DONE, key=KEY) for role in ("pose_image", "correspondence")}
-    outcomes = SimpleNamespace(result=lambda _, role: done.get(role), layout=None)
+    done = {"pose_image": KEY, "correspondence": KEY}
+    outcomes = SimpleNamespace(key=lambda _, role: done.get(role), layout=None)
     if motion is not None:
         store.write("motion", KEY, motion)
-        done["motion"] = Result(Status.DONE, key=KEY)
+        done["motion"] = KEY
     config = Config(compute=Compute(decode_timeout=77.0))
     monkeypatch.setattr(previews, "read_run_config", lambda _: config)
     return previews.Previews(outcomes, pair, store, keypoint)

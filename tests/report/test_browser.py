@@ -288,6 +288,16 @@ def test_frames_are_stepped_by_number(small: Opened) -> None:
     in_step(small, 7)
 
 
+def test_the_frame_that_was_chosen_is_told_whatever_arrives_late(small: Opened) -> None:
+    """A video that has just been opened announces its first frame while it goes to another."""
+    player = small.page.locator("#rows .player").first
+    player.locator("input[type=range]").fill("7")
+    in_step(small, 7)
+    video = "document.querySelector('#rows .player video')"
+    small.page.evaluate(f"{video}.dispatchEvent(new Event('loadeddata'))")
+    sync_api.expect(player.locator("output")).to_have_text("frame 7 of 11", timeout=1000)
+
+
 def in_step(opened: Opened, frame: int) -> None:
     """All panels of the first pair show a frame; the difference is four times what it is."""
     opened.until("!document.querySelector('.player video').seeking")

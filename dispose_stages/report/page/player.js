@@ -99,8 +99,9 @@ class Player {
     event.preventDefault();
   }
 
+  // While a frame is wanted, one that arrives late is another one's.
   #present(frame) {
-    this.frame = Math.min(Math.max(frame, 0), this.preview.frames - 1);
+    if (this.wanted === null) this.frame = Math.min(Math.max(frame, 0), this.preview.frames - 1);
     this.#draw();
   }
 
