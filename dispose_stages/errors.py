@@ -50,15 +50,10 @@ class WarningCode(StrEnum):
     """What a user should look at although there is a result; in ledgers, index, status, report."""
 
     NO_PERSON_REFERENCE = "no_person_reference"
-    """Nobody was found in the reference; it was animated as `motion.allow_no_person` wants it."""
     FIT_WITHOUT_PERSON = "fit_without_person"
-    """Driving frames in which nobody was found decide size or place of the figure in all frames."""
     ALIGNED_AS_OFFICIAL = "aligned_as_official"
-    """Proportions were asked for, but cannot be told from the reference's own clearly enough."""
     DAMAGED_VIDEO = "damaged_video"
-    """Frames of the driving video are missing or patched up by the decoder (smears, grey areas)."""
     SCENE_CUTS = "scene_cuts"
-    """The driving frames belong to several scenes, whose persons are taken for one."""
 
 
 class DisposeError(Exception):

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.outcomes import RunOutcomes
@@ -24,22 +23,6 @@ _TAIL_LINES = 20
 _TAIL_BYTES = 1 << 16
 
 
-class Conductor(Protocol):
-    """Runs Snakemake, with something to be seen meanwhile."""
-
-    def run(self, command: Sequence[str], on_start: Callable[[Supervised], None]) -> Supervised:
-        """Run it to its end."""
-        ...
-
-    def tell(self, text: str) -> None:
-        """A line for people; may be called by any thread."""
-        ...
-
-    def close(self, ended: Supervised) -> None:
-        """Say how it ended."""
-        ...
-
-
 class Spoken:
     """Snakemake's output as it is."""
 
@@ -49,7 +32,7 @@ class Spoken:
         return supervise(command, lambda asked: self.tell(stopping(asked)), on_start)
 
     def tell(self, text: str) -> None:
-        """At once."""
+        """At once; any thread may."""
         say(text, err=True)
 
     def close(self, ended: Supervised) -> None:
@@ -107,6 +90,10 @@ class Watched:
                 width = self._console.width if self._console.is_terminal else 100
                 lines = closing_lines(outcomes, self._watch.seconds, self._watch.began, width)
                 say("\n".join(lines))
+
+
+Conductor = Spoken | Watched
+"""Runs Snakemake, with something to be seen meanwhile."""
 
 
 def stopping(asked: signal.Signals) -> str:

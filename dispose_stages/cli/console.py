@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -49,22 +48,6 @@ class View:
     seconds: float
     status: RunStatus | None = None
     in_hand: Mapping[str, str] = field(default_factory=dict)
-
-
-class Screen(Protocol):
-    """Where it is shown."""
-
-    def line(self, text: str, style: str = "") -> None:
-        """Something that stays to be read."""
-        ...
-
-    def show(self, view: View) -> None:
-        """How the run stands now."""
-        ...
-
-    def close(self) -> None:
-        """The end; what comes later are plain lines."""
-        ...
 
 
 class LiveScreen:
@@ -125,6 +108,10 @@ class LineScreen:
 
     def close(self) -> None:
         """Nothing to take away."""
+
+
+Screen = LiveScreen | LineScreen
+"""Where a run is shown; after its end come plain lines."""
 
 
 def open_screen(console: Console) -> Screen:

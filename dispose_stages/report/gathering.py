@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -11,8 +11,8 @@ from dispose_stages import __version__
 from dispose_stages.batch.manifest import RowProblem
 from dispose_stages.batch.outcomes import RowCounts, RunOutcomes
 from dispose_stages.batch.run_files import read_run_config
-from dispose_stages.report.content import PairReport, StageTiming
-from dispose_stages.report.rows import Overview, PairReader, comparable, stage_timings
+from dispose_stages.report.content import StageTiming
+from dispose_stages.report.rows import Overview, comparable, pair_reports, stage_timings
 
 _FIRST = 25
 """Pairs of the first page, which get pictures before any other."""
@@ -46,12 +46,6 @@ class RunReport:
     timings: Sequence[StageTiming] = ()
     rejects: Sequence[RowProblem] = ()
     configuration: str = ""
-
-
-def pair_reports(outcomes: RunOutcomes) -> Iterator[PairReport]:
-    """Rows of the page, one by one."""
-    reader = PairReader(outcomes, read_run_config(outcomes.layout).encoding.container)
-    return map(reader.read, outcomes.pair_outcomes())
 
 
 def gather(outcomes: RunOutcomes) -> RunReport:

@@ -12,6 +12,7 @@ import numpy as np
 from dispose_stages.batch.index import pair_facts
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.outcomes import ROLES, Outcome, PairStatus, RunOutcomes
+from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.batch.scores import group_of, score_results, suffix_of, variant_of
 from dispose_stages.batch.unit import Status, stage_of
 from dispose_stages.report.columns import Group, Table
@@ -22,45 +23,35 @@ EXAMPLES = 20
 """Pairs that are named per reason of failure; the page finds all of them."""
 
 
-class PairReader:
-    """Makes a row of the report from what a run says of a pair."""
-
-    def __init__(self, outcomes: RunOutcomes, container: str) -> None:
-        self._outcomes = outcomes
-        self._container = container
-        self._seconds = outcomes.seconds()
-
-    def read(self, outcome: Outcome) -> PairReport:
-        """One pair."""
+def pair_reports(outcomes: RunOutcomes) -> Iterator[PairReport]:
+    """Every pair of a run, one by one."""
+    container = read_run_config(outcomes.layout).encoding.container
+    seconds = outcomes.seconds()
+    for outcome in outcomes.pair_outcomes():
         pair = outcome.pair
-        scores, missing = _scores(self._outcomes, pair)
-        facts = pair_facts(self._outcomes.result(pair, "motion"))
-        log = self._outcomes.log(outcome.stage, outcome.unit) if outcome.reason else None
-        return PairReport(
+        scores, missing = _scores(outcomes, pair)
+        facts = pair_facts(outcomes.result(pair, "motion"))
+        times = {r: seconds.get((stage_of(r), pair.units.get(r, ""))) for r in ROLES}
+        log = outcomes.log(outcome.stage, outcome.unit) if outcome.reason else None
+        yield PairReport(
             outcome,
             parameters=_parameters(pair),
-            seconds=self._times(pair),
+            seconds={role: value for role, value in times.items() if value is not None},
             facts={name: value for name, value in facts.items() if value is not None},
             scores=scores,
             missing=missing,
-            warnings=self._outcomes.warnings(pair),
-            log=str(log.relative_to(self._outcomes.layout.root)) if log else "",
-            video=self._video(outcome),
+            warnings=outcomes.warnings(pair),
+            log=str(log.relative_to(outcomes.layout.root)) if log else "",
+            video=_video(outcomes, outcome, container),
         )
 
-    def _times(self, pair: Row) -> dict[str, float]:
-        found = {
-            role: self._seconds.get((stage_of(role), pair.units.get(role, ""))) for role in ROLES
-        }
-        return {role: value for role, value in found.items() if value is not None}
 
-    def _video(self, outcome: Outcome) -> dict[str, Any] | None:
-        if outcome.status is not PairStatus.DELIVERED:
-            return None
-        result = self._outcomes.result(outcome.pair, "mux")
-        return video_data(
-            f"videos/{outcome.pair.pair_id}.{self._container}", result.facts if result else {}
-        )
+def _video(outcomes: RunOutcomes, outcome: Outcome, container: str) -> dict[str, Any] | None:
+    if outcome.status is not PairStatus.DELIVERED:
+        return None
+    result = outcomes.result(outcome.pair, "mux")
+    link = f"videos/{outcome.pair.pair_id}.{container}"
+    return video_data(link, result.facts if result else {})
 
 
 def video_data(link: str, facts: Mapping[str, Any]) -> dict[str, Any]:

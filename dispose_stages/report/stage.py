@@ -31,9 +31,10 @@ from dispose_stages.geometry.dense_field import from_fixed_point
 from dispose_stages.geometry.frames import BASE_FPS, cover_resize, paced_rate, target_size
 from dispose_stages.report import panels
 from dispose_stages.report.data import PageFiles, alone
-from dispose_stages.report.gathering import chosen, gather, pair_reports
+from dispose_stages.report.gathering import chosen, gather
 from dispose_stages.report.html import render, row_data
 from dispose_stages.report.panels import Pixels, Preview
+from dispose_stages.report.rows import pair_reports
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.media import read_still
 from dispose_stages.store.shelf import VideoShelf

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dispose_stages.benchmark import damage
-from dispose_stages.benchmark.document import part_of, read_tables
+from tests.benchmark.documented import part_of, read_tables
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from dispose_stages.batch.plan import build_plan
 from dispose_stages.batch.stage import Context
 from dispose_stages.batch.unit import Result
 from dispose_stages.benchmark import demo
-from dispose_stages.benchmark.document import part_of, read_tables, with_part
+from dispose_stages.benchmark.document import with_part
 from dispose_stages.benchmark.manifests import VARIANTS, self_driven_variants
 from dispose_stages.benchmark.table import Table
 from dispose_stages.config import load_config
@@ -25,6 +25,7 @@ from dispose_stages.score.protocol import fingerprint
 from dispose_stages.score.stage import ScoreWorker
 from dispose_stages.store.artifacts import ArtifactStore
 from dispose_stages.store.video import VideoReader
+from tests.benchmark.documented import part_of, read_tables
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = part_of((ROOT / "docs" / "benchmark.md").read_text(), demo.PART)
