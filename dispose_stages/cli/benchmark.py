@@ -79,6 +79,10 @@ def benchmark(
     """
     if write is not None and (what not in _DOCUMENTED or efforts):
         raise ConfigError(f"--write goes with {' or '.join(_DOCUMENTED)} alone")
+    if write is not None:
+        from dispose_stages.benchmark.document import with_part
+
+        with_part(write.read_text(encoding="utf-8"), what, "")  # rather now than minutes later
     if what == "damage":
         _damage(write)
         return

@@ -53,7 +53,7 @@ def takedown(*, sources: tuple[str, ...], results: Path, yes: bool) -> None:
         say(f"{total} removed; exports of {results} leave the sources out from now on")
     else:
         say(f"{total} can be removed (with --yes)")
-    for line in _advice(found):
+    for line in advice(found):
         say(line)
 
 
@@ -67,11 +67,11 @@ def _lines(found: Found) -> Iterator[str]:
         yield f"data set  {dataset.folder}: {what}"
 
 
-def _advice(found: Found) -> Iterator[str]:
+def advice(found: Found) -> Iterator[str]:
     """What only the user can do."""
     for row in found.rows:
         yield f"remove the row, or the next run makes it again: {row}"
-    for path in sorted(found.sources):
+    for path in sorted({path.absolute() for path in found.sources}):
         yield f"the source itself: {path}"
     for path in found.unknown:
         yield f"its origin cannot be told: {path}"

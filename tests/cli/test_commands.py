@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from dispose_stages.batch.control import Control
 from dispose_stages.batch.lease import Lease
 from dispose_stages.batch.run_lock import RunBusyError, RunLock
 from dispose_stages.cli import cli
+from dispose_stages.cli.takedown import advice
 from dispose_stages.errors import ConfigError, DisposeError, Reason, StoreError, UnitError
+from dispose_stages.export.takedown import Found
 from dispose_stages.store.artifacts import ArtifactStore
 from tests.store.clips import write_clip
 from tests.toy_run import CountingStage, plan_run
@@ -94,6 +97,13 @@ def test_a_run_of_another_version_is_called_so(run):
     said = "(?s)of another version .*`dispose run` writes it.*of_tomorrow"
     with pytest.raises(StoreError, match=said):
         dispose("status", run.layout.root)
+
+
+def test_takedown_names_a_source_once(tmp_path, monkeypatch):
+    """Runs may have it by a relative and by an absolute path."""
+    monkeypatch.chdir(tmp_path)
+    found = Found(sources={Path("a.jpg"), tmp_path / "a.jpg"})
+    assert list(advice(found)) == [f"the source itself: {tmp_path}/a.jpg"]
 
 
 def test_takedown_of_what_is_no_file_says_so(tmp_path):

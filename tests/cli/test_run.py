@@ -255,6 +255,15 @@ def test_an_unknown_effort_is_named(calls):
     assert calls.commands == []
 
 
+def test_a_document_without_the_table_is_refused_before_anything_runs(calls, tmp_path):
+    """It is not found out minutes later."""
+    (tmp_path / "d.md").touch()
+    done = CliRunner().invoke(cli, ["benchmark", "demo", "--write", str(tmp_path / "d.md")])
+    assert "<!-- demo: begin -->" in str(done.exception)
+    assert isinstance(done.exception, ConfigError)
+    assert calls.commands == []
+
+
 def test_only_documented_benchmarks_are_written(calls, tmp_path):
     """Another one says so instead of leaving the document as it is."""
     (tmp_path / "d.md").touch()
