@@ -31,8 +31,13 @@ def start(workspace, *arguments, **options):
         env=os.environ | workspace.environment,
         text=True,
         start_new_session=True,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "preexec_fn": hear, **options},
     )
+
+
+def hear():
+    """Under `nohup` the tests themselves would hand a hang-up on as one to ignore."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def wait_for(condition):
