@@ -134,6 +134,12 @@ class RunStatus:
         return sum(known) / max(1, len(self.jobs)) if len(known) == len(left) else None
 
     @property
+    def guessed(self) -> bool:
+        """Whether `seconds_left` counts a stage that was not measured here yet."""
+        stages = (stage for stage in self.stages if stage.running or stage.pending)
+        return any(stage.seconds_per_unit is None for stage in stages)
+
+    @property
     def pairs_per_hour(self) -> float | None:
         """At the present number of jobs, once every stage is known."""
         seconds = [stage.seconds_per_unit for stage in self.stages if stage.total]

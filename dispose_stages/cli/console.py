@@ -171,12 +171,18 @@ def bar(stage: StageStatus, width: int, signs: Mapping[str, str]) -> Text:
     return text
 
 
+def time_left(status: RunStatus) -> str:
+    """Nothing where nothing is left, or too little is known."""
+    left = status.seconds_left
+    return f"{'perhaps' if status.guessed else 'about'} {duration(left)}" if left else ""
+
+
 def foot(view: View) -> str:
     """How long it will take, what goes on beside jobs, and how many rows are through."""
     if view.status is None:
         return view.doing
-    left = view.status.seconds_left
-    parts = [f"about {duration(left)} left"] if left else []
+    left = time_left(view.status)
+    parts = [f"{left} left"] if left else []
     parts += [] if view.doing == RUNNING else [view.doing]
     rows = view.status.rows
     parts += [f"{rows.delivered} of {rows.total} rows delivered"]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dispose_stages.cli.console import time_left
 from dispose_stages.cli.options import run_dir_argument
 from dispose_stages.cli.terminal import say
-from dispose_stages.wording import duration, named
+from dispose_stages.wording import named
 
 if TYPE_CHECKING:
     from dispose_stages.batch.outcomes import RunOutcomes
@@ -121,8 +122,7 @@ def status_lines(status: RunStatus) -> Iterator[str]:
     if not status.finished:
         speed = status.pairs_per_hour
         yield f"speed: {speed:.1f} pairs per hour" if speed else "speed: not known yet"
-        left = status.seconds_left
-        yield f"time left: {f'about {duration(left)}' if left is not None else 'not known yet'}"
+        yield f"time left: {time_left(status) or 'not known yet'}"
     if status.gpu_hours:
         yield f"GPU-hours: {status.gpu_hours:.2f} used, about {status.gpu_hours_left:.2f} to come"
 

@@ -9,6 +9,7 @@ import pytest
 from dispose_stages.batch.lease import Lease, boot_id
 from dispose_stages.batch.outcomes import PairStatus, RowCounts, RunOutcomes
 from dispose_stages.batch.status import JobNow, run_status
+from dispose_stages.config import STAGES
 from dispose_stages.errors import Reason, StoreError, UnitError
 from tests.toy_run import CountingStage, plan_run
 
@@ -167,6 +168,20 @@ def test_time_left_is_work_left_over_jobs(tmp_path):
     job = JobNow("sample", "0-of-1", "here", 1, "")
     both = replace(status, stages=(replace(stage, jobs=(job, job)), replace(stage, jobs=(job,))))
     assert both.seconds_left == 40
+    assert not both.guessed
+
+
+def test_time_left_is_a_guess_until_every_stage_is_measured(tmp_path):
+    """A stage of which nothing is left need not have been."""
+    run = plan_run(tmp_path)
+    run.perform_all("ingest")
+    status = run_status(RunOutcomes.read(run.layout.root), dict.fromkeys(STAGES, 5.0))
+    assert status.seconds_left
+    assert status.guessed
+    first, *others = status.stages
+    others = [replace(stage, seconds_per_unit=1.0) for stage in others]
+    first = replace(first, seconds_per_unit=None)
+    assert not replace(status, stages=(first, *others)).guessed
 
 
 def test_gpu_hours_count_every_attempt(tmp_path):

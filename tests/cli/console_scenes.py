@@ -48,7 +48,8 @@ HEAD = """\
 
 On a terminal, one block at its lower end: a line per stage with its units (`█` done, `▓` done
 before or found in the store, `\u2573` failed or blocked, `▒` in jobs that run, `░` to come), what
-its jobs have in hand with the step they are at, and how long everything that is left will take.
+its jobs have in hand with the step they are at, and how long everything that is left will take:
+"perhaps" while a stage counts by `shards.seconds_per_unit`, "about" once all were measured here.
 Warnings and failures are lines above it. Into a pipe or a file go a line per minute and those same
 lines, each with the time of day. What Snakemake says itself lies in
 `results/<run>/logs/snakemake.log`; `--verbose` shows that instead.
