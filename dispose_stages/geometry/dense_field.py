@@ -110,7 +110,8 @@ def dense_field_array(
     rows, columns = (2 * size for size in flow.shape[-2:])
     field = flow
     for axis, (large, target) in ((1, (rows, height)), (2, (columns, width))):
-        nearest = (np.arange(target) * (large / target)).astype(int)
+        scale = np.float32(large) / np.float32(target)  # in float32, as torch has it
+        nearest = (np.arange(target, dtype=np.float32) * scale).astype(int)
         position = nearest * ((flow.shape[axis] - 1) / (large - 1))
         low = np.minimum(position.astype(int), flow.shape[axis] - 2)
         share = np.reshape(position - low, (-1, 1) if axis == 1 else (1, -1))

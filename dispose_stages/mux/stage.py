@@ -24,8 +24,8 @@ from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import Compute
 from dispose_stages.errors import Reason, StoreError, UnitError
 from dispose_stages.geometry.frames import effective_stride, paced_rate
+from dispose_stages.models.prefetch import prefetch
 from dispose_stages.models.video_decoder import VaeDecoder, decode_video
-from dispose_stages.mux.overlap import one_ahead
 from dispose_stages.mux.sound import driver_stretch
 from dispose_stages.mux.unit import REVISION, MuxParams
 from dispose_stages.store.artifacts import ArtifactStore
@@ -181,7 +181,7 @@ class MuxWorker:
             device=self._context.device,
         )
         done = 0
-        for chunk in one_ahead(chunk.cpu().numpy() for chunk in chunks):
+        for chunk in prefetch((chunk.cpu().numpy() for chunk in chunks), 1):
             done += len(chunk)
             self._context.say_step(done, len(latents) - 1)
             if self._context.stop_requested():

@@ -53,7 +53,6 @@ from dispose_stages.weights.loading.svd import (
 )
 
 _logger = logging.getLogger(__name__)
-"""Precision of weights and activations."""
 
 
 class SampleWorker:

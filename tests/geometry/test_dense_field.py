@@ -76,7 +76,9 @@ def test_flow_is_scaled_with_the_image() -> None:
     np.testing.assert_allclose(field[:, 1], -12.0)
 
 
-@pytest.mark.parametrize(("height", "width"), [(128, 128), (1024, 576), (100, 333), (384, 384)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(128, 128), (1024, 576), (100, 333), (384, 384), (1216, 704), (704, 1408)]
+)
 def test_without_torch_the_field_is_the_same(height, width):
     """Also where pixels fall between samples.
 

@@ -10,6 +10,7 @@ import pytest
 
 from dispose_stages.batch.unit import Result
 from dispose_stages.geometry.frames import frames_by_time, paced_rate, sampled_frames
+from dispose_stages.mux.sound import driver_stretch
 from dispose_stages.mux.stage import _made_rate
 from dispose_stages.mux.unit import MuxParams
 from tests.mux.test_mux_stage import context, run, unit_of, vae  # noqa: F401 - fixtures
@@ -81,3 +82,9 @@ def test_a_number_reads_no_driver() -> None:
     """The parameter as it always was: no media, the same plain value."""
     params = MuxParams.model_construct(fps=15.0)
     assert _made_rate(None, params) == 15.0  # type: ignore[arg-type]
+
+
+def test_stretch_of_the_driver() -> None:
+    """A driver read at stride two and shown at half its rate keeps its tempo; else it changes."""
+    assert driver_stretch(30, 15.0, driver_fps=30.0, stride=2) == (2.0, 1.0)
+    assert driver_stretch(30, 30.0, driver_fps=30.0, stride=2) == (2.0, 2.0)

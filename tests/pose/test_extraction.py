@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dispose_stages.config_encoding import Encoding
+from dispose_stages.models.prefetch import prefetch
 from dispose_stages.models.whole_body.extraction import extract_pose, extract_poses
-from dispose_stages.models.whole_body.prefetch import prefetch
 from dispose_stages.store.video_writer import VideoWriter
 from tests.pose import fakes
 

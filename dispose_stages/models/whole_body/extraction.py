@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dispose_stages.artifacts import Frame
+from dispose_stages.models.prefetch import prefetch
 from dispose_stages.models.whole_body import detection, estimation
-from dispose_stages.models.whole_body.prefetch import prefetch
 
 Image = UInt8[np.ndarray, "h w 3"]
 FRAMES_AHEAD = 2

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispose_stages.mux.overlap import one_ahead
-from dispose_stages.mux.sound import driver_stretch
+from dispose_stages.models.prefetch import prefetch
 
 
 def test_order_is_kept_and_the_next_item_is_under_way() -> None:
@@ -20,7 +19,7 @@ def test_order_is_kept_and_the_next_item_is_under_way() -> None:
             event.set()
             yield index
 
-    for position, item in enumerate(one_ahead(source())):
+    for position, item in enumerate(prefetch(source(), 1)):
         assert item == position
         if position < 3:
             assert computed[position + 1].wait(5)
@@ -36,7 +35,7 @@ def test_errors_come_in_their_place() -> None:
         yield 1
         raise KeyError("inside")
 
-    items = one_ahead(source())
+    items = prefetch(source(), 1)
     assert next(items) == 1
     with pytest.raises(KeyError, match="inside"):
         next(items)
@@ -45,14 +44,8 @@ def test_errors_come_in_their_place() -> None:
 def test_closing_early_ends_the_thread() -> None:
     """Whoever stops reading leaves no thread behind."""
     before = threading.active_count()
-    items = one_ahead(iter(range(100)))
+    items = prefetch(iter(range(100)), 1)
     assert next(items) == 0
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert threading.active_count() == before
-    assert list(one_ahead(iter(()))) == []
-
-
-def test_stretch_of_the_driver() -> None:
-    """A driver read at stride two and shown at half its rate keeps its tempo; else it changes."""
-    assert driver_stretch(30, 15.0, driver_fps=30.0, stride=2) == (2.0, 1.0)
-    assert driver_stretch(30, 30.0, driver_fps=30.0, stride=2) == (2.0, 2.0)
+    assert list(prefetch(iter(()), 1)) == []

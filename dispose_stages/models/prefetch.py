@@ -15,7 +15,8 @@ def prefetch(source: Iterator[T], depth: int) -> Generator[T, None, None]:
     """Yield the items of `source`, which runs in a thread at most `depth` items ahead.
 
     Errors of `source` are raised here, with their traceback. Closing the iterator stops the
-    thread and closes `source`.
+    thread and closes `source`. Modes of a thread (such as ``torch.inference_mode``) must be entered
+    by `source` itself.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         ahead = deque(thread.submit(next, source, _END) for _ in range(depth))
