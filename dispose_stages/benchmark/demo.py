@@ -38,7 +38,7 @@ def render_drivers(folder: Path) -> list[Path]:
         scene = motion_scene(
             _SEED + number, motion, frames=FRAMES, height=HEIGHT, width=WIDTH, fps=FPS
         )
-        with VideoWriter(path, HEIGHT, WIDTH, FPS, Encoding(), threads=1) as writer:
+        with VideoWriter(path, (HEIGHT, WIDTH), FPS, Encoding(), threads=1) as writer:
             for frame in render_clip(scene)[0]:
                 writer.write(frame)
     return paths

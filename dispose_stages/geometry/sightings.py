@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -155,7 +155,6 @@ def _terms(
     return np.asarray(np.minimum(0.5 * squares / reach[:, None] ** 2, _MOST))
 
 
-@dataclass(slots=True)
 class Track:
     """What is taken for one person.
 
@@ -166,13 +165,11 @@ class Track:
         limbs: Sum over the sightings.
     """
 
-    clip: Sightings
-    seen: list[int]
-    turned: int = 0
-    limbs: Float64[np.ndarray, "3 6"] = field(init=False)
+    limbs: Float64[np.ndarray, "3 6"]
 
-    def __post_init__(self) -> None:
-        self.limbs = self.clip.limbs[self.seen].sum(axis=0)
+    def __init__(self, clip: Sightings, seen: list[int]) -> None:
+        self.clip = clip
+        self.keep(seen)
 
     def last_frame(self) -> int:
         """Where it ends."""
@@ -192,9 +189,9 @@ class Track:
         self.limbs = self.limbs + self.clip.limbs[sighting]
 
     def keep(self, seen: list[int]) -> None:
-        """Only some sightings."""
+        """These sightings alone."""
         self.seen, self.turned = seen, 0
-        self.__post_init__()
+        self.limbs = self.clip.limbs[seen].sum(axis=0)
 
     def follow(self, sighting: int, *, turned: bool) -> None:
         """Go on from a later sighting."""

@@ -34,7 +34,7 @@ from dispose_stages.store.provenance import DIGITAL_SOURCE_TYPE
 from dispose_stages.store.recipe import recipe
 from dispose_stages.store.shelf import Video, VideoShelf
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import Audio, Fitted, VideoWriter, audio_stretch
+from dispose_stages.store.video_writer import Audio, VideoWriter, audio_stretch
 from dispose_stages.weights import layout
 from dispose_stages.weights.fitting import DTYPES
 from dispose_stages.weights.loading.svd import load_vae
@@ -106,10 +106,10 @@ class MuxWorker:
         height, width = (8 * size for size in latents.shape[2:])
         writer = VideoWriter(
             self._shelf.staging(unit.id, unit.key, f".{params.container}"),
-            height,
-            width,
-            _fitted(unit, params, len(latents) - 1) or _made_rate(unit, params),
+            (height, width),
+            _made_rate(unit, params),
             params.encoding,
+            resampled=_resampled(unit, params, len(latents) - 1),
             tags=tags_of(unit, self._context),
             audio=_audio(unit, params, len(latents) - 1, self._context.config.compute),
         )
@@ -149,14 +149,14 @@ class MuxWorker:
                     Image.fromarray(frame).save(frames_folder / f"{writer.frames:05d}.png")
                 writer.write(frame)
         height, width, _ = writer.shape
-        fitted = writer.fitted
+        fps, frames = writer.resampled or (writer.fps, writer.frames)
         return Video(
             writer.path,
-            fitted.frames if fitted else writer.frames,
+            frames,
             height,
             width,
-            fitted.fps if fitted else writer.fps,
-            made_fps=fitted.made_fps if fitted else None,
+            fps,
+            made_fps=writer.fps if writer.resampled else None,
             frames_folder=frames_folder,
             metadata=writer.tags,
         )
@@ -196,12 +196,11 @@ def _made_rate(unit: Unit, params: MuxParams) -> float:
     return paced_rate(float(unit.inputs["media"].facts["fps"]), params.sample_stride)
 
 
-def _fitted(unit: Unit, params: MuxParams, frames: int) -> Fitted | None:
+def _resampled(unit: Unit, params: MuxParams, frames: int) -> tuple[float, int] | None:
     """The output's rate and length where it is interpolated; it lasts as long as the frames."""
     if params.interpolate == "none" or params.fps == "driver":
         return None
-    made = _made_rate(unit, params)
-    return Fitted(made, params.fps, max(1, round(frames * params.fps / made)))
+    return params.fps, max(1, round(frames * params.fps / _made_rate(unit, params)))
 
 
 def _audio(unit: Unit, params: MuxParams, frames: int, compute: Compute) -> Audio | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 Group = Literal["pair", "score", "fact", "parameter", "manifest"]
 _DIGITS = 6
@@ -20,62 +21,53 @@ def rounded(value: float) -> float | None:
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
 
 
-class Column:
-    """A property of the pairs: a machine number per row."""
+@dataclass(slots=True)
+class NumberColumn:
+    """Numbers, nan where there is none."""
 
-    kind: ClassVar[Literal["d", "l"]]
+    name: str
+    group: Group
+    values: array[float] = field(default_factory=lambda: array("d"))
 
-    def __init__(self, name: str, group: Group) -> None:
-        self.name = name
-        self.group = group
-        self.cells: array[Any] = array(self.kind)
-
-    def append(self, value: str | float | None) -> None:
-        """Add a row's cell; None: it has none."""
-        raise NotImplementedError
-
-    def data(self) -> list[Any]:
-        """For the page."""
-        raise NotImplementedError
+    def append(self, value: Any) -> None:
+        """Add a row's number."""
+        self.values.append(float(value))
 
     def pad(self, rows: int) -> None:
         """Fill up with rows that have none."""
-        if len(self.cells) < rows:
-            self.append(None)
-            self.cells.extend([self.cells[-1]] * (rows - len(self.cells)))
+        if len(self.values) < rows:
+            self.values.extend([math.nan] * (rows - len(self.values)))
+
+    def data(self) -> list[float | None]:
+        """For the page."""
+        return [rounded(value) for value in self.values]
 
 
-class NumberColumn(Column):
-    """Numbers, nan where there is none."""
-
-    kind = "d"
-
-    def append(self, value: str | float | None) -> None:
-        """Add a number."""
-        self.cells.append(math.nan if value is None else float(value))
-
-    def data(self) -> list[Any]:
-        """Every row's number, or none."""
-        return [rounded(value) for value in self.cells]
-
-
-class TextColumn(Column):
+@dataclass(slots=True)
+class TextColumn:
     """Texts, empty where there is none."""
 
-    kind = "l"
+    name: str
+    group: Group
+    codes: array[int] = field(default_factory=lambda: array("l"))
+    words: dict[str, int] = field(default_factory=dict)
 
-    def __init__(self, name: str, group: Group) -> None:
-        super().__init__(name, group)
-        self.words: dict[str, int] = {}
+    def append(self, value: Any) -> None:
+        """Add a row's text."""
+        self.codes.append(self.words.setdefault(str(value), len(self.words)))
 
-    def append(self, value: str | float | None) -> None:
-        """Add a text."""
-        text = "" if value is None else str(value)
-        self.cells.append(self.words.setdefault(text, len(self.words)))
+    def pad(self, rows: int) -> None:
+        """Fill up with rows that have none."""
+        if len(self.codes) < rows:
+            empty = self.words.setdefault("", len(self.words))
+            self.codes.extend([empty] * (rows - len(self.codes)))
 
-    def data(self) -> list[Any]:
-        """Every text once, and which one each row has."""
-        return [list(self.words), list(self.cells)]
+    def data(self) -> list[list[Any]]:
+        """For the page: every text once, and which one each row has."""
+        return [list(self.words), list(self.codes)]
+
+
+Column = NumberColumn | TextColumn
 
 
 class Table:
@@ -107,7 +99,7 @@ class Table:
         while free.casefold() in self.columns:
             free = f"{group}_{free}"
         kind = TextColumn if isinstance(value, str) else NumberColumn
-        column = self.columns[free.casefold()] = kind(free, group)
+        self.columns[free.casefold()] = column = kind(free, group)
         self._known[group, name] = column
         return column
 

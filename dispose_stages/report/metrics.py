@@ -110,9 +110,9 @@ def distributions(
     columns = [*table.numbers("score"), *table.numbers("fact")]
     columns.sort(key=lambda column: MAIN.index(column.name) if column.name in MAIN else len(MAIN))
     variants = table.text("variant")
-    names = np.array(list(variants.words))[np.frombuffer(variants.cells, np.int64)]
+    names = np.array(list(variants.words))[np.frombuffer(variants.codes, np.int64)]
     for position, column in enumerate(columns):
-        if np.isfinite(np.frombuffer(column.cells, np.float64)).any():
+        if np.isfinite(np.frombuffer(column.values, np.float64)).any():
             ends = _ends(column, delivered) if position < _NAMED else ([], [])
             yield _distribution(column, names, missing.get(column.name, Counter()), *ends)
 
@@ -124,7 +124,7 @@ def _distribution(
     worst: Sequence[int],
     best: Sequence[int],
 ) -> Distribution:
-    values = np.frombuffer(column.cells, np.float64)
+    values = np.frombuffer(column.values, np.float64)
     there = np.isfinite(values)
     low, high = float(values[there].min()), float(values[there].max())
     names = in_order(np.unique(variants[there]).tolist())
@@ -154,7 +154,7 @@ def _histogram(values: Float64[np.ndarray, "n"], low: float, high: float) -> lis
 def _ends(column: NumberColumn, delivered: Int64[np.ndarray, "n"]) -> tuple[list[int], list[int]]:
     """Positions of the worst and of the best pairs; none where no way is better."""
     way = better(column.name)
-    values = np.frombuffer(column.cells, np.float64)[delivered]
+    values = np.frombuffer(column.values, np.float64)[delivered]
     there = delivered[np.isfinite(values)]
     values = values[np.isfinite(values)]
     if not way or not len(values):

@@ -207,7 +207,7 @@ class Pictures:
                 return None
             strip, places = panels.side_by_side(made)
             height, width = strip[0].shape[:2]
-            with VideoWriter(path, height, width, fps / step, _ENCODING, threads=1) as writer:
+            with VideoWriter(path, (height, width), fps / step, _ENCODING, threads=1) as writer:
                 for frame in strip:
                     writer.write(frame)
             link = f"{self._folder.name}/{path.name}"

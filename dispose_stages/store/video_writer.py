@@ -16,7 +16,6 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -45,26 +44,14 @@ Audio = tuple[Any, dict[str, Any]]
 """A stream of ffmpeg's, and the options that it is written with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """Frames that are interpolated to another rate, along their motion.
-
-    Attributes:
-        made_fps: Frames per second, as they are written.
-        fps: Of the file.
-        frames: How many the file gets.
-    """
-
-    made_fps: float
-    fps: float
-    frames: int
-
-
 class VideoWriter:
     """Context manager that takes frames and commits the file when it is left without an error.
 
     Args:
-        fps: Frames per second; `Fitted` where the file gets others than are written.
+        size: Height and width, pixels.
+        fps: Frames per second, as they are written.
+        resampled: Rate and number of the file's own frames, if they are interpolated from those
+            that are written, along their motion.
         tags: Metadata; names are lower-case identifiers, values any text.
         audio: From `audio_stretch`.
         threads: Of the encoder; part of the file's identity.
@@ -76,15 +63,16 @@ class VideoWriter:
     def __init__(
         self,
         path: Path,
-        height: int,
-        width: int,
-        fps: float | Fitted,
+        size: tuple[int, int],
+        fps: float,
         encoding: Encoding,
         *,
+        resampled: tuple[float, int] | None = None,
         tags: Mapping[str, str] | None = None,
         audio: Audio | None = None,
         threads: int = 4,
     ) -> None:
+        height, width = size
         if encoding.pixel_format == "yuv420p" and (height % 2 or width % 2):
             raise ValueError(f"{encoding.pixel_format} needs even sizes, not {width} x {height}")
         for name in tags or {}:
@@ -92,12 +80,12 @@ class VideoWriter:
                 raise ValueError(f"{name!r} does not name a tag")
         self.path = path
         self.shape = (height, width, 3)
-        self.fps = fps.made_fps if isinstance(fps, Fitted) else fps
+        self.fps = fps
         self.encoding = encoding
         self.threads = threads
         self.tags = dict(tags or {})
         self.audio = audio
-        self.fitted = fps if isinstance(fps, Fitted) else None
+        self.resampled = resampled
         self.frames = 0
         self._complaints: deque[str] = deque(maxlen=_STDERR_LINES)
 
@@ -225,7 +213,7 @@ def encode_command(path: Path, writer: VideoWriter) -> list[str]:
         s=f"{width}x{height}",
         framerate=repr(float(writer.fps)),
     )
-    picture = _interpolated(source.video, writer.fitted) if writer.fitted else source.video
+    picture = _interpolated(source.video, *writer.resampled) if writer.resampled else source.video
     picture = picture.filter(
         "scale", out_color_matrix="bt709", out_range="tv", flags=_EXACT_SCALING
     )
@@ -257,15 +245,15 @@ def encode_command(path: Path, writer: VideoWriter) -> list[str]:
     return arguments
 
 
-def _interpolated(picture: Any, fitted: Fitted) -> Any:
+def _interpolated(picture: Any, fps: float, frames: int) -> Any:
     """Frames that fall on one of the file's stay as they are; the others move along the motion.
 
     The filter holds back the last frames, so a few more follow, which are cut off again. It must
     not look for cuts: there are none, and fast movement would be taken for one.
     """
     longer = picture.filter("tpad", stop=_HELD_BACK, stop_mode="clone")
-    moved = longer.filter("minterpolate", fps=repr(fitted.fps), mi_mode="mci", scd="none")
-    return moved.filter("trim", end_frame=fitted.frames)
+    moved = longer.filter("minterpolate", fps=repr(fps), mi_mode="mci", scd="none")
+    return moved.filter("trim", end_frame=frames)
 
 
 def audio_stretch(

@@ -62,7 +62,7 @@ def image():
 def clip(tmp_path_factory, image):
     """The frame, moving."""
     path = tmp_path_factory.mktemp("bench") / "clip.mp4"
-    with VideoWriter(path, HEIGHT, WIDTH, 30.0, Encoding(preset="veryfast")) as writer:
+    with VideoWriter(path, (HEIGHT, WIDTH), 30.0, Encoding(preset="veryfast")) as writer:
         for shift in range(CLIP_FRAMES):
             writer.write(np.ascontiguousarray(np.roll(image, 4 * shift, axis=1)))
     return path

@@ -64,7 +64,7 @@ def videos(tmp_path_factory):
     noise = rng.integers(0, 12, image.shape, dtype=np.uint8)
     paths = folder / "truth.mp4", folder / "result.mp4"
     for path, added in zip(paths, (0, noise), strict=True):
-        with VideoWriter(path, HEIGHT, WIDTH, 15.0, Encoding(preset="veryfast")) as writer:
+        with VideoWriter(path, (HEIGHT, WIDTH), 15.0, Encoding(preset="veryfast")) as writer:
             for index in range(FRAMES):
                 frame = cv2.add(np.roll(image, 3 * index, axis=1), added)
                 writer.write(np.ascontiguousarray(frame, dtype=np.uint8))
@@ -151,7 +151,7 @@ def test_memory(tmp_path, capsys):
     long, short = size((10_000, 500), (60, 30))
     path = tmp_path / "long.mp4"
     noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
-    with VideoWriter(path, 96, 64, 30.0, Encoding(preset="ultrafast")) as writer:
+    with VideoWriter(path, (96, 64), 30.0, Encoding(preset="ultrafast")) as writer:
         for index in range(long):
             writer.write(np.ascontiguousarray(noise[:, index % 64 : index % 64 + 64]))
     peaks = {}

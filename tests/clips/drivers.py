@@ -70,7 +70,7 @@ def write_drivers(folder: Path) -> None:
     folder.mkdir()
     for name, make in KINDS.items():
         path = folder / f"{name}.mp4"
-        with VideoWriter(path, HEIGHT, WIDTH, FPS, Encoding(preset="ultrafast")) as writer:
+        with VideoWriter(path, (HEIGHT, WIDTH), FPS, Encoding(preset="ultrafast")) as writer:
             for image in make():
                 writer.write(np.ascontiguousarray(image))
     whole = folder / "cut_off.mp4"

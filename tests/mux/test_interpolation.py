@@ -13,7 +13,7 @@ from dispose_stages.config import Parameters
 from dispose_stages.config_encoding import Encoding
 from dispose_stages.geometry.frames import own_frames, paced_rate
 from dispose_stages.store.video import VideoReader
-from dispose_stages.store.video_writer import Fitted, VideoWriter
+from dispose_stages.store.video_writer import VideoWriter
 from tests.mux.test_mux_stage import context, run, unit_of, vae  # noqa: F401 - fixtures
 from tests.mux.test_pace import RATES
 
@@ -27,9 +27,9 @@ def moving(frames: int) -> list[np.ndarray]:
     return [np.roll(image, 6 * frame, axis=1) for frame in range(frames)]
 
 
-def written(path, frames, fitted):
+def written(path, frames, made, *resampled):
     encoding = Encoding(crf=1, pixel_format="yuv444p")
-    with VideoWriter(path, *SIZE, fitted, encoding, threads=1) as writer:
+    with VideoWriter(path, SIZE, made, encoding, resampled=resampled, threads=1) as writer:
         for frame in frames:
             writer.write(frame)
     with VideoReader(path) as video:
@@ -45,9 +45,9 @@ def test_every_beat_lasts_as_long(tmp_path, made: float, fps: float) -> None:
     frames = round(seconds * made)
     ticks = np.floor(np.arange(frames) / made + 1e-9).astype(int)
     levels = [np.full((*SIZE, 3), 40 + 70 * tick, np.uint8) for tick in ticks]
-    fitted = Fitted(made, fps, round(frames * fps / made))
-    shown, rate = written(tmp_path / "x.mp4", levels, fitted)
-    assert len(shown) == fitted.frames
+    count = round(frames * fps / made)
+    shown, rate = written(tmp_path / "x.mp4", levels, made, fps, count)
+    assert len(shown) == count
     assert rate == pytest.approx(fps, rel=1e-3)
     beats = [int(np.rint((frame.mean() - 40) / 70)) for frame in shown]
     lengths = np.bincount(beats, minlength=seconds) / fps
@@ -59,8 +59,7 @@ def test_every_beat_lasts_as_long(tmp_path, made: float, fps: float) -> None:
 def test_frames_that_were_made_are_in_the_file(tmp_path, made: float, fps: float) -> None:
     """Where `own_frames` says, up to the codec; what is between them lies between them."""
     frames = moving(9)
-    fitted = Fitted(made, fps, round(len(frames) * fps / made))
-    shown, _ = written(tmp_path / "x.mp4", frames, fitted)
+    shown, _ = written(tmp_path / "x.mp4", frames, made, fps, round(len(frames) * fps / made))
     places = own_frames(len(frames), made, fps)
     assert places is not None
     for place, frame in zip(places, frames, strict=True):
@@ -81,14 +80,14 @@ def test_a_rate_between_loses_them() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_short_clips(tmp_path, count: int) -> None:
     """A clip of one frame is interpolated to nothing but itself."""
-    shown, _ = written(tmp_path / "x.mp4", moving(count), Fitted(12.0, 24.0, 2 * count))
+    shown, _ = written(tmp_path / "x.mp4", moving(count), 12.0, 24.0, 2 * count)
     assert len(shown) == 2 * count
 
 
 def test_the_same_bytes_each_time(tmp_path) -> None:
     """The filter has no chance in it."""
     for name in ("a.mp4", "b.mp4"):
-        written(tmp_path / name, moving(6), Fitted(12.0, 30.0, 15))
+        written(tmp_path / name, moving(6), 12.0, 30.0, 15)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 

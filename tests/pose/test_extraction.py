@@ -203,7 +203,7 @@ def test_memory_of_a_stored_video_of_many_frames(tmp_path, record_property):
     peaks = {}
     for count in (500, 30_000):
         path = tmp_path / f"{count}.mp4"
-        with VideoWriter(path, 64, 96, 25.0, Encoding(preset="ultrafast")) as writer:
+        with VideoWriter(path, (64, 96), 25.0, Encoding(preset="ultrafast")) as writer:
             for index in range(count):
                 writer.write(fakes.scene(64, 96, (index % 50, 10, index % 50 + 30, 50)))
         frames, peaks[count] = peak_megabytes(path)

@@ -57,7 +57,7 @@ def reason_of(call, *arguments, **options):
 
 def write_video(path, frames=12, fps=25.0, height=HEIGHT, width=WIDTH, box=BOX):
     """A clip of one standing rectangle."""
-    with VideoWriter(path, height, width, fps, Encoding(preset="ultrafast", crf=1)) as writer:
+    with VideoWriter(path, (height, width), fps, Encoding(preset="ultrafast", crf=1)) as writer:
         for _ in range(frames):
             writer.write(fakes.scene(height, width, box))
     return path

@@ -91,7 +91,7 @@ def write_pictures(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "r.webp").write_bytes(still(np.full((96, 64, 3), 90, np.uint8)))
     encoding = Encoding(crf=1, preset="veryfast")
-    with VideoWriter(folder / "steps.mp4", 96, 192, 15.0, encoding, threads=1) as writer:
+    with VideoWriter(folder / "steps.mp4", (96, 192), 15.0, encoding, threads=1) as writer:
         for frame in range(FRAMES):
             image = np.full((96, 192, 3), grey_of(frame), np.uint8)
             image[:, 128:] -= 10

@@ -46,7 +46,7 @@ def clip(seed=0, count=COUNT):
 
 def write_video(path, frames):
     encoding = Encoding(crf=1, preset="ultrafast", pixel_format="yuv444p")
-    with VideoWriter(path, *frames[0].shape[:2], 15.0, encoding) as writer:
+    with VideoWriter(path, frames[0].shape[:2], 15.0, encoding) as writer:
         for frame in frames:
             writer.write(np.ascontiguousarray(frame))
 

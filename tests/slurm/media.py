@@ -23,7 +23,7 @@ def write_pairs(folder: Path, images: int, videos: int) -> Path:
     for v in range(videos):
         scene = random_scene(1017 + v, height=HEIGHT, width=WIDTH, frames=FRAMES, motion="dance")
         with VideoWriter(
-            folder / f"v{v}.mp4", HEIGHT, WIDTH, 24.0, Encoding(), threads=1
+            folder / f"v{v}.mp4", (HEIGHT, WIDTH), 24.0, Encoding(), threads=1
         ) as writer:
             for frame in range(FRAMES):
                 writer.write(scene.render(frame).image)

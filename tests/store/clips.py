@@ -35,7 +35,7 @@ def number_of(frame: np.ndarray) -> int:
 
 def write_clip(path: Path, frames: int, fps: float = 30.0) -> Path:
     """A clip of numbered frames."""
-    with VideoWriter(path, HEIGHT, WIDTH, fps, Encoding(preset="ultrafast")) as writer:
+    with VideoWriter(path, (HEIGHT, WIDTH), fps, Encoding(preset="ultrafast")) as writer:
         for number in range(frames):
             writer.write(numbered_frame(number))
     return path

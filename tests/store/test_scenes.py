@@ -112,7 +112,7 @@ def test_scenes_begin_where_they_were_cut(tmp_path, kind):
     """Cuts are found to the frame; what moves, fades, flashes or comes back is none."""
     make, cuts = KINDS[kind]
     path = tmp_path / "film.mp4"
-    with VideoWriter(path, HEIGHT, WIDTH, FPS, Encoding(preset="ultrafast")) as writer:
+    with VideoWriter(path, (HEIGHT, WIDTH), FPS, Encoding(preset="ultrafast")) as writer:
         for image in make():
             writer.write(np.ascontiguousarray(image))
     assert list(probe_media(path, kind="video").scene_cuts) == cuts

@@ -19,7 +19,7 @@ FAST = Encoding(preset="ultrafast")
 
 def write(path: Path, frames: int = 12, encoding: Encoding = FAST, **options: object) -> Path:
     """Numbered frames, encoded."""
-    with VideoWriter(path, HEIGHT, WIDTH, 15.0, encoding, **options) as writer:  # type: ignore[arg-type]
+    with VideoWriter(path, (HEIGHT, WIDTH), 15.0, encoding, **options) as writer:  # type: ignore[arg-type]
         for number in range(frames):
             writer.write(numbered_frame(number))
     return path
@@ -93,7 +93,7 @@ def test_settings_reach_the_encoder(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     sizes = []
     for crf in (10, 40):
-        with VideoWriter(tmp_path / "x.mp4", HEIGHT, WIDTH, 15.0, Encoding(crf=crf)) as writer:
+        with VideoWriter(tmp_path / "x.mp4", (HEIGHT, WIDTH), 15.0, Encoding(crf=crf)) as writer:
             writer.write(noise)
         sizes.append((tmp_path / "x.mp4").stat().st_size)
     assert sizes[0] > 2 * sizes[1]
@@ -107,9 +107,9 @@ def test_settings_reach_the_encoder(tmp_path: Path) -> None:
 def test_odd_sizes(tmp_path: Path) -> None:
     """Sizes that the pixel format cannot hold are refused before anything is written."""
     with pytest.raises(ValueError, match="even sizes"):
-        VideoWriter(tmp_path / "x.mp4", 63, 96, 15.0, FAST)
+        VideoWriter(tmp_path / "x.mp4", (63, 96), 15.0, FAST)
     odd = Encoding(pixel_format="yuv444p")
-    with VideoWriter(tmp_path / "x.mp4", 63, 95, 15.0, odd) as writer:
+    with VideoWriter(tmp_path / "x.mp4", (63, 95), 15.0, odd) as writer:
         writer.write(np.zeros((63, 95, 3), np.uint8))
     assert facts_of(tmp_path / "x.mp4").width == 95
 
@@ -117,11 +117,11 @@ def test_odd_sizes(tmp_path: Path) -> None:
 def test_wrong_frames_and_tags(tmp_path: Path) -> None:
     """A frame of another size or dtype, or a tag's name with odd characters, is a defect."""
     with pytest.raises(ValueError, match="does not name a tag"):
-        VideoWriter(tmp_path / "x.mp4", HEIGHT, WIDTH, 15.0, FAST, tags={"a=b": "c"})
+        VideoWriter(tmp_path / "x.mp4", (HEIGHT, WIDTH), 15.0, FAST, tags={"a=b": "c"})
     for frame in (np.zeros((HEIGHT, WIDTH, 4), np.uint8), np.zeros((HEIGHT, WIDTH, 3))):
         with (
             pytest.raises(ValueError, match="a frame of"),
-            VideoWriter(tmp_path / "x.mp4", HEIGHT, WIDTH, 15.0, FAST) as writer,
+            VideoWriter(tmp_path / "x.mp4", (HEIGHT, WIDTH), 15.0, FAST) as writer,
         ):
             writer.write(frame)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
@@ -131,7 +131,7 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     """Whoever stops half-way leaves neither a half file nor a temporary one."""
     path = write(tmp_path / "x.mp4")
     before = path.read_bytes()
-    writer = VideoWriter(path, HEIGHT, WIDTH, 15.0, FAST)
+    writer = VideoWriter(path, (HEIGHT, WIDTH), 15.0, FAST)
 
     def stop_half_way() -> None:
         with writer:
@@ -147,7 +147,7 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_no_frames(tmp_path: Path) -> None:
     """A video without frames is not delivered."""
-    with pytest.raises(UnitError) as caught, VideoWriter(tmp_path / "x.mp4", 64, 64, 15.0, FAST):
+    with pytest.raises(UnitError) as caught, VideoWriter(tmp_path / "x.mp4", (64, 64), 15.0, FAST):
         pass
     assert caught.value.reason in {Reason.NO_FRAMES, Reason.ENCODE_FAILED}
     assert not list(tmp_path.iterdir())

@@ -195,7 +195,7 @@ def test_another_video_is_told_by_its_frames(chain, alone, tmp_path):
         folder.mkdir()
         content = json.loads(alone.with_suffix(".json").read_text())
         path = folder / alone.name
-        with VideoWriter(path, *shown[0].shape[:2], 12.0, Encoding(preset="ultrafast")) as writer:
+        with VideoWriter(path, shown[0].shape[:2], 12.0, Encoding(preset="ultrafast")) as writer:
             for frame in shown:
                 writer.write(frame)
         content |= {"digest": file_digest(path), "size_bytes": path.stat().st_size}
