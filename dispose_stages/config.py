@@ -50,9 +50,9 @@ class Parameters(Section):
     """Short side of the output, pixels; the long side follows from the reference (9:16)."""
     sample_stride: int = Field(default=2, ge=1, le=1000)
     """Every n-th driving frame is used, times `max(1, fps // 24)`."""
-    start_frame: int = Field(default=0, ge=0)
+    start_frame: int = Field(default=0, ge=0, lt=2**63)
     """First driving frame."""
-    max_frames: int | None = Field(default=None, ge=1)
+    max_frames: int | None = Field(default=None, ge=1, lt=2**63)
     """At most this many driving frames; empty: all."""
     tile_size: int = Field(default=16, ge=2, le=1024)
     """Frames that are denoised together."""
@@ -73,7 +73,7 @@ class Parameters(Section):
     interpolate: Interpolate = "none"
     """`minterpolate`: frames are made at the driver's pace (as with `fps: driver`) and ffmpeg's
     filter of that name fits them to `fps`."""
-    decode_chunk_size: int = Field(default=8, ge=1)
+    decode_chunk_size: int = Field(default=8, ge=1, lt=2**63)
     """Frames the VAE decodes together; changes the result (docs/parity.md, Q13)."""
     decode_context: int = Field(default=0, ge=0, le=64)
     """Frames before and after these that the VAE sees with them, against a flicker from one chunk

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from dispose_stages.atomic import readable_json, replacing, write_text
+from dispose_stages.atomic import TEMPORARY_SUFFIX, readable_json, replacing, write_text
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.manifest import Row
 from dispose_stages.batch.manifest_columns import COLUMNS, MEDIA_COLUMNS
@@ -56,19 +56,27 @@ def archive_run(
     config, rows = read_run_config(layout), read_pairs(layout)
     _check(layout, rows, to)
     with RunLock(layout.run_lock):
-        for path in to.rglob(".*.tmp"):  # of a copy that was killed
-            path.unlink()
         media, missing = _media(rows)
         wanted = {**_run_files(layout, config), **_artifacts(layout, config), **media}
+        texts = _texts(config, rows)
+        _clear(to, {*wanted, *texts, CHECKSUMS})
         sums: dict[str, str] = {}
         for number, (place, source) in enumerate(sorted(wanted.items()), start=1):
             sums[place] = _copy(source, to / place)
             on_progress(number, len(wanted), place)
-        for place, text in _texts(config, rows).items():
+        for place, text in texts.items():
             sums[place] = _write(to / place, text)
     lines = "".join(f"{digest}  {place}\n" for place, digest in sorted(sums.items()))
     write_text(to / CHECKSUMS, lines)
     return [to / place for place in sums], missing
+
+
+def _clear(to: Path, places: Collection[str]) -> None:
+    """Remove what a killed copy left of these files; all else in the folder is somebody's."""
+    for path in to.rglob(f".*{TEMPORARY_SUFFIX}"):
+        target = path.with_name(path.name[1:].rsplit(".", 2)[0])
+        if target.relative_to(to).as_posix() in places:
+            path.unlink()
 
 
 def _texts(config: Config, rows: Sequence[Row]) -> dict[str, str]:

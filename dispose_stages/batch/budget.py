@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from dispose_stages.atomic import write_text
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.lease import read_lease
-from dispose_stages.batch.stats import Ending, JobStats
+from dispose_stages.batch.stats import JobStats
 from dispose_stages.config import GPU_STAGES, STAGES
 from dispose_stages.errors import ConfigError
 
@@ -87,7 +87,7 @@ def _used(layout: RunLayout, job: tuple[str, str], began: float, now: float) -> 
         for attempt in attempts
         if attempt.device == "cuda"
         and attempt.started >= began
-        and (lease is None or attempt.outcome is not Ending.RUNNING)
+        and (lease is None or attempt.started != lease["started"])  # which counts already
     )
 
 

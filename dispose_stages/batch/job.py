@@ -106,6 +106,7 @@ class Job:
             "stage": self.shard.stage,
             "shard": self.shard.name,
             "attempt": self.attempt.number,
+            "started": self.attempt.started,
             "total": len(self.shard.units),
             "job": os.environ.get("SLURM_JOB_ID", ""),
             "label": "",

@@ -44,16 +44,21 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.E
 
 
 def boot_id() -> str:
-    """Changes with every boot of this machine; process numbers mean nothing across."""
+    """Tells where process numbers mean the same: in one boot of a machine, in one namespace.
+
+    Containers, and jobs of schedulers that give each its own processes, share name and boot.
+    """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
 
 
 def is_gone(holder: Mapping[str, Any]) -> bool:
     """Whether the holder was a process of this machine that no longer exists."""
-    if holder.get("host") != socket.gethostname() or holder.get("boot") != boot_id():
+    here = boot_id()
+    if not here or (holder.get("host"), holder.get("boot")) != (socket.gethostname(), here):
         return False
     pid = holder.get("pid")
     return isinstance(pid, int) and not Path(f"/proc/{pid}").exists()
@@ -92,11 +97,11 @@ class Lease:
     ) -> None:
         self._path = path
         self._content: dict[str, Any] = {
+            "started": time.time(),
             **(facts or {}),
             "host": socket.gethostname(),
             "boot": boot_id(),
             "pid": os.getpid(),
-            "started": time.time(),
         }
         self._renew = renew
         self._clock = clock

@@ -42,6 +42,8 @@ _NOTHING: Mapping[str, str] = {}
 # The id becomes a file name, so it can hold neither separators nor a leading dot or dash.
 _PAIR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ABSENT = "no such file"
+_MOST_DIGITS = 18
+"""Of a frame's number, which tables hold in 64 bits."""
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -237,7 +239,7 @@ class _RowReader:
         frame = values.get("reference_frame", "")
         if frame and values.get(_IMAGE):
             yield "reference_frame", "the reference is an image already; leave one of both empty"
-        if frame and not (frame.isascii() and frame.isdecimal()):
+        if frame and not (frame.isascii() and frame.isdecimal() and len(frame) <= _MOST_DIGITS):
             yield "reference_frame", f"{frame!r} is no number of a frame, counted from 0"
         for column in MEDIA_COLUMNS:
             cell = values.get(column, "")

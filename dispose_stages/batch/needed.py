@@ -20,20 +20,28 @@ from dispose_stages.store.shelf import VideoShelf
 
 
 def runs_beside(run_dirs: tuple[Path, ...]) -> Iterator[RunLayout]:
-    """All planned runs in the folders of these runs, each once."""
+    """All planned runs in the folders of these runs, each once; also those that cannot be read."""
     folders = {run_dir.resolve().parent for run_dir in run_dirs}
     for folder in sorted(folders):
         for root in sorted(folder.iterdir()):
             layout = RunLayout(root)
-            if layout.summary.exists():
+            if _is_planned(layout, unknown=True):
                 yield layout
 
 
 def other_runs(layout: RunLayout) -> list[RunLayout]:
-    """The planned runs beside one; none where their folder is not there yet."""
+    """The planned runs beside one that can be read; none where their folder is not there yet."""
     own = layout.root.resolve()
     beside = runs_beside((own,)) if own.parent.is_dir() else ()
-    return [run for run in beside if run.root.resolve() != own]
+    others = (run for run in beside if run.root.resolve() != own)
+    return [run for run in others if _is_planned(run, unknown=False)]
+
+
+def _is_planned(layout: RunLayout, *, unknown: bool) -> bool:
+    try:
+        return layout.summary.exists()
+    except PermissionError:  # somebody else's, closed to us
+        return unknown
 
 
 def needed_artifacts(layout: RunLayout, *, intermediates: bool = True) -> set[tuple[str, str]]:

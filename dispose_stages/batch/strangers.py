@@ -6,6 +6,7 @@ They are nobody's result any more, but somebody's work: they are moved away, nev
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def move_away(layout: RunLayout, pair_ids: Sequence[str]) -> list[Path]:
             if path.exists():
                 layout.removed.mkdir(parents=True, exist_ok=True)
                 target = _free_name(layout.removed / path.name)
-                path.replace(target)
+                shutil.move(path, target)  # `videos` may be a link to another disk
                 moved.append(target)
     return moved
 

@@ -163,3 +163,17 @@ def test_damage_on_the_way_shows(work, tmp_path):
     video = next((tmp_path / "kept/results/demo/videos").glob("*.mp4"))
     video.write_text("other")
     assert not sums_hold(tmp_path / "kept")
+
+
+def test_an_archive_removes_no_file_of_others(work, tmp_path):
+    """What a killed copy left of its own files goes; other hidden files of the folder stay."""
+    done = compute(relative(work))
+    archive_run(done.layout, tmp_path / "kept")
+    left = tmp_path / "kept/results/demo/plan/.pairs.json.7-0123abcd.tmp"
+    others = tmp_path / "kept/notes/.letter.odt.7-0123abcd.tmp"
+    others.parent.mkdir()
+    for path in (left, others):
+        path.write_text("half")
+    archive_run(done.layout, tmp_path / "kept")
+    assert not left.exists()
+    assert others.read_text() == "half"

@@ -12,8 +12,10 @@ from dispose_stages.batch.budget import (
     spent,
     used_gpu_seconds,
 )
+from dispose_stages.batch.job import Job
 from dispose_stages.batch.layout import RunLayout
-from dispose_stages.batch.lease import Lease
+from dispose_stages.batch.lease import Lease, read_lease
+from dispose_stages.batch.ledger import Shard
 from dispose_stages.batch.stats import Attempt, Ending, JobStats
 from dispose_stages.batch.stopping import StopSwitch
 from dispose_stages.errors import ConfigError
@@ -59,10 +61,10 @@ def test_ended_and_living_jobs_count_once(tmp_path):
     killed = attempt(began + 5, 11, outcome=Ending.RUNNING)
     JobStats({}, [killed]).write(layout.stats("sample", "1-of-2"))
     assert used_gpu_seconds(layout, began, time.time()) == pytest.approx(41)
-    JobStats({}, [attempt(began + 60, 20, outcome=Ending.RUNNING)]).write(
-        layout.stats("mux", "0-of-1")
-    )
-    with Lease(layout.running("mux", "0-of-1"), {"device": "cuda"}) as lease:
+    alive = attempt(time.time(), 20, outcome=Ending.RUNNING)
+    JobStats({}, [alive]).write(layout.stats("mux", "0-of-1"))
+    facts = {"device": "cuda", "started": alive.started}
+    with Lease(layout.running("mux", "0-of-1"), facts) as lease:
         assert lease.acquire()
         assert len(living_jobs(layout)) == 1
         now = time.time() + 50
@@ -89,3 +91,27 @@ def test_jobs_heed_the_halt_wherever_they_run(tmp_path):
     halt(layout, "enough")
     assert switch()
     assert switch.reason == "the budget is spent"
+
+
+def test_a_job_that_is_just_ending_counts_once(tmp_path):
+    """Its statistics say that it ended while it still has its lease, and the killed one before."""
+    layout, began = RunLayout(tmp_path), time.time() - 100
+    killed = attempt(began + 1, 20, outcome=Ending.RUNNING)
+    ended = attempt(began + 40, 60)
+    JobStats({}, [killed, ended]).write(layout.stats("sample", "0-of-1"))
+    facts = {"device": "cuda", "started": ended.started}
+    with Lease(layout.running("sample", "0-of-1"), facts) as lease:
+        assert lease.acquire()
+        used = used_gpu_seconds(layout, began, began + 100)
+    assert used == pytest.approx(20 + 60)
+
+
+def test_a_shards_lease_began_with_its_attempt(tmp_path):
+    """By that it is known which attempt a living job is at."""
+    shard = Shard("sample", "0-of-1", 1, (), {})
+    job = Job(RunLayout(tmp_path), shard, StopSwitch(), 1, lambda *_: None)
+    lease = job.lease()
+    with lease:
+        assert lease.acquire()
+        said = read_lease(job.layout.running("sample", "0-of-1"))
+    assert said["started"] == job.attempt.started

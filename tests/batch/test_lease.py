@@ -236,3 +236,23 @@ def test_forgotten_leases_are_found_by_gc(tmp_path):
     listed = [(file.key, file.finished) for file in stored_files(tmp_path, ("pose",))]
     assert listed == [("abcdef00", False)] * 2
     assert list(store.keys("pose")) == []
+
+
+def test_a_process_of_another_namespace_is_not_known_to_be_gone(path, monkeypatch):
+    """Two jobs of one machine and boot may number processes apart; a number says nothing there."""
+    leave(path, pid=gone())
+    assert read_lease(path) is None
+    link = Path.readlink
+    elsewhere = Path("pid:[1]")
+    monkeypatch.setattr(
+        Path, "readlink", lambda p: elsewhere if str(p) == "/proc/self/ns/pid" else link(p)
+    )
+    assert read_lease(path) is not None
+    assert not Lease(path).acquire()
+
+
+def test_a_system_that_does_not_tell_its_boot_declares_nobody_gone(path, monkeypatch):
+    """Without ``/proc`` every process would look gone; then only time tells."""
+    monkeypatch.setattr(module, "boot_id", lambda: "")
+    leave(path, boot="", pid=gone())
+    assert not Lease(path).acquire()

@@ -326,3 +326,14 @@ def test_self_driven_videos_read_back(tmp_path):
     rows = read_manifest(tmp_path / "m.csv", Parameters()).rows
     assert [Path(row.driving_video).name for row in rows] == ["a.mov", "b.mp4"]
     assert {row.reference_frame for row in rows} == {3}
+
+
+@pytest.mark.parametrize("digits", [19, 30, 5000])
+@pytest.mark.parametrize("column", ["reference_frame", "start_frame", "max_frames"])
+def test_a_number_that_no_table_can_hold_sets_its_row_aside(folder, column, digits):
+    """One such cell would keep the index of all other rows from being written."""
+    given = "reference_image," if column != "reference_frame" else ""
+    cell = "a.png," if given else ""
+    found = read(folder, f"{given}driving_video,{column}\n{cell}x.mp4,{'9' * digits}\n")
+    assert [problem.column for problem in found.problems] == [column]
+    assert not found.rows

@@ -1,15 +1,20 @@
 """Artifacts that may be gone, and what still holds when they are."""
 
+import errno
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from dispose_stages.batch.forecast import computes, forecast
+from dispose_stages.batch.layout import RunLayout
+from dispose_stages.batch.needed import other_runs, runs_beside
 from dispose_stages.batch.outcomes import RunOutcomes
 from dispose_stages.batch.prepare import Forced, prepare_run
+from dispose_stages.batch.strangers import move_away
 from dispose_stages.batch.verify import Verification
 from dispose_stages.cli import cli
 from dispose_stages.config import load_config
@@ -274,18 +279,18 @@ def test_a_move_that_was_cut_short_is_ended_by_the_next(values, tmp_path, monkey
     planned.commit()
     planned.release()
     (stranger,) = planned.strangers
-    replace, moved = Path.replace, []
+    move, moved = shutil.move, []
 
     def dying(path, target):
         if path.parent == done.layout.videos:
             if moved:
                 raise Interrupted
             moved.append(path)
-        return replace(path, target)
+        return move(path, target)
 
     command = ("gc", done.layout.root, "--videos", "--delete")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", dying)
+        patch.setattr(shutil, "move", dying)
         with pytest.raises(Interrupted):
             dispose(*command)
     dispose(*command)
@@ -304,3 +309,40 @@ def test_a_store_that_will_be_too_large_is_warned_of(values, tmp_path):
     assert "dispose gc --intermediates" in line
     roomy = load_config(values | {"store": values["store"] | {"max_bytes": 10**9}})
     assert not any("store.max_bytes" in line for line in forecast_lines(roomy, Forced()))
+
+
+def test_videos_on_another_disk_are_moved_away(tmp_path, monkeypatch):
+    """``videos`` may be a link; a rename across file systems is refused by the system."""
+    layout = RunLayout(tmp_path)
+    layout.videos.mkdir()
+    (layout.videos / "old.frames").mkdir()
+    for name in ("old.mp4", "old.frames/0.png", "old.json"):
+        (layout.videos / name).write_text(name)
+
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
+    moved = move_away(layout, ["old"])
+    assert {path.name for path in moved} == {"old.mp4", "old.frames", "old.json"}
+    assert (layout.removed / "old.frames/0.png").read_text() == "old.frames/0.png"
+    assert not list(layout.videos.iterdir())
+
+
+def test_a_run_that_is_closed_to_us_is_a_run(tmp_path, monkeypatch):
+    """Planning learns nothing of it; whoever frees artifacts must know that it is there."""
+    closed, own = RunLayout(tmp_path / "closed"), RunLayout(tmp_path / "own")
+    for each in (closed, own):
+        each.summary.parent.mkdir(parents=True)
+        each.summary.write_text("{}")
+    look = Path.stat
+
+    def stat(path, **options):
+        if path.is_relative_to(closed.root / "plan"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert other_runs(own) == []
+    assert {run.root.name for run in runs_beside((own.root,))} == {"closed", "own"}
