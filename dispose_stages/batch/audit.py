@@ -25,19 +25,21 @@ ShardId = tuple[str, str]
 
 
 class Presence:
-    """Which results lie where they should: a folder is listed once, a sidecar read once."""
+    """Which results lie where they should: a folder is listed once, a sidecar read once.
 
-    def __init__(self, store: ArtifactStore, shelf: VideoShelf) -> None:
+    Args:
+        results: All that will be asked for; their videos are looked for by several threads.
+    """
+
+    def __init__(
+        self, store: ArtifactStore, shelf: VideoShelf, results: Mapping[UnitId, Result]
+    ) -> None:
         self._store = store
-        self._shelf = shelf
         self._keys: dict[str, frozenset[str]] = {}
-        self._videos: dict[tuple[str, str], bool] = {}
-
-    def look_for_videos(self, wanted: Sequence[tuple[str, str]]) -> None:
-        """By several threads, before single ones are asked for by (pair, key)."""
+        wanted = [(name, r.key) for (stage, name), r in results.items() if stage == "mux" and r.key]
         with ThreadPoolExecutor(_READERS) as pool:
-            found = pool.map(lambda each: self._shelf.find(*each) is not None, wanted)
-            self._videos |= dict(zip(wanted, found, strict=True))
+            found = pool.map(lambda each: shelf.find(*each) is not None, wanted)
+            self._videos = dict(zip(wanted, found, strict=True))
 
     def __call__(self, stage: str, unit: str, result: Result) -> bool:
         """Whether what came of a unit is there; facts of ``ingest`` stand in the ledger."""
@@ -54,7 +56,7 @@ def audit_ledgers(
     layout: RunLayout,
     store: ArtifactStore,
     units: Mapping[ShardId, Sequence[Unit]],
-    keeps: Callable[[str], bool] = lambda _: True,
+    keeps: Callable[[str], bool],
 ) -> tuple[list[ShardId], list[ShardId], dict[ShardId, dict[str, Result]]]:
     """Compare all ledgers of a run with the store and with the plan.
 
@@ -73,9 +75,7 @@ def audit_ledgers(
     frees = not all(map(keeps, STORED_STAGES))
     if frees:
         known |= known_results(layout)
-    is_there = Presence(store, VideoShelf(layout.videos))
-    videos = [(name, r.key) for (stage, name), r in known.items() if stage == "mux"]
-    is_there.look_for_videos([video for video in videos if video[1]])
+    is_there = Presence(store, VideoShelf(layout.videos), known)
     free: set[UnitId] = set()
     if frees:
         planned: dict[str, dict[str, Unit]] = {stage: {} for stage in STAGES}

@@ -14,7 +14,7 @@ from dispose_stages.batch.ledger import Ledger
 from dispose_stages.batch.needed import other_runs
 from dispose_stages.batch.prepare import PreparedRun
 from dispose_stages.batch.stats import JobStats
-from dispose_stages.config import GPU_STAGES, STAGES, STORED_STAGES
+from dispose_stages.config import GPU_STAGES, STAGES
 from dispose_stages.errors import StoreError
 from dispose_stages.store.listing import stored_files
 
@@ -22,6 +22,7 @@ _SAMPLE = 200
 """Files that are looked at for a mean size."""
 _FILES_PER_UNIT = {"ingest": 2, "mux": 2}
 """Facts and digest of a file; video and sidecar. Else one artifact."""
+_BYTES_OF_FACTS = 1000.0
 _FILES_PER_JOB = 6
 """Shard file, ledger, statistics, log, benchmark and Snakemake's record of them."""
 
@@ -114,12 +115,9 @@ def _size(prepared: PreparedRun, stage: str, runs: Sequence[RunLayout]) -> float
     """Bytes of a result; None if there is none yet."""
     if stage == "mux":
         return _video_size(runs)
-    return _artifact_size(Path(prepared.config.store), stage)
-
-
-def _artifact_size(store: Path, stage: str) -> float | None:
-    if stage not in STORED_STAGES:
-        return None if stage != "ingest" else 1000.0
+    if stage == "ingest":
+        return _BYTES_OF_FACTS
+    store = Path(prepared.config.store)
     files = (file.size for file in stored_files(store, (stage,)) if file.finished)
     sizes = list(islice(files, _SAMPLE))
     return sum(sizes) / len(sizes) if sizes else None

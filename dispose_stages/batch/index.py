@@ -25,6 +25,12 @@ INDEX_FORMAT = "dispose-index"
 INDEX_VERSION = 2
 _STORED_ROLES = tuple(role for role in ROLES if stage_of(role) in STORED_STAGES)
 _GPU_COLUMNS = ("gpu", "gpu_driver")
+PAIR_FACTS = (
+    *("reference_score", "driver_score", "reference_keypoints", "alignment_scale_x"),
+    *("alignment_scale_y", "alignment_offset_x", "alignment_offset_y", "alignment_residual"),
+    "no_person_share",
+)
+"""What ``motion`` tells of a pair."""
 RETARGET_FACTS = (
     *("retarget_body", "retarget_distinct", "retarget_uncertain"),
     *("retarget_residual", "retarget_ground_slip", "retarget_displacement"),
@@ -42,20 +48,10 @@ _TYPES = {
         "Int64",
     ),
     **dict.fromkeys(("fps", "duration", "tempo", "parameter_fps"), "float64"),
-    **dict.fromkeys(("reference_score", "driver_score", "no_person_share"), "float64"),
-    **dict.fromkeys(("alignment_scale_x", "alignment_scale_y"), "float64"),
-    **dict.fromkeys(("alignment_offset_x", "alignment_offset_y"), "float64"),
-    "alignment_residual": "float64",
-    **dict.fromkeys(RETARGET_FACTS, "float64"),
+    **dict.fromkeys((*PAIR_FACTS, *RETARGET_FACTS), "float64"),
     "reference_keypoints": "Int64",
     **dict.fromkeys(("warnings", "scene_cuts"), "object"),
 }
-PAIR_FACTS = (
-    *("reference_score", "driver_score", "reference_keypoints", "alignment_scale_x"),
-    *("alignment_scale_y", "alignment_offset_x", "alignment_offset_y", "alignment_residual"),
-    "no_person_share",
-)
-"""What ``motion`` tells of a pair."""
 _TYPES_BY_PREFIX = {
     "parameter_": "",
     "weights_": "string",

@@ -30,7 +30,7 @@ from dispose_stages.batch.machine import (
     settle_device,
 )
 from dispose_stages.batch.run_files import read_run_config
-from dispose_stages.batch.runner import Runner, ShardFailedError, check_node
+from dispose_stages.batch.runner import Runner, node_fault
 from dispose_stages.batch.settled import Settled
 from dispose_stages.batch.stage import Context, Stage
 from dispose_stages.batch.stats import Attempt, Ending, JobStats
@@ -150,11 +150,8 @@ class Job:
 
     def end(self, ledger: Ledger) -> int:
         """Write what is to be written of the units' results; returns the exit status."""
-        try:
-            check_node(ledger)
-        except ShardFailedError as error:
-            return self._bad_node(error)
-        return self._finish(ledger)
+        fault = node_fault(ledger)
+        return self._bad_node(fault, ledger) if fault else self._finish(ledger)
 
     def _begin(self, lease: Lease) -> Callable[[Unit], None]:
         def report(unit: Unit) -> None:
@@ -203,13 +200,13 @@ class Job:
         write_text(self.layout.ledger(self.shard.stage, self.shard.name), ledger.to_json())
         return EXIT_DONE
 
-    def _bad_node(self, error: ShardFailedError) -> int:
+    def _bad_node(self, fault: str, ledger: Ledger) -> int:
         failures = self.stats.bad_nodes_in_a_row() + 1
-        logger.error("%s (attempt %d of %d)", error, failures, BAD_NODE_ATTEMPTS)
+        logger.error("%s (attempt %d of %d)", fault, failures, BAD_NODE_ATTEMPTS)
         if failures >= BAD_NODE_ATTEMPTS:
             logger.error("giving these units up so that everything else is delivered")
             self.attempt.outcome = Ending.GIVEN_UP
-            return self._finish(error.ledger)
+            return self._finish(ledger)
         self.attempt.outcome = Ending.BAD_NODE
         return EXIT_FAILED
 

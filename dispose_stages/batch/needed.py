@@ -77,8 +77,7 @@ def _kept(layout: RunLayout, summary: PlanSummary, finished: set[UnitId]) -> set
         for name in shards:
             units[stage] |= {unit.id: unit for unit in Shard.read(layout.shard(stage, name)).units}
     known = known_results(layout)
-    is_there = Presence(ArtifactStore(Path(config.store)), VideoShelf(layout.videos))
-    is_there.look_for_videos([(u, r.key) for (s, u), r in known.items() if s == "mux" and r.key])
+    is_there = Presence(ArtifactStore(Path(config.store)), VideoShelf(layout.videos), known)
     read, _ = reading_units(units, known, is_there, config.store.keeps)
     return {unit for unit in finished if config.store.keeps(unit[0]) or unit in read}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from dispose_stages.batch.manifest import Row
@@ -66,10 +66,10 @@ class News:
             if identity in self._told:
                 continue
             self._told.add(identity)
-            subject = event.subject
             if event.kind is not EventKind.JOB:
-                subject = self.pairs_of(outcomes, event.stage, subject[0])
-            events.append(Event(event.kind, event.stage, subject, event.code, event.message))
+                pairs = self.pairs_of(outcomes, event.stage, event.subject[0])
+                event = replace(event, subject=pairs)  # noqa: PLW2901
+            events.append(event)
         return events
 
     def pairs_of(self, outcomes: RunOutcomes, stage: str, unit: str) -> tuple[str, ...]:

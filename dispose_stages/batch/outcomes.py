@@ -243,7 +243,7 @@ class RunOutcomes:
         if mux is not None and mux.status is Status.DONE:
             return Outcome(pair, PairStatus.DELIVERED)
         waiting = None
-        for role in _needed_roles(pair):
+        for role in (role for role in ROLES if role in pair.units):
             result = self.result(pair, role)
             if result is not None and result.status in {Status.FAILED, Status.BLOCKED}:
                 return _failed(pair, role, result)
@@ -252,10 +252,6 @@ class RunOutcomes:
         stage = stage_of(waiting or "mux")
         status = PairStatus.HELD if pair.held else PairStatus.PENDING
         return Outcome(pair, status, stage, pair.units.get(waiting or "mux", ""))
-
-
-def _needed_roles(pair: Row) -> list[str]:
-    return [role for role in ROLES if role in pair.units]
 
 
 def _failed(pair: Row, role: str, result: Result) -> Outcome:

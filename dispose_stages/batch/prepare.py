@@ -24,7 +24,7 @@ from dispose_stages.batch.pilot import settled_units
 from dispose_stages.batch.plan import Plan, build_plan, revision, upstream_shards
 from dispose_stages.batch.priors import Priors
 from dispose_stages.batch.run_files import forget_damaged_weights, pairs_text
-from dispose_stages.batch.run_lock import RunLock
+from dispose_stages.batch.run_lock import RunBusyError, RunLock
 from dispose_stages.batch.signatures import (
     is_written,
     shard_signature,
@@ -39,6 +39,7 @@ from dispose_stages.errors import ManifestError
 from dispose_stages.store.artifacts import ArtifactStore
 
 _SHOWN_REJECTS = 20
+_ASKED_MEANWHILE = "another command changed what is to be done; the same command takes it up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class PreparedRun:
     Attributes:
         manifest: Its good rows and the problems of the others.
         plan: Units, pairs and numbers of shards.
-        control: Standing requests, with those of this command.
+        asked: Standing requests as they were when it was worked out.
+        control: The same, with those of this command.
         shards: (stage, shard) to what its job is given.
         stale: (stage, shard)s whose ledger belongs to another plan.
         priors: What units are known to cost.
@@ -87,6 +89,7 @@ class PreparedRun:
     layout: RunLayout
     manifest: Manifest
     plan: Plan
+    asked: Control
     control: Control
     shards: Mapping[ShardId, Shard]
     summary: PlanSummary
@@ -101,11 +104,14 @@ class PreparedRun:
         """Take hold of the run and write its plan; files that say the same are left alone.
 
         Raises:
-            RunBusyError: Another process works on it.
+            RunBusyError: Another process works on it, or has asked something of it meanwhile.
         """
         layout = self.layout
         self._lock = RunLock(layout.run_lock)
         self._lock.acquire()
+        if standing_requests(layout)[0] != self.asked:
+            self.release()
+            raise RunBusyError(f"{layout.root}: {_ASKED_MEANWHILE}")
         layout.halt.unlink(missing_ok=True)
         self.control.write(layout.control)
         write_text_if_changed(layout.priors, self.priors.to_json())
@@ -188,9 +194,9 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
     layout = RunLayout(config.run_dir)
     manifest = read_manifest(Path(config.manifest), config.parameters)
     _check_rows(manifest, config.manifest)
-    control, repaired = standing_requests(layout)
+    asked, repaired = standing_requests(layout)
     priors = settle_priors(config, layout, manifest)
-    plan, control = _plan(config, manifest, control, forced or Forced(), priors)
+    plan, control = _plan(config, manifest, asked, forced or Forced(), priors)
     shards = _shard_files(plan)
     units = {shard_id: shard.units for shard_id, shard in shards.items()}
     store = ArtifactStore(Path(config.store))
@@ -201,6 +207,7 @@ def prepare_run(values: Mapping[str, Any], forced: Forced | None = None) -> Prep
         layout=layout,
         manifest=manifest,
         plan=plan,
+        asked=asked,
         control=control,
         shards=shards,
         summary=_summarize(config, manifest, plan, shards, control),

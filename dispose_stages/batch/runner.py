@@ -24,7 +24,7 @@ from dispose_stages.batch.stage import (
     LeasedRepository,
     Stage,
 )
-from dispose_stages.batch.stats import Attempt, JobStats
+from dispose_stages.batch.stats import JobStats
 from dispose_stages.batch.unit import Result, Status, Unit
 from dispose_stages.config import STORED_STAGES
 from dispose_stages.errors import (
@@ -47,18 +47,6 @@ POLL_SECONDS = 1.0
 """Between two looks at units that other jobs compute."""
 
 
-class ShardFailedError(DisposeError):
-    """No unit of the shard could be computed for a reason that smells of the node or the set-up.
-
-    Attributes:
-        ledger: What would have been delivered.
-    """
-
-    def __init__(self, message: str, ledger: Ledger) -> None:
-        super().__init__(message)
-        self.ledger = ledger
-
-
 class Runner:
     """One pass over the units of a shard.
 
@@ -66,7 +54,10 @@ class Runner:
         stats: Of the shard; what is computed is added to its last attempt.
         on_progress: Called after every unit with what came of all so far, the unit and its result.
         on_begin: Called before every unit that is computed.
+
+    Attributes:
         units: Those of the shard that this pass takes, taken one by one; None for all.
+        fault: What is wrong with the machine, once that has shown.
     """
 
     def __init__(
@@ -75,19 +66,18 @@ class Runner:
         shard: Shard,
         settled: Settled,
         context: Context,
-        stats: JobStats | None = None,
-        on_progress: Callable[[Counter[Status], Unit, Result], None] = lambda *_: None,
-        on_begin: Callable[[Unit], None] = lambda _: None,
-        units: Iterable[Unit] | None = None,
+        stats: JobStats,
+        on_progress: Callable[[Counter[Status], Unit, Result], None],
+        on_begin: Callable[[Unit], None],
     ) -> None:
         self.stage = stage
         self.shard = shard
         self.settled = settled
         self.context = context
-        self.stats = stats or JobStats(attempts=[Attempt(1)])
+        self.stats = stats
         self.on_progress = on_progress
         self.on_begin = on_begin
-        self.units = units
+        self.units: Iterable[Unit] | None = None
         self._repository = stage.repository(context)
         self._leases: dict[str, Lease] = {}
         self._worker: Any = None
@@ -251,19 +241,15 @@ class Runner:
         return self._worker
 
 
-def check_node(ledger: Ledger) -> None:
-    """Tell a bad node from bad units.
-
-    Raises:
-        ShardFailedError: Every unit that was tried failed for a reason of the machine.
-    """
+def node_fault(ledger: Ledger) -> str:
+    """Tells a bad node from bad units: what to say where every unit that was tried failed there."""
     tried = [r for r in ledger.units.values() if r.status in {Status.DONE, Status.FAILED}]
-    if tried and all(result.reason in MACHINE_REASONS for result in tried):
-        raise ShardFailedError(
-            f"all {len(tried)} units of {ledger.stage} shard {ledger.shard} failed "
-            f"on this machine; the first: {tried[0].message}",
-            ledger,
-        )
+    if not tried or any(result.reason not in MACHINE_REASONS for result in tried):
+        return ""
+    return (
+        f"all {len(tried)} units of {ledger.stage} shard {ledger.shard} failed "
+        f"on this machine; the first: {tried[0].message}"
+    )
 
 
 def _one_line(error: BaseException, *, with_type: bool = False) -> str:

@@ -407,3 +407,18 @@ def test_job_and_plan_agree_on_the_revision(stage):
     source = (REPOSITORY / f"dispose_stages/{stage}/stage.py").read_text()
     assert re.search(rf"from dispose_stages\.{stage}\.unit import REVISION\b", source)
     assert re.search(rf"STAGE = Stage\(\s*\"{stage}\",\s*REVISION,", source)
+
+
+def test_what_was_asked_while_a_run_was_planned_is_not_forgotten(values):
+    """`dispose retry` between planning and start would be overwritten; the command says so."""
+    planned = prepare_run(values)
+    planned.commit()
+    planned.release()
+    late = prepare_run(values)
+    renew_stamps(late.layout, "sample")
+    with pytest.raises(RunBusyError, match="same command takes it up"):
+        late.commit()
+    again = prepare_run(values)
+    again.commit()
+    again.release()
+    assert again.control.stamps["sample"]
