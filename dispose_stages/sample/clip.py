@@ -22,6 +22,8 @@ from dispose_stages.sample.binding import (
 )
 from dispose_stages.sample.conditions import (
     ClipConditions,
+    Fields,
+    Rasters,
     embed_motion,
     embed_points,
     embed_poses,
@@ -58,9 +60,8 @@ class ClipInputs:
         image: Reference at the target size, on the device, as the sampler sees it
             (`dispose_stages.sample.reference.as_seen_by_sampler`).
         frames: Length of the clip, reference included.
-        rasters: Pose images of a slice of the frames.
-        fields: Dense and trajectory field of a slice of the driving frames; None where motion
-            guidance is off.
+        rasters: Draws pose images.
+        fields: Rebuilds motion fields; None where motion guidance is off.
         points: Normalised body keypoints of the driving person, reference first.
         visible: Whether each keypoint counts.
         correspondence: Feature of each keypoint of the reference; None where correspondence
@@ -69,8 +70,8 @@ class ClipInputs:
 
     image: UInt8[Tensor, "3 H W"]
     frames: int
-    rasters: Callable[[slice], UInt8[Tensor, "n 3 H W"]]
-    fields: Callable[[slice], tuple[Float[Tensor, "n 2 H W"], Float[Tensor, "n 2 H W"]]] | None
+    rasters: Rasters
+    fields: Fields | None
     points: Float64[Tensor, "f 18 2"]
     visible: Bool[Tensor, "f 18"]
     correspondence: Float32[Tensor, "18 c"] | None

@@ -16,6 +16,12 @@ from torch import Tensor
 from dispose_stages.models.control_net import ControlNet
 from dispose_stages.sample.kept_frames import KeptFrames
 
+Rasters = Callable[[slice], UInt8[Tensor, "n 3 H W"]]
+"""Pose images of a slice of the frames, on the device."""
+Fields = Callable[[slice], tuple[Float[Tensor, "n 2 H W"], Float[Tensor, "n 2 H W"]]]
+"""Dense and trajectory field of a slice of the driving frames (entry ``i`` belongs to frame
+``i + 1`` of the clip), at full resolution on the device."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClipConditions:
@@ -55,7 +61,7 @@ def _chunks(frames: int, size: int) -> Iterator[slice]:
 
 
 def embed_poses(
-    rasters: Callable[[slice], UInt8[Tensor, "n 3 H W"]],
+    rasters: Rasters,
     pose_net: Callable[[Float[Tensor, "n 3 H W"]], Float[Tensor, "n c h w"]],
     frames: int,
     *,
@@ -66,7 +72,6 @@ def embed_poses(
     """PoseNet's features of every frame, a chunk of full-resolution rasters at a time.
 
     Args:
-        rasters: Pose images of a slice of frames, on the device.
         pose_net: Takes images in [-1, 1].
         frames: Length of the clip.
         frame_chunk: Frames held at full resolution at once.
@@ -81,7 +86,7 @@ def embed_poses(
 
 
 def embed_motion(
-    fields: Callable[[slice], tuple[Float[Tensor, "n 2 H W"], Float[Tensor, "n 2 H W"]]],
+    fields: Fields,
     control_net: ControlNet,
     frames: int,
     *,
@@ -93,8 +98,6 @@ def embed_motion(
     """Embedding of the motion fields of every frame, a chunk at a time.
 
     Args:
-        fields: Dense and trajectory field of a slice of the driving frames (entry ``i`` belongs
-            to frame ``i + 1`` of the clip), at full resolution on the device.
         control_net: Embeds them.
         frames: Length of the clip, reference included.
         height: Of the target, pixels.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 from torch import Tensor
 
 from dispose_stages.artifacts import MotionField
@@ -18,10 +17,8 @@ from dispose_stages.geometry.frames import cover_resize
 from dispose_stages.geometry.trajectory import trajectory_field
 from dispose_stages.mapped import let_go
 from dispose_stages.sample.clip import ClipInputs
+from dispose_stages.sample.conditions import Fields, Rasters
 from dispose_stages.sample.reference import as_seen_by_sampler
-
-Rasters = Callable[[slice], UInt8[Tensor, "n 3 H W"]]
-Fields = Callable[[slice], tuple[Float[Tensor, "n 2 H W"], Float[Tensor, "n 2 H W"]]]
 
 
 def clip_inputs(
