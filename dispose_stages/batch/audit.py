@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger
-from dispose_stages.batch.retention import UnitId, known_results, reading_units
-from dispose_stages.batch.unit import Result, Status, Unit
+from dispose_stages.batch.retention import known_results, reading_units
+from dispose_stages.batch.unit import Result, Status, Unit, UnitId
 from dispose_stages.config import STAGES, STORED_STAGES
 from dispose_stages.errors import StoreError
 from dispose_stages.store.artifacts import ArtifactStore

@@ -111,11 +111,6 @@ class Lease:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    @property
-    def held(self) -> bool:
-        """Whether this object has the lease."""
-        return self._number is not None
-
     def say(self, **facts: Any) -> None:
         """Values for those who look on; written soon."""
         self._content = {**self._content, **facts}

@@ -8,11 +8,11 @@ from pathlib import Path
 from dispose_stages.batch.audit import Presence
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import Ledger, Shard
-from dispose_stages.batch.retention import UnitId, known_results, reading_units
+from dispose_stages.batch.retention import known_results, reading_units
 from dispose_stages.batch.run_files import read_run_config
 from dispose_stages.batch.settled import Settled
 from dispose_stages.batch.summary import PlanSummary
-from dispose_stages.batch.unit import Status, Unit
+from dispose_stages.batch.unit import Status, Unit, UnitId
 from dispose_stages.config import STAGES, STORED_STAGES
 from dispose_stages.errors import DisposeError, StoreError
 from dispose_stages.store.artifacts import ArtifactStore

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from dispose_stages.batch.strangers import STRANGERS_REMEDY, stranger_videos
 from dispose_stages.batch.summary import PlanSummary, ShardSummary
 from dispose_stages.batch.unit import Result, Unit
 from dispose_stages.config import STAGES, Config, load_config
-from dispose_stages.errors import ManifestError
+from dispose_stages.errors import ManifestError, StoreError
 from dispose_stages.store.artifacts import ArtifactStore
 
 _SHOWN_REJECTS = 20
@@ -228,13 +228,12 @@ def _plan(
         control = control.with_stamp(stage)
     for stage, names in forced.units.items():
         control = control.with_stamp(stage, names)
-    last = PlanSummary.last(layout.summary)
-    former: dict[str, Any] = {
-        "previous_counts": last.counts if last else None,
-        "former": last.shards if last else None,
-        "priors": priors,
-        "settled": settled_units(layout) if config.pilot.chosen else None,
-    }
+    former: dict[str, Any] = {"priors": priors}
+    with suppress(StoreError):  # none yet, or of another version
+        last = PlanSummary.read(layout.summary)
+        former |= {"previous_counts": last.counts, "former": last.shards}
+    if config.pilot.chosen:
+        former["settled"] = settled_units(layout)
     plan = build_plan(config, manifest, stamps=control.stamps, **former)
     if forced.ledgers:  # whose units are known only now
         for (stage, shard), units in _units_by_shard(plan).items():

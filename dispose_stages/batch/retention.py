@@ -11,11 +11,8 @@ from collections.abc import Callable, Mapping
 
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.ledger import results_in
-from dispose_stages.batch.unit import Result, Status, Unit
+from dispose_stages.batch.unit import Result, Status, Unit, UnitId
 from dispose_stages.config import STAGES
-
-UnitId = tuple[str, str]
-"""Stage and id."""
 
 
 def known_results(layout: RunLayout) -> dict[UnitId, Result]:

@@ -85,14 +85,6 @@ class PlanSummary:
         return read_record(path, *_FORM, cls._build, sealed=False)
 
     @classmethod
-    def last(cls, path: Path) -> PlanSummary | None:
-        """That of the last plan; None if there was none, or by another version only."""
-        try:
-            return cls.read(path)
-        except StoreError:
-            return None
-
-    @classmethod
     def _build(cls, content: dict[str, Any]) -> PlanSummary:
         shards = {
             stage: {name: _shard_summary(shard) for name, shard in named.items()}

@@ -192,12 +192,12 @@ def _text(params: Params) -> str:
     return canonical_json(params.plain())
 
 
-UnitReference = tuple[str, str]
+UnitId = tuple[str, str]
 """Stage and id."""
 
 
 def _identity(
-    stage: str, params: Params, read: Mapping[str, str], above: Mapping[str, UnitReference]
+    stage: str, params: Params, read: Mapping[str, str], above: Mapping[str, UnitId]
 ) -> str:
     text = f'["{stage}",{params.text()},{sources_text(read)},{upstream_text(above)}]'
     return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -205,7 +205,7 @@ def _identity(
 
 def unit_maker(
     stamps: Mapping[str, Mapping[str, str]], route: Callable[[str, str], int]
-) -> Callable[..., tuple[Unit, UnitReference]]:
+) -> Callable[..., tuple[Unit, UnitId]]:
     """What makes the units of a plan; one that many rows share is made once.
 
     Args:
@@ -222,9 +222,9 @@ def unit_maker(
         near: str | int,
         apart: str,
         sources: tuple[tuple[str, str], ...],
-        upstream: tuple[tuple[str, UnitReference], ...],
+        upstream: tuple[tuple[str, UnitId], ...],
         name: str,
-    ) -> tuple[Unit, UnitReference]:
+    ) -> tuple[Unit, UnitId]:
         read, above = dict(sources) if sources else _NOTHING, dict(upstream)
         tokens = stamps.get(stage, _NOTHING)
         unit_id = name or _identity(stage, params, read, above)
@@ -254,12 +254,12 @@ class RowPlan:
     """
 
     def __init__(
-        self, row: Row, config: Config, make_unit: Callable[..., tuple[Unit, UnitReference]]
+        self, row: Row, config: Config, make_unit: Callable[..., tuple[Unit, UnitId]]
     ) -> None:
         self.row = row
         self.config = config
         self.units: dict[str, Unit] = {}
-        self._references: dict[str, UnitReference] = {}
+        self._references: dict[str, UnitId] = {}
         self._make_unit = make_unit
 
     def add(

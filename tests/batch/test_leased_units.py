@@ -13,7 +13,7 @@ import pytest
 from dispose_stages.artifacts import Latents
 from dispose_stages.batch import runner
 from dispose_stages.batch.job import EXIT_DONE, EXIT_UNFINISHED, perform_shard
-from dispose_stages.batch.lease import Lease
+from dispose_stages.batch.lease import Lease, read_lease
 from dispose_stages.batch.stage import ArtifactRepository
 from dispose_stages.batch.unit import Status
 from tests.toy_run import CountingStage, plan_run
@@ -60,7 +60,8 @@ class WatchedStage(CountingStage):
 
 
 def take(stage, repository, unit):
-    stage.lease = Lease(repository.lease_path(unit))
+    stage.leased = repository.lease_path(unit)
+    stage.lease = Lease(stage.leased)
     assert stage.lease.acquire()
 
 
@@ -132,7 +133,7 @@ def test_waiting_ends_when_the_job_is_asked_to_stop(run):
     options = {"stage": stage, "deadline": 1200.0, "now": now}
     assert perform_shard("pose", run.layout.root, name, **options) == EXIT_UNFINISHED
     assert len(stage.order) == 3
-    assert stage.lease.held
+    assert read_lease(stage.leased)
     stage.lease.release()
 
 
