@@ -64,17 +64,19 @@ def is_gone(holder: Mapping[str, Any]) -> bool:
     return isinstance(pid, int) and not Path(f"/proc/{pid}").exists()
 
 
-def read_lease(path: Path) -> dict[str, Any] | None:
+def read_lease(path: Path, patience: float = EXPIRY_SECONDS) -> dict[str, Any] | None:
     """What the holder of a lease last said, if it is, as far as can be told from here, alive.
 
     Args:
         path: Of the first lease (see `Lease`).
+        patience: Seconds without a renewal, by two machines' clocks; `CERTAINLY_DEAD` for whoever
+            would take something from the holder.
     """
     number = _newest(path)
     content = None if number is None else _read(_numbered(path, number))
     if content is None or is_gone(content):
         return None
-    return content if time.time() - content["updated"] < EXPIRY_SECONDS else None
+    return content if time.time() - content["updated"] < patience else None
 
 
 class Lease:

@@ -15,7 +15,7 @@ from dispose_stages.wording import did_you_mean
 
 Variant = Mapping[str, str]
 """Parameter to the cell of its column."""
-_RANGE = re.compile(r"(\d+)-(\d+)", re.ASCII)
+_SEEDS = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?", re.ASCII)
 _LONGEST_RANGE = 10_000
 _LONGEST_ID = 128
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._]+")
@@ -29,16 +29,13 @@ def parse_seeds(text: str) -> list[str]:
     """
     seeds: list[str] = []
     for part in text.split(","):
-        word = part.strip()
-        if match := _RANGE.fullmatch(word):
-            first, last = int(match[1]), int(match[2])
-            if not 0 <= last - first < _LONGEST_RANGE:
-                raise ManifestError(f"--seeds {word}: no range of at most {_LONGEST_RANGE} seeds")
-            seeds += map(str, range(first, last + 1))
-        elif word.isascii() and word.isdecimal():
-            seeds.append(str(int(word)))
-        else:
+        match = _SEEDS.fullmatch(part.strip())
+        if match is None:
             raise ManifestError(f"--seeds {text!r}: write 0-4, or 0,3,7")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 0 <= last - first < _LONGEST_RANGE:
+            raise ManifestError(f"--seeds {match[0]}: no range of at most {_LONGEST_RANGE} seeds")
+        seeds += map(str, range(first, last + 1))
     return list(dict.fromkeys(seeds))
 
 

@@ -113,11 +113,11 @@ def _unneeded(
 
 
 def _is_wanted(file: StoredFile, needed: set[tuple[str, str]], root: Path) -> bool:
-    from dispose_stages.batch.lease import read_lease
+    from dispose_stages.batch.lease import CERTAINLY_DEAD, read_lease
     from dispose_stages.store.artifacts import ArtifactStore
     from dispose_stages.store.listing import FileKind
 
-    if read_lease(ArtifactStore(root).lease_path(file.stage, file.key)) is not None:
+    if read_lease(ArtifactStore(root).lease_path(file.stage, file.key), CERTAINLY_DEAD) is not None:
         return True
     return (
         file.kind in {FileKind.ARTIFACT, FileKind.SAVED_STATE} and (file.stage, file.key) in needed

@@ -76,7 +76,20 @@ def test_seeds(text, seeds):
     assert parse_seeds(text) == seeds.split()
 
 
-@pytest.mark.parametrize("text", ["", "a", "3-1", "1-", "-2", "0-99999999", "1.5", "²"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "3-1",
+        "1-",
+        "-2",
+        "0-99999999",
+        "1.5",
+        "²",
+        pytest.param("1-" + "9" * 5000, id="digits"),
+    ],
+)
 def test_seeds_that_are_none(text):
     """A typed error says how to write them."""
     with pytest.raises(ManifestError, match="--seeds"):
