@@ -171,8 +171,9 @@ WARNINGS: Mapping[str, Explanation] = {
         "whole body from the front. The figure that decided is `retarget_distinct` of the index.",
     ),
     WarningCode.DAMAGED_VIDEO: Explanation(
-        "Frames of the driving video are missing behind those that are used, or the decoder "
-        "patched them up: smears, grey areas, figures cut in two.",
+        "Frames of the driving video are missing behind those that are used or before the first "
+        "that can be decoded, or the decoder patched them up: smears, grey areas, figures cut in "
+        "two.",
         "`dispose inspect RUN PAIR` shows the damage among the facts of "
         "`ingest_video`; `ffmpeg -v error -i PATH -f null -` names it.",
         "Look at the result, and at the log of `ingest` for the frames; copy the file again, or "

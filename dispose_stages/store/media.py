@@ -21,6 +21,7 @@ from dispose_stages.store.decoding.limits import SizeLimits
 from dispose_stages.store.decoding.pool import ask_once
 from dispose_stages.store.files import check_file, file_digest
 from dispose_stages.store.video import VideoReader, damage_message, damaged_from
+from dispose_stages.wording import counted
 
 _AS_SHOWN = "as shown, 1"
 """Enters the keys of what hangs on a video whose frames differ from those that were read before
@@ -84,7 +85,8 @@ def damage_of(path: Path, probe: MediaProbe) -> str:
         total = max(probe.frames, probe.first_missing + probe.missing_frames)
         parts.append(damaged_from(path, probe.first_missing, total))
     if probe.damaged_frames:
-        parts.append(f"{probe.damaged_frames} frames are patched up by the decoder")
+        count = counted(probe.damaged_frames, "frame")
+        parts.append(f"{count} lost at the beginning or patched up by the decoder")
     return f"{path}: {', '.join(parts)}" if parts else ""
 
 

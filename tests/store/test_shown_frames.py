@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from dispose_stages.errors import Reason, UnitError
 from dispose_stages.store.decoding.limits import SizeLimits
 from dispose_stages.store.decoding.readers import OpenVideo
 from dispose_stages.store.ffmpeg import ffmpeg_binary
-from dispose_stages.store.media import MediaProbe, probe_media
+from dispose_stages.store.media import MediaProbe, damage_of, probe_media
 from dispose_stages.store.video import VideoReader
 from tests.store.clips import HEIGHT, WIDTH, facts_of, number_of, run_ffmpeg, write_clip
 
@@ -287,6 +288,41 @@ def test_what_is_missing_is_said(clip: Path, tmp_path: Path) -> None:
         assert indices == list(range(0, first, 3))
         whole = [item for item in frames if item[0] < first - probe.damaged_frames]
         assert [number_of(frame) for _, frame in whole] == indices[: len(whole)]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "lost"),
+    [
+        *(("x.mp4", "libx264", 12), ("x.mkv", "libx264", 12), ("x.ts", "libx264", 10)),
+        *(("x.avi", "libx264", 12), ("x.webm", "libvpx-vp9", 12)),
+    ],
+)
+def test_what_is_lost_at_the_beginning_is_said(
+    clip: Path, tmp_path: Path, name: str, codec: str, lost: int
+) -> None:
+    """Where the first picture is destroyed nothing can be decoded up to the next that is whole."""
+    path = tmp_path / name
+    run_ffmpeg("-i", clip, "-c:v", codec, "-g", "12", "-pix_fmt", "yuv420p", path)
+    assert not damage_of(path, probe_media(path))
+    with av.open(str(path)) as video:
+        first = next(packet for packet in video.demux(video=0) if packet.size)
+        start, size = first.pos, first.size
+    content = bytearray(path.read_bytes())
+    content[start + 8 : start + size] = bytes(37 * each % 256 for each in range(8, size))
+    path.write_bytes(content)
+    probe = probe_media(path)
+    assert probe.damaged_frames == lost
+    assert probe.missing_frames == 0
+    assert f"{lost} frame" in damage_of(path, probe)
+
+
+def test_a_file_cut_between_two_keys_is_whole(clip: Path, tmp_path: Path) -> None:
+    """What refers to what was cut away is not shown, and is no damage."""
+    long, cut = tmp_path / "long.mp4", tmp_path / "cut.mp4"
+    options = ("-x264-params", "open-gop=1:keyint=12:bframes=3", "-pix_fmt", "yuv420p")
+    run_ffmpeg("-i", clip, "-c:v", "libx264", *options, long)
+    run_ffmpeg("-ss", "0.8", "-i", long, "-c", "copy", cut)
+    assert not damage_of(cut, probe_media(cut))
 
 
 def test_a_container_that_promises_too_much(clip: Path, tmp_path: Path) -> None:

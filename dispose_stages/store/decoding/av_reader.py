@@ -93,7 +93,7 @@ class AvReader:
         return Inspection(
             missing=len(missing) + beyond,
             first_missing=missing[0] if missing else self._facts.frames if beyond else -1,
-            damaged=len(damaged),
+            damaged=len(damaged) + self._index.lost,
             scene_cuts=scenes.frames(),
         )
 

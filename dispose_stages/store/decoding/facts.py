@@ -59,7 +59,8 @@ class Inspection:
         missing: Frames that cannot be decoded, those that the file promises and does not hold
             included.
         first_missing: Index of the first of them; -1 where there is none.
-        damaged: Frames that the decoder patched up (smears, grey areas).
+        damaged: Frames that the decoder patched up (smears, grey areas), and those at the beginning
+            that it could not give at all.
         scene_cuts: First frame of every scene but the first.
     """
 

@@ -40,6 +40,7 @@ class FrameIndex:
         ends_at_holes: Whether the first frame that cannot be decoded ends the video, because
             nobody knows which frame it was.
         hidden: Stored pieces that are not shown.
+        lost: Of these, how many at the beginning should be shown and cannot be decoded.
         missing: Frames that the file promises and that are not among these, at the end.
         first_frame: The first that is shown.
     """
@@ -51,6 +52,7 @@ class FrameIndex:
     variable_rate: bool
     ends_at_holes: bool
     hidden: int
+    lost: int
     missing: int
     first_frame: VideoFrame
 
@@ -71,16 +73,16 @@ def read_index(path: str, limits: SizeLimits) -> FrameIndex:
     shown = [packet.pts for packet in packets if not packet.hidden]
     stamps = _distinct(shown)
     trusted = codec in _ONE_PACKET_ONE_FRAME and bool(containers & _STAMPED)
-    lost = 0
+    cut_off = 0
     if stamps is not None and trusted:
         with Video(path) as video:
-            first = _first_frame(video)
+            first, holes = _first_frame(video)
         stamps = [stamp for stamp in stamps if first.pts is None or stamp >= first.pts]
         count = len(stamps)
     else:
         trusted = False
-        first, stamps, count, whole = _decode_all(path)
-        lost = 0 if whole else max(1, len(shown) - count)
+        first, holes, stamps, count, whole = _decode_all(path)
+        cut_off = 0 if whole else max(1, len(shown) - count)
     times = None if stamps is None else (np.asarray(stamps, np.float64) - stamps[0]) * time_base
     fps, stated, variable = _rate(rate, count, times, time_base)
     return FrameIndex(
@@ -90,8 +92,9 @@ def read_index(path: str, limits: SizeLimits) -> FrameIndex:
         rate_is_stated=stated,
         variable_rate=variable,
         ends_at_holes=not trusted,
-        hidden=max(0, len(packets) - count - lost),
-        missing=max(0, promised - _stored(packets, containers)) + lost,
+        hidden=max(0, len(packets) - count - cut_off),
+        lost=max(holes, _undecoded(packets, first.pts)),
+        missing=max(0, promised - _stored(packets, containers)) + cut_off,
         first_frame=first,
     )
 
@@ -108,6 +111,17 @@ def _stored(packets: Sequence[Packet], containers: set[str]) -> int:
     return len(packets)
 
 
+def _undecoded(packets: Sequence[Packet], first: int | None) -> int:
+    """Packets that are stored and shown before the first frame that there is.
+
+    What is shown before it and stored behind it refers to what is not there (an open group of
+    pictures): files that are cut without being encoded again begin like that.
+    """
+    stamps = [packet.pts for packet in packets]
+    before = packets[: stamps.index(first)] if first in stamps else []
+    return sum(p.pts is not None and p.pts < (first or 0) and not p.hidden for p in before)
+
+
 def _no_frames(hole: Hole | None) -> MediaFaultError:
     if hole is None:
         return MediaFaultError(Reason.NO_FRAMES, "no frames")
@@ -115,18 +129,19 @@ def _no_frames(hole: Hole | None) -> MediaFaultError:
     return MediaFaultError(Reason.MEDIA_UNREADABLE, message, hole.error)
 
 
-def _first_frame(video: Video) -> VideoFrame:
-    hole = None
+def _first_frame(video: Video) -> tuple[VideoFrame, int]:
+    """With the number of holes before it."""
+    holes: list[Hole] = []
     for item in video.decoded():
         if isinstance(item, VideoFrame):
-            return item
-        hole = item
-    raise _no_frames(hole)
+            return item, len(holes)
+        holes.append(item)
+    raise _no_frames(holes[-1] if holes else None)
 
 
-def _decode_all(path: str) -> tuple[VideoFrame, list[int] | None, int, bool]:
-    """First frame, stamps if they can be trusted, number of frames, and whether that is all."""
-    first, stamps, hole = None, [], None
+def _decode_all(path: str) -> tuple[VideoFrame, int, list[int] | None, int, bool]:
+    """First frame and holes before it, stamps if trusted, number of frames, if that is all."""
+    first, holes, stamps, hole = None, 0, [], None
     with Video(path) as video:
         for item in video.decoded():
             if isinstance(item, VideoFrame):
@@ -136,10 +151,11 @@ def _decode_all(path: str) -> tuple[VideoFrame, list[int] | None, int, bool]:
                 hole = item
                 if first is not None:
                     break
+                holes += 1
     if first is None:
         raise _no_frames(hole)
     known = _distinct(stamps)
-    return first, known if known == stamps else None, len(stamps), hole is None
+    return first, holes, known if known == stamps else None, len(stamps), hole is None
 
 
 def _rate(
