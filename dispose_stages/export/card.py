@@ -166,7 +166,8 @@ def _origin(dataset: DataSet) -> Iterator[str]:
     for what in LICENCE_COLUMNS:
         values = stated(records, what)
         unsaid = len(records) - sum(values.values())
-        lines = [f"- {value}: {n} samples" for value, n in values.most_common(_MAX_LISTED)]
+        most = values.most_common(_MAX_LISTED)
+        lines = [f"- {one_line(value)}: {n} samples" for value, n in most]
         if len(values) > _MAX_LISTED:
             lines.append(f"- and {len(values) - _MAX_LISTED} more, in the records")
         if unsaid:

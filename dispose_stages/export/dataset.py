@@ -176,13 +176,15 @@ def _read_omissions(path: Path) -> list[Omission]:
 
 
 def _read_sums(folder: Path) -> dict[str, FileFacts]:
-    """Facts of the samples' files."""
+    """Facts of the samples' files that are there; a withdrawal that was killed leaves some out."""
     lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     sums = (line.split("  ", 1) for line in lines)
     return {
         name: (digest, (folder / name).stat().st_size)
         for digest, name in sums
-        if name.startswith("data/") and not name.endswith(f"/{METADATA}")
+        if name.startswith("data/")
+        and not name.endswith(f"/{METADATA}")
+        and (folder / name).exists()
     }
 
 

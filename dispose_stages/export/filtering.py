@@ -27,6 +27,8 @@ from dispose_stages.errors import ExportError
 from dispose_stages.wording import did_you_mean
 
 MAX_LENGTH = 10_000
+_UNREADABLE = (SyntaxError, ValueError, TypeError, OverflowError, RecursionError, MemoryError)
+"""What a text that is no filter, or one with numbers beyond all columns, ends in."""
 _SHORT_FOR = ("", "score_", "parameter_")
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "less",
@@ -75,7 +77,7 @@ def selected(expression: str, table: pa.Table) -> list[bool]:
     try:
         tree = ast.parse(expression.strip(), mode="eval")
         return [value is True for value in _Filter(expression, table).truth(tree.body).to_pylist()]
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except _UNREADABLE as error:
         if isinstance(error, ExportError):
             raise
         raise ExportError(f"the filter {expression!r} cannot be read: {error}") from None

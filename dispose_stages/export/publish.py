@@ -142,7 +142,7 @@ def publish(
     """
     identity = plan.identity
     if not _is_complete(folder, identity):
-        with RunLock(folder / WORK / "lock"):
+        with RunLock(lock_of(folder)):
             _claim(folder, identity)
             register(RunLayout(run_dir), folder)
             _sweep(folder)
@@ -169,6 +169,11 @@ def _dataset(plan: ExportPlan, identity: str, receipts: Sequence[Receipt]) -> Da
         omissions=[*plan.omissions, *(o for receipt in receipts for o in receipt.omissions)],
         files={name: facts for receipt in receipts for name, facts in receipt.files.items()},
     )
+
+
+def lock_of(folder: Path) -> Path:
+    """Held by whoever writes to a data set."""
+    return folder / WORK / "lock"
 
 
 def _is_complete(folder: Path, identity: str) -> bool:

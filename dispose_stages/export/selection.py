@@ -202,4 +202,5 @@ def _splits(
 
 def groups_of(record: Record, settings: ExportSettings) -> tuple[str, ...]:
     """Names of a pair's groups; an absent value is a group of its own."""
-    return tuple(str(record[g] or f"pair {record['pair_id']}") for g in settings.groups)
+    absent = f"pair {record['pair_id']}"
+    return tuple(absent if record[g] in {None, ""} else str(record[g]) for g in settings.groups)

@@ -17,6 +17,7 @@ from dispose_stages.atomic import write_text
 from dispose_stages.batch.layout import RunLayout
 from dispose_stages.batch.run_lock import RunLock
 from dispose_stages.errors import ArtifactCorruptError, ExportError, StoreError
+from dispose_stages.export.publish import lock_of
 from dispose_stages.export.registry import registered
 from dispose_stages.export.selection import read_index
 from dispose_stages.export.settings import read_takedown
@@ -218,11 +219,13 @@ def remove(results: Path, digests: frozenset[str], found: Found) -> None:
     May be stopped at any time and called again with what is then found.
 
     Raises:
-        RunBusyError: A run that made some of it is working.
+        RunBusyError: A run that made some of it is working, or an export.
     """
+    locks = [layout.run_lock for layout in found.runs]
+    locks += [lock_of(dataset.folder) for dataset in found.datasets]
     with ExitStack() as held:
-        for layout in found.runs:
-            held.enter_context(RunLock(layout.run_lock))
+        for lock in locks:
+            held.enter_context(RunLock(lock))
         remember(results, digests)
         for dataset in found.datasets:
             dataset.carry_out(digests)

@@ -35,11 +35,14 @@ class Withdrawal:
     samples: int | None
 
     def carry_out(self, digests: frozenset[str]) -> None:
-        """Remove the samples and write all documents anew."""
+        """Remove the samples and write all documents anew; `lock_of` the folder is held."""
         if self.samples is None:
             shutil.rmtree(self.folder / "data", ignore_errors=True)
-            shutil.rmtree(self.folder / WORK, ignore_errors=True)
-            return
+        else:
+            self._rewrite(digests)
+        shutil.rmtree(self.folder / WORK, ignore_errors=True)
+
+    def _rewrite(self, digests: frozenset[str]) -> None:
         dataset = DataSet.read(self.folder)
         gone = [record for record in dataset.records if _is_of(record, digests)]
         kept = [record for record in dataset.records if not _is_of(record, digests)]
@@ -85,7 +88,7 @@ def _without(folder: Path, dataset: DataSet, gone: Iterable[Record]) -> dict[str
             for name in [name for name in files if name.startswith(f"{stem}.")]:
                 (folder / name).unlink(missing_ok=True)
                 del files[name]
-        elif place not in kept:
+        elif place not in kept or place not in files:  # lost, or removed by a try that was killed
             (folder / place).unlink(missing_ok=True)
             files.pop(place, None)
         elif dataset.settings.layout is Layout.WEBDATASET:

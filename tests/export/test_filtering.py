@@ -82,6 +82,8 @@ def test_records_that_fit(expression, lines):
         ("frames in 5", "'in' takes"),
         ("frames in ()", "'in' takes"),
         ("frames >", "cannot be read"),
+        ("frames > 99999999999999999999", "cannot be read"),
+        ("frames in (99999999999999999999, 1)", "cannot be read"),
         ("frames > 5; import os", "cannot be read"),
         ("", "cannot be read"),
         ("a" * (MAX_LENGTH + 1), "longer than"),

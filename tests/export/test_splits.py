@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispose_stages.export.selection import groups_of
+from dispose_stages.export.settings import ExportSettings, Layout
 from dispose_stages.export.splits import shared_groups, split_by_group
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -88,3 +90,12 @@ def test_any_number_of_kinds_of_groups():
     splits = split_by_group(three, {"train": 0.5, "test": 0.5})
     assert shared_groups(three, splits) == [0, 0, 0]
     assert {"train", "test"} <= set(splits)
+
+
+def test_zero_is_a_value_to_group_by():
+    """Pairs of seed 0 are one group; an absent value is a pair's own."""
+    settings = ExportSettings(Layout.WEBDATASET, groups=("seed",))
+    names = [
+        groups_of({"pair_id": n, "seed": seed}, settings) for n, seed in enumerate((0, 0, None))
+    ]
+    assert names == [("0",), ("0",), ("pair 2",)]

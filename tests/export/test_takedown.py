@@ -10,7 +10,9 @@ import pytest
 from dispose_stages.atomic import write_text
 from dispose_stages.batch.run_lock import RunBusyError, RunLock
 from dispose_stages.errors import ExportError, StoreError
+from dispose_stages.export import withdrawal
 from dispose_stages.export.dataset import DataSet
+from dispose_stages.export.publish import lock_of
 from dispose_stages.export.settings import Layout, read_takedown
 from dispose_stages.export.takedown import find, remember, remove, standing_list
 from dispose_stages.store.files import file_digest
@@ -200,12 +202,34 @@ def test_lists_are_checked(tmp_path):
         read_takedown(tmp_path / "none.txt")
 
 
-def test_a_working_run_is_left_alone(results, tmp_path):
+@pytest.mark.parametrize("layout", Layout)
+def test_a_withdrawal_that_was_killed_is_taken_up(results, tmp_path, monkeypatch, layout):
+    """Its documents still name who is in no file any more; so does a data set that lost a file."""
+    first, _ = results
+    folder, digests = tmp_path / "sets" / layout, digest_of(first.image(0))
+
+    def killed(*_):
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(withdrawal, "write_documents", killed)
+        with pytest.raises(KilledError):
+            remove(tmp_path / "results", digests, find(tmp_path / "results", digests))
+    found = find(tmp_path / "results", digests)
+    assert folder in {dataset.folder for dataset in found.datasets}
+    remove(tmp_path / "results", digests, found)
+    assert [record["key"] for record in DataSet.read(folder).records] == ["p1_0", "p1_1"]
+    assert not find(tmp_path / "results", digests).datasets
+
+
+@pytest.mark.parametrize("of", ["run", "export"])
+def test_a_working_run_is_left_alone(results, tmp_path, of):
     """Nothing is removed while a process may make it again."""
     first, _ = results
     digests = digest_of(first.image(0))
     found = find(tmp_path / "results", digests)
-    lock = RunLock(first.layout.run_lock)
+    folder = tmp_path / "sets" / Layout.WEBDATASET
+    lock = RunLock(first.layout.run_lock if of == "run" else lock_of(folder))
     lock.acquire()
     before = contents(tmp_path / "store")
     with pytest.raises(RunBusyError):
