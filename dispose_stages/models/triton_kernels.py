@@ -84,8 +84,8 @@ def _apply_affine(  # type: ignore[no-untyped-def]
     SILU: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """``x * scale + offset`` per image and channel, with SiLU on request."""
-    image = tl.program_id(0)
-    row = tl.program_id(1) * BLOCK_P + tl.arange(0, BLOCK_P)
+    image = tl.program_id(1)
+    row = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
     column = tl.arange(0, BLOCK_C)
     known = column < channels
     inside = (row < positions)[:, None] & known[None, :]
@@ -131,7 +131,8 @@ def group_norm(
         BLOCK_M=triton.next_power_of_2(members),
         BLOCK_K=triton.next_power_of_2(chunks),
     )  # fmt: skip
-    _apply_affine[(images, triton.cdiv(positions, tall))](
+    # Of a grid's axes only the first has room for a clip: CUDA ends the others at 65,535.
+    _apply_affine[(triton.cdiv(positions, tall), images)](
         rows_of, scales, offsets, result, positions, channels,
         SILU=silu, BLOCK_P=tall, BLOCK_C=width,
     )  # fmt: skip

@@ -152,7 +152,10 @@ def _decode_value(value: Json, hint: Any, where: str) -> Any:
     if hint is float and isinstance(value, str) and value in _NOT_FINITE:
         return _NOT_FINITE[value]
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ArtifactCorruptError(f"{where} is beyond any number") from None
     if isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
         return value
     raise ArtifactCorruptError(f"{where} is {value!r}, not {hint.__name__}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 4 << 20
 """A chunk holds whole leading rows up to about this size before compression."""
 _CODECS = ["bytes", "blosc"]
-_BLOSC_HEADER = 16  # bytes; uncompressed size at offset 4, little-endian
+_BLOSC_HEADER = 16  # bytes; sizes, little-endian: uncompressed at offset 4, compressed at 12
 _UNUSABLE = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError)
 
 
@@ -175,6 +175,8 @@ def _decoded(name: str, content: bytes, dtype: np.dtype[Any], chunk: tuple[int, 
     from numcodecs import blosc
 
     size = dtype.itemsize * math.prod(chunk)
-    if len(content) < _BLOSC_HEADER or int.from_bytes(content[4:8], "little") != size:
+    sizes = [int.from_bytes(content[start : start + 4], "little") for start in (4, 12)]
+    # The library believes both, and reads beyond a chunk that says it is longer.
+    if len(content) < _BLOSC_HEADER or sizes != [size, len(content)]:
         raise ArtifactCorruptError(f"{name}: does not decode to {size} bytes")
     return np.frombuffer(blosc.decompress(content), dtype).reshape(chunk or (1,))

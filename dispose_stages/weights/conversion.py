@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -75,7 +76,11 @@ def _apart(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     apart, storages = {}, set()
     for key, value in tensors:
         storage = value.untyped_storage().data_ptr()
-        apart[key] = value.clone() if storage in storages else value.contiguous()
+        apart[key] = (
+            value.clone(memory_format=torch.contiguous_format)
+            if storage in storages
+            else value.contiguous()
+        )
         storages.add(storage)
     return apart
 

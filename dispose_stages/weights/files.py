@@ -81,6 +81,8 @@ def _open_pickle(path: Path) -> WeightFile:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
         raise WeightsError(f"{path}: not a state dict of tensors")
+    if odd := [k for k, v in content.items() if v.layout != torch.strided or v.is_quantized]:
+        raise WeightsError(f"{path}: {odd[0]} is a sparse or quantised tensor, not a plain one")
     state: Mapping[str, Tensor] = content
     return WeightFile(
         path=path,

@@ -76,13 +76,18 @@ def fill(
     expected = parameter_shapes(network)
     kept = {**_counters(expected), **(fallback or {})}
     found = {rename(key): shape for key, shape in file.shapes.items()}
+    if len(found) < len(file.shapes):
+        raise WeightsError(f"{file.path} does not fit: it holds two tensors for one parameter")
     for key in found.keys() & set(ignored) - expected.keys():
         del found[key]
     problems = _fit_problems(expected, found, optional=kept)
     if problems:
         raise WeightsError(f"{file.path} does not fit: {'; '.join(problems)}")
+    floats = {key: value.is_floating_point() for key, value in network.state_dict().items()}
     state = {k: _moved(v, dtype, device) for k, v in kept.items() if k not in found}
     for key, value in file.tensors({key for key in file.shapes if rename(key) in expected}):
+        if value.is_floating_point() != floats[rename(key)]:
+            raise WeightsError(f"{file.path} does not fit: {key} holds {value.dtype}")
         state[rename(key)] = _moved(value, dtype, device)
     network.load_state_dict(state, strict=True, assign=True)
     network.requires_grad_(requires_grad=False).eval()

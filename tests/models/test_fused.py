@@ -193,3 +193,21 @@ def test_operators_are_registered_rightly(operator: str, arguments: tuple[Any, .
     torch.library.opcheck(
         getattr(torch.ops.dispose, operator).default, arguments, test_utils=checks
     )
+
+
+def test_a_clip_in_full_size_fits_cudas_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA launches at most 65,535 programs on any axis of a grid but the first."""
+    grids: list[tuple[int, ...]] = []
+
+    class Recorded:
+        def __getitem__(self, grid: tuple[int, ...]) -> Any:
+            grids.append(grid)
+            return lambda *_, **__: None
+
+    for kernel in ("_partial_statistics", "_affine_of_groups", "_apply_affine"):
+        monkeypatch.setattr(triton_kernels, kernel, Recorded())
+    clip = torch.empty(1, 8 * 576 * 1024, 128, device="meta")
+    scale = torch.empty(128, device="meta")
+    triton_kernels.group_norm(clip, None, scale, scale, 32, 1e-6, silu=True)
+    assert len(grids) == 3
+    assert max(size for grid in grids for size in grid[1:]) <= 65_535

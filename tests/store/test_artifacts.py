@@ -17,6 +17,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Float32
+from numcodecs import blosc
 
 from dispose_stages.artifacts import Correspondence, Frame, Latents, MotionField, PoseTrack
 from dispose_stages.errors import (
@@ -25,9 +26,9 @@ from dispose_stages.errors import (
     NewerVersionError,
     StoreError,
 )
-from dispose_stages.store import archive
+from dispose_stages.store import archive, zarr_group
 from dispose_stages.store.artifacts import ArtifactStore
-from dispose_stages.store.encoding import decode
+from dispose_stages.store.encoding import Tree, decode
 
 KEY = "0123abcd" * 8
 OTHER = "89efabcd" * 8
@@ -501,3 +502,25 @@ def test_import_is_cheap() -> None:
         "sys.exit(bool({'torch', 'zarr', 'decord', 'cv2'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_chunk_is_not_read_beyond_its_end() -> None:
+    """What a chunk promises and does not hold is not taken from the memory behind it."""
+    size = 4 << 20
+    noise = np.random.default_rng(0).integers(0, 255, size, dtype=np.uint8)
+    whole = blosc.compress(noise.tobytes(), b"zstd", 5, 0)
+    assert np.array_equal(zarr_group._decoded("c", whole, noise.dtype, (size,)), noise)
+    for kept in (16, 2000, len(whole) - 1):
+        with pytest.raises(ArtifactCorruptError):
+            zarr_group._decoded("c", whole[:kept], noise.dtype, (size,))
+
+
+@dataclass(frozen=True)
+class Rate:
+    fps: float
+
+
+def test_a_number_beyond_all_is_damage() -> None:
+    """JSON knows integers that no float can hold."""
+    with pytest.raises(ArtifactCorruptError, match="fps"):
+        decode(Tree(kind="Rate", values={"fps": 10**400}), Rate)

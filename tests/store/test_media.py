@@ -190,3 +190,16 @@ def test_probe(tmp_path: Path, picture: np.ndarray) -> None:
         with pytest.raises(UnitError) as caught:
             probe_media(path, kind=kind)  # type: ignore[arg-type]
         assert caught.value.reason in {Reason.MEDIA_UNREADABLE, Reason.MEDIA_UNSUPPORTED}
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_grey_tiffs_come_upright(tmp_path: Path, kind: type, orientation: int) -> None:
+    """As the same picture does from a PNG, also without compression."""
+    y, x = np.mgrid[0:40, 0:24]
+    picture = Image.fromarray((x * 5 + y * 3).astype(kind) * kind(1 if kind is np.uint8 else 256))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in ("x.tif", "x.png"):
+        picture.save(tmp_path / name, exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif"), read_image(tmp_path / "x.png"))

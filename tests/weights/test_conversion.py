@@ -264,3 +264,12 @@ def test_the_library_finds_nothing_odd_in_a_conversion(source: Path) -> None:
     """Its own metadata beside ours would come in random order."""
     with safe_open(convert_checkpoint(source), framework="pt") as file:
         assert list(file.metadata()) == [RECORD]
+
+
+def test_a_tensor_that_shares_memory_in_another_order_is_converted(tmp_path: Path) -> None:
+    """A matrix and its transpose, of which the format can hold neither view."""
+    matrix = torch.arange(6.0).reshape(2, 3)
+    torch.save({"a": matrix, "b": matrix.t()}, tmp_path / "model.pth")
+    converted = load_file(convert_checkpoint(tmp_path / "model.pth"))
+    assert torch.equal(converted["a"], matrix)
+    assert torch.equal(converted["b"], matrix.t())

@@ -120,6 +120,45 @@ def test_a_checkpoint_is_no_torchscript(tmp_path):
             load_i3d(tmp_path / name, device="cpu")
 
 
+class Writes(torch.nn.Module):
+    """Writes a file when it is loaded."""
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.path = path
+
+    @torch.jit.export
+    def __getstate__(self):
+        return (self.path, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]):
+        self.path, self.training = state
+        torch.save(torch.zeros(1), state[0])
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return clips
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torchscript_that_writes_files_is_refused(tmp_path):
+    """Before it is loaded, which would run its own code for that."""
+    torch.jit.script(Writes(str(tmp_path / "written"))).save(str(tmp_path / "i3d.pt"))
+    with pytest.raises(WeightsError, match=r"torch\.save"):
+        load_i3d(tmp_path / "i3d.pt", device="cpu")
+    assert not (tmp_path / "written").exists()
+
+
+def test_an_archive_without_a_directory_is_no_torchscript(tmp_path):
+    """It ends as an archive does, and that is all."""
+    end = (
+        b"PK\5\6" + bytes(4) + b"\1\0\1\0" + (46).to_bytes(4, "little") + (54).to_bytes(4, "little")
+    )
+    (tmp_path / "i3d.pt").write_bytes(bytes(100) + end + bytes(2))
+    with pytest.raises(WeightsError, match="TorchScript"):
+        load_i3d(tmp_path / "i3d.pt", device="cpu")
+
+
 def test_videomae_gives_a_mean_of_tokens(tmp_path):
     """One vector a clip, in any batch."""
     write_videomae(tmp_path)

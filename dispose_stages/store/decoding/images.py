@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -71,9 +72,12 @@ def is_still(path: str) -> bool:
 def _opened(path: str) -> Iterator[Image.Image]:
     # Pillow warns of broken metadata and of large sizes; the former do not keep the pixels from
     # being used, the latter are checked against our own limits.
+    # Given a name it maps some files, and takes the rows of a TIFF that lies on its side for longer
+    # than they are; given a stream it reads them.
     with (
         warnings.catch_warnings(action="ignore"),
-        Image.open(path, formats=_FORMATS) as image,
+        Path(path).open("rb") as stream,
+        Image.open(stream, formats=_FORMATS) as image,
     ):
         yield image
 

@@ -5,8 +5,10 @@ None of these files is bundled (docs/benchmark.md says where each comes from).
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +26,8 @@ from dispose_stages.weights.fitting import fill, unfilled
 
 VideoNetwork = Callable[[Float[Tensor, "b 3 t h w"]], Float[Tensor, "b d"]]
 """RGB clips in [-1, 1] to features."""
+_BEYOND_TENSORS = re.compile(r"\btorch\s*\.\s*(?:save|from_file)\b|\bops\s*\.\s*(?!prim\b)\w+")
+"""What TorchScript can do to files, and operators that are not PyTorch's own."""
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -89,13 +93,18 @@ def load_inception(path: Path, *, device: torch.device | str) -> Inception:
 def load_i3d(path: Path, *, device: torch.device | str) -> VideoNetwork:
     """I3D as TorchScript (``i3d_torchscript.pt``, as StyleGAN-V published it).
 
-    TorchScript is a program, but one of tensor operations: it cannot open files or run commands.
+    TorchScript is a program, which runs when it is loaded already. It cannot run commands, but it
+    can read and write files, so a program that asks for that, or for operators of other libraries,
+    is refused before.
 
     Raises:
-        WeightsError: The file is missing or is no TorchScript.
+        WeightsError: The file is missing, is no TorchScript, or does more than compute.
     """
-    if not path.is_file() or not _is_torchscript(path):
+    program = _program(path)
+    if not program:
         raise WeightsError(f"{path}: FVD needs I3D as a TorchScript file (i3d_torchscript.pt)")
+    if beyond := _BEYOND_TENSORS.search(program):
+        raise WeightsError(f"{path}: its program calls {beyond[0]!r}; nothing of it was run")
     jit: Any = torch.jit  # untyped
     with warnings.catch_warnings():
         # The format is frozen; these files stay what they are.
@@ -114,12 +123,14 @@ def load_i3d(path: Path, *, device: torch.device | str) -> VideoNetwork:
     return network
 
 
-def _is_torchscript(path: Path) -> bool:
-    """Whether the archive holds code; a plain checkpoint would be unpickled."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name and name.endswith(".py") for name in archive.namelist())
+def _program(path: Path) -> str:
+    """Code of an archive; empty where it holds none: a plain checkpoint would be unpickled."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            codes = [name for name in archive.namelist() if "/code/" in name]
+            return "\n".join(archive.read(c).decode() for c in codes if c.endswith(".py"))
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):
+        return ""
 
 
 def load_videomae(folder: Path, *, device: torch.device | str) -> VideoNetwork:

@@ -108,3 +108,23 @@ def test_damaged_file_is_one_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "c.tar").write_bytes(content)
     with pytest.raises(WeightsError, match=r"c\.tar"):
         load_cmp(tmp_path / "c.tar", device="cpu")
+
+
+@pytest.mark.parametrize("odd", [torch.Tensor.to_sparse, torch.Tensor.int, torch.Tensor.cfloat])
+def test_parameters_are_plain_numbers(tmp_path: Path, odd: Any) -> None:
+    """Sparse, whole and complex ones of the right shape are named, not computed with."""
+    content = checkpoint(small())
+    key = "module.image_encoder.conv1.weight"
+    content["state_dict"][key] = odd(content["state_dict"][key])
+    torch.save(content, tmp_path / "x.pth.tar")
+    with pytest.raises(WeightsError, match="conv1"):
+        load_cmp(tmp_path / "x.pth.tar", device="cpu")
+
+
+def test_no_parameter_is_given_twice(tmp_path: Path) -> None:
+    """Nobody could say which of two tensors counts."""
+    content = checkpoint(small())
+    content["state_dict"]["image_encoder.conv1.weight"] = torch.zeros(4, 3, 7, 7)
+    torch.save(content, tmp_path / "x.pth.tar")
+    with pytest.raises(WeightsError, match="two tensors"):
+        load_cmp(tmp_path / "x.pth.tar", device="cpu")
